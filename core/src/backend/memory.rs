@@ -1,0 +1,189 @@
+//! The reference backend: a server in this process, on any clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::record::{Address, Now, Record, Retired};
+use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use crate::error::Error;
+use crate::name::LockName;
+use crate::time::Clock;
+
+/// A lock server inside this process. Clones are the same server.
+///
+/// Its leases live as long as the value; there is nothing to configure.
+#[derive(Clone)]
+pub struct Memory {
+    clock: Arc<dyn Clock>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    records: BTreeMap<LockName, Record>,
+    retired: Retired,
+    bells: BTreeMap<Address, mpsc::UnboundedSender<Wake>>,
+    next_address: Address,
+    claims: u64,
+}
+
+impl Memory {
+    /// A server without locks that goes by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Arc::default() }
+    }
+
+    /// A connection to it, the backend of one client.
+    pub fn client(&self) -> MemoryClient {
+        let (bell, wakes) = mpsc::unbounded_channel();
+        let mut state = self.state();
+        state.next_address += 1;
+        let address = state.next_address;
+        state.bells.insert(address, bell);
+        drop(state);
+        MemoryClient { server: self.clone(), address, wakes: tokio::sync::Mutex::new(wakes) }
+    }
+
+    /// What a server's restart does: leases stay, the line and every wake on
+    /// its way are forgotten. The clients hear [`Wake::All`] when they are
+    /// connected again, so call it at that moment.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.records.values_mut().for_each(|record| record.line.clear());
+        for bell in state.bells.values() {
+            drop(bell.send(Wake::All));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every transition is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: self.clock.now(), wall_micros: self.clock.wall_micros() }
+    }
+}
+
+impl State {
+    const CLAIMS_PER_SWEEP: u64 = 4096;
+
+    fn record(&mut self, name: &LockName) -> &mut Record {
+        self.records.entry(name.clone()).or_default()
+    }
+
+    fn claim(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
+        match self.retired.contains(claim.owner) {
+            true => Answer::Retired,
+            false => self.record(&claim.name).claim(claim, from, now),
+        }
+    }
+
+    fn ring(&self, client: Address, name: &LockName) -> bool {
+        self.bells.get(&client).is_some_and(|bell| bell.send(Wake::Name(name.clone())).is_ok())
+    }
+
+    /// Wake the first of the line that can hear it.
+    fn wake_next(&mut self, name: &LockName) {
+        while let Some(client) = self.record(name).next_in_line() {
+            if self.ring(client, name) {
+                return;
+            }
+            self.record(name).bury(client);
+        }
+    }
+}
+
+/// A client's connection to a [`Memory`] server.
+pub struct MemoryClient {
+    server: Memory,
+    address: Address,
+    wakes: tokio::sync::Mutex<mpsc::UnboundedReceiver<Wake>>,
+}
+
+impl Drop for MemoryClient {
+    fn drop(&mut self) {
+        self.server.state().bells.remove(&self.address);
+    }
+}
+
+#[async_trait]
+impl Backend for MemoryClient {
+    async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
+        let now = self.server.now();
+        let mut state = self.server.state();
+        state.claims += 1;
+        if state.claims.is_multiple_of(State::CLAIMS_PER_SWEEP) {
+            state.records.retain(|_, record| !record.is_forgettable(now.wall_micros));
+        }
+        Ok(state.claim(claim, self.address, now))
+    }
+
+    async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        let now = self.server.now().instant;
+        let mut state = self.server.state();
+        let renew = |held: &Held| match state.record(&held.name).renew(held.owner, held.ttl, now) {
+            true => Renewal::Kept,
+            false => Renewal::Gone,
+        };
+        Ok(leases.iter().map(renew).collect())
+    }
+
+    async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        let now = self.server.now();
+        let mut state = self.server.state();
+        state.retired.insert(held.owner);
+        let was_held = state.record(&held.name).release(held.owner, now.instant);
+        let next = then.map(|then| match was_held && !state.retired.contains(then.owner) {
+            true => state.record(&held.name).hand_over(then, self.address, now),
+            false => state.claim(then, self.address, now),
+        });
+        state.wake_next(&held.name);
+        let others = state.record(&held.name).waiters_besides(then.map(|then| then.owner));
+        Ok(Released { held: was_held, next, others })
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
+        let now = self.server.now().instant;
+        let mut state = self.server.state();
+        state.retired.insert(claim.owner);
+        state.record(&claim.name).withdraw(claim.owner, now);
+        state.wake_next(&claim.name);
+        Ok(())
+    }
+
+    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let now = self.server.now().instant;
+        let mut state = self.server.state();
+        state.record(name).expire(now);
+        let evicted = state.record(name).tenant.take();
+        if let Some(tenant) = &evicted {
+            state.ring(tenant.client, name);
+            state.wake_next(name);
+        }
+        Ok(evicted.is_some())
+    }
+
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        let now = self.server.now().instant;
+        let mut state = self.server.state();
+        state.records.values_mut().for_each(|record| record.expire(now));
+        let asked = state.records.iter().filter(|(n, _)| name.is_none_or(|name| *n == name));
+        let busy = asked.filter(|(_, record)| !record.is_idle());
+        Ok(busy.map(|(name, record)| record.status(name, now)).collect())
+    }
+
+    async fn wake(&self) -> Wake {
+        match self.wakes.lock().await.recv().await {
+            Some(wake) => wake,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn describe(&self) -> &str {
+        "memory:"
+    }
+}

@@ -1,0 +1,188 @@
+//! The contract between the engine and whatever stores the leases.
+//!
+//! A backend answers single requests. It never waits, retries, renews, or
+//! reads the client's clock for a decision: all patience lives in the engine,
+//! once, for every backend. The rules that every backend keeps:
+//!
+//! 1. A new owner is granted the lock only when no live holder exists, and the
+//!    fence is strictly larger than that of every earlier grant of the name.
+//! 2. A claim repeated by the holder answers the same fence and restarts the
+//!    lease's ttl, so that a retry after a lost answer is harmless.
+//! 3. A claim that arrives after its own `withdraw` or `release` is
+//!    [`Answer::Retired`]: no lease appears that nobody waits for.
+//! 4. `release` and `renew` act only for the owner that holds; otherwise they
+//!    say so and change nothing.
+//! 5. Times that travel are durations. A server compares times only with its
+//!    own clock.
+//!
+//! [`conformance_tests!`](crate::conformance_tests) has a named test for each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::name::{LockName, Owner};
+
+mod memory;
+mod record;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+pub use memory::{Memory, MemoryClient};
+#[cfg(feature = "sqlite")]
+pub use sqlite::Sqlite;
+
+/// How a lease shares its lock. Shared and counted leases will enter here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// One holder.
+    #[default]
+    Exclusive,
+}
+
+/// One attempt to take a lock.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The lock.
+    pub name: LockName,
+    /// This attempt's own id.
+    pub owner: Owner,
+    /// How long the lease lasts on the server when it is not renewed.
+    pub ttl: Duration,
+    /// How the lock is shared.
+    pub mode: Mode,
+    /// Who asks, for people to read.
+    pub label: Arc<str>,
+    /// `Some`: when the lock is busy, take a place in the server's line and
+    /// keep it this long unless asked again. `None`: only try.
+    pub place: Option<Duration>,
+}
+
+/// What a claim came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The claim's owner holds the lock for its ttl from now.
+    Granted {
+        /// The fencing token.
+        fence: u64,
+    },
+    /// Someone else holds it or stands before the claim in the line.
+    Busy {
+        /// When asking again is worth it even if nothing is heard before.
+        free_in: Option<Duration>,
+        /// How many stand before the claim in the line.
+        ahead: usize,
+    },
+    /// This owner has been released or withdrawn before; nothing changed.
+    Retired,
+}
+
+/// A lease as the server knows it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The lock.
+    pub name: LockName,
+    /// The owner that was granted.
+    pub owner: Owner,
+    /// The fence of the grant.
+    pub fence: u64,
+    /// The ttl to restart.
+    pub ttl: Duration,
+}
+
+/// What became of one lease in a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Its ttl runs anew.
+    Kept,
+    /// It is not held by this owner; nothing changed.
+    Gone,
+}
+
+/// What a release came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// Whether the owner held the lock until now.
+    pub held: bool,
+    /// The answer to the claim that was passed along.
+    pub next: Option<Answer>,
+    /// How many wait in the server's line, the passed claim not counted.
+    pub others: usize,
+}
+
+/// A hint that a lock may be free, or that a lease may be gone. Never a proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// This name.
+    Name(LockName),
+    /// Any name; for example after a connection was made anew.
+    All,
+}
+
+/// A lock as [`Backend::inspect`] sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The lock.
+    pub name: LockName,
+    /// The fence of the last grant.
+    pub fence: u64,
+    /// Who holds it.
+    pub holder: Option<Holder>,
+    /// The labels of those who wait, first come first.
+    pub waiters: Vec<Arc<str>>,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Host, process id and the user's free text.
+    pub label: Arc<str>,
+    /// For how long.
+    pub held_for: Duration,
+    /// When the lease ends unless it is renewed.
+    pub free_in: Duration,
+}
+
+/// The engine that stores leases; one value per client.
+///
+/// Errors: `unavailable` when the server cannot be reached, with
+/// [`Outcome::Unknown`](crate::Outcome::Unknown) if the request may have been
+/// carried out. A method dropped midway may or may not have been carried out,
+/// and is not carried out later than requests sent after it.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Ask for a lock once.
+    async fn claim(&self, claim: &Claim) -> Result<Answer, Error>;
+
+    /// Restart the ttl of many leases in one request; one answer each, in order.
+    async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error>;
+
+    /// Give a lease back, and in the same request hand the lock to `then`, a
+    /// claim for the same name, ahead of the server's line. When the lease was
+    /// not held any more, `then` is an ordinary claim. Wakes the first of the
+    /// line when the lock is free afterwards.
+    async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error>;
+
+    /// Make a claim as if it had never been sent: leave the line, give back
+    /// what was granted, refuse it if it comes late.
+    async fn withdraw(&self, claim: &Claim) -> Result<(), Error>;
+
+    /// Take the lock from whoever holds it and tell both sides by a [`Wake`].
+    /// Answers whether somebody held it.
+    async fn evict(&self, name: &LockName) -> Result<bool, Error>;
+
+    /// The locks that are held or waited for: all, or the one of this name.
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error>;
+
+    /// The next hint for this client. Only one caller waits at a time. A
+    /// backend without hints never answers.
+    async fn wake(&self) -> Wake;
+
+    /// The backend as messages name it, such as `sqlite:/var/lib/x.db`;
+    /// without passwords.
+    fn describe(&self) -> &str;
+}

@@ -1,0 +1,204 @@
+//! One lock's state on a server that is ours to program: who holds it, who
+//! waits, the last fence. Plain transitions; storage is somebody else's.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Answer, Claim, Holder, Status};
+use crate::name::{LockName, Owner};
+use crate::time::Instant;
+
+/// The address of a client on its server, for wakes and proofs of death.
+pub(super) type Address = u64;
+
+/// The server's clocks at the moment of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) instant: Instant,
+    pub(super) wall_micros: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) fence: u64,
+    pub(super) tenant: Option<Tenant>,
+    pub(super) line: VecDeque<Waiter>,
+}
+
+/// How long after its last grant a free lock's record can be dropped: by then
+/// the clock in the next fence is past the last one, even if it was set back.
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tenant {
+    pub(super) owner: Owner,
+    pub(super) client: Address,
+    pub(super) label: Arc<str>,
+    pub(super) since: Instant,
+    pub(super) expires: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) owner: Owner,
+    pub(super) client: Address,
+    pub(super) label: Arc<str>,
+    pub(super) until: Instant,
+}
+
+impl Record {
+    /// Drop what time has ended. Every transition does this first.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.tenant.take_if(|tenant| tenant.expires <= now);
+        self.line.retain(|waiter| waiter.until > now);
+    }
+
+    /// Drop what belonged to a client that is proven dead.
+    pub(super) fn bury(&mut self, client: Address) {
+        self.tenant.take_if(|tenant| tenant.client == client);
+        self.line.retain(|waiter| waiter.client != client);
+    }
+
+    /// The holder's client, and the one just before `owner` in the line: with
+    /// these two alive, nobody else's death lets the owner in.
+    pub(super) fn before(&self, owner: Owner) -> impl Iterator<Item = Address> {
+        let holder = self.tenant.iter().filter(move |t| t.owner != owner).map(|t| t.client);
+        let line = self.line.iter().take_while(move |w| w.owner != owner).map(|w| w.client);
+        holder.chain(line.last())
+    }
+
+    /// Everyone's clients.
+    pub(super) fn clients(&self) -> Vec<Address> {
+        self.tenant.iter().map(|t| t.client).chain(self.line.iter().map(|w| w.client)).collect()
+    }
+
+    /// How many wait, `besides` not counted.
+    pub(super) fn waiters_besides(&self, besides: Option<Owner>) -> usize {
+        self.line.iter().filter(|w| Some(w.owner) != besides).count()
+    }
+
+    pub(super) fn claim(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
+        self.expire(now.instant);
+        if let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == claim.owner) {
+            tenant.expires = now.instant + claim.ttl;
+            return Answer::Granted { fence: self.fence };
+        }
+        let place = self.line.iter().position(|w| w.owner == claim.owner);
+        let ahead = place.unwrap_or(self.line.len());
+        if self.tenant.is_none() && ahead == 0 {
+            return self.grant(claim, from, now);
+        }
+        if let Some(keep) = claim.place {
+            let until = now.instant + keep;
+            match place {
+                Some(at) => self.line[at].until = until,
+                None => self.line.push_back(Waiter {
+                    owner: claim.owner,
+                    client: from,
+                    label: claim.label.clone(),
+                    until,
+                }),
+            }
+        }
+        let lapse = self.tenant.as_ref().map(|t| t.expires).or(self.line.front().map(|w| w.until));
+        Answer::Busy { free_in: lapse.map(|at| at.since(now.instant)), ahead }
+    }
+
+    fn grant(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
+        self.line.retain(|w| w.owner != claim.owner);
+        // The clock term lets a record be dropped a day after its last use, and
+        // keeps fences rising when data was lost while the clock is sane.
+        self.fence = (self.fence + 1).max(now.wall_micros);
+        self.tenant = Some(Tenant {
+            owner: claim.owner,
+            client: from,
+            label: claim.label.clone(),
+            since: now.instant,
+            expires: now.instant + claim.ttl,
+        });
+        Answer::Granted { fence: self.fence }
+    }
+
+    /// Whether `owner` held the lock and so has its ttl restarted.
+    pub(super) fn renew(&mut self, owner: Owner, ttl: Duration, now: Instant) -> bool {
+        self.expire(now);
+        let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == owner) else { return false };
+        tenant.expires = now + ttl;
+        true
+    }
+
+    /// Free the lock if `owner` holds it; answers whether it did.
+    pub(super) fn release(&mut self, owner: Owner, now: Instant) -> bool {
+        self.expire(now);
+        self.tenant.take_if(|tenant| tenant.owner == owner).is_some()
+    }
+
+    /// Hand the lock, just released, to `then`, ahead of the line.
+    pub(super) fn hand_over(&mut self, then: &Claim, from: Address, now: Now) -> Answer {
+        match self.tenant {
+            None => self.grant(then, from, now),
+            Some(_) => self.claim(then, from, now),
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, owner: Owner, now: Instant) {
+        self.release(owner, now);
+        self.line.retain(|w| w.owner != owner);
+    }
+
+    /// Whom to wake: the first of the line, when nobody holds the lock.
+    pub(super) fn next_in_line(&self) -> Option<Address> {
+        if self.tenant.is_some() { None } else { self.line.front().map(|w| w.client) }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.tenant.is_none() && self.line.is_empty()
+    }
+
+    /// Whether nobody needs the record any more. A fence is at least the wall
+    /// clock of its grant, so it tells the age.
+    pub(super) fn is_forgettable(&self, wall_micros: u64) -> bool {
+        let age = Duration::from_micros(wall_micros.saturating_sub(self.fence));
+        self.is_idle() && age >= FORGET_AFTER
+    }
+
+    pub(super) fn status(&self, name: &LockName, now: Instant) -> Status {
+        let holder = self.tenant.as_ref().map(|tenant| Holder {
+            label: tenant.label.clone(),
+            held_for: now.since(tenant.since),
+            free_in: tenant.expires.since(now),
+        });
+        let waiters = self.line.iter().map(|w| w.label.clone()).collect();
+        Status { name: name.clone(), fence: self.fence, holder, waiters }
+    }
+}
+
+/// The owners that were released or withdrawn last, so that a claim of theirs
+/// that comes late is known for what it is.
+#[derive(Debug, Default)]
+pub(super) struct Retired {
+    order: VecDeque<Owner>,
+    set: HashSet<Owner>,
+}
+
+impl Retired {
+    /// A late claim would have to be overtaken by this many retirements.
+    const KEPT: usize = 4096;
+
+    pub(super) fn insert(&mut self, owner: Owner) {
+        if !self.set.insert(owner) {
+            return;
+        }
+        self.order.push_back(owner);
+        if self.order.len() > Self::KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+    }
+
+    pub(super) fn contains(&self, owner: Owner) -> bool {
+        self.set.contains(&owner)
+    }
+}

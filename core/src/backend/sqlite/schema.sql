@@ -1,0 +1,15 @@
+-- Times are nanoseconds of the boot-time clock: they mean something only
+-- together with boot.id.
+CREATE TABLE boot (
+    id TEXT NOT NULL
+);
+CREATE TABLE locks (
+    name    TEXT PRIMARY KEY,
+    fence   INTEGER NOT NULL,   -- of the last grant; at least its wall clock in µs
+    owner   BLOB,               -- null: nobody holds it
+    client  INTEGER,            -- the holder's bell
+    label   TEXT,
+    since   INTEGER,
+    expires INTEGER,
+    line    TEXT                -- the waiters as JSON; null: nobody waits
+) WITHOUT ROWID;

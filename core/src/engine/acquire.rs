@@ -1,0 +1,189 @@
+//! Getting a lock: one claim after the other, and what to wait for in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::line::Seat;
+use super::{Engine, Hold, Patience, Phase, Plan};
+use crate::backend::{Answer, Claim};
+use crate::error::{Error, Kind, Outcome};
+use crate::time::Instant;
+
+/// A wake is a hint, this is the guarantee: a waiter asks again this often.
+const RECHECK: Duration = Duration::from_millis(600);
+/// How long the server keeps a waiter's place without hearing from it.
+const PLACE: Duration = Duration::from_secs(2);
+/// How long a waiter goes on while the backend does not answer.
+const OUTAGE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Wait for the lock as long as `patience` says; `None` when it is busy and
+    /// that is an answer.
+    ///
+    /// Cancel safety: dropped at any point, nothing is held and the line goes on.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        plan: Plan,
+        patience: Patience,
+    ) -> Result<Option<Arc<Hold>>, Error> {
+        self.check_open()?;
+        let (name, backend) = (plan.name.clone(), self.backend.describe());
+        let claim = Claim {
+            name: plan.name.clone(),
+            owner: self.new_owner(),
+            ttl: plan.ttl,
+            mode: plan.mode,
+            label: plan.label.clone(),
+            place: (patience != Patience::Try).then_some(PLACE),
+        };
+        let seat = Seat::new(plan, claim);
+        if !self.lines.join(&seat, patience == Patience::Try) {
+            return Ok(None);
+        }
+        let visit = Visit { engine: self, seat, patience, started: self.runtime.now() };
+        let limit = match patience {
+            Patience::Wait(limit) => Some(limit),
+            Patience::Try | Patience::Forever => None,
+        };
+        tokio::select! {
+            biased;
+            () = async { self.reached(Phase::Closed).await } => self.check_open().map(|()| None),
+            result = visit.until_granted() => result,
+            () = async {
+                match limit {
+                    Some(limit) => self.runtime.sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            } => Err(visit.timed_out()),
+        }
+        .map_err(|e| e.with_outcome(Outcome::NotHeld).about(&name, backend))
+    }
+}
+
+/// A waiter's stay in the line; whichever way it ends, the place is left and
+/// what was asked of the backend and not used is taken back.
+struct Visit<'a> {
+    engine: &'a Arc<Engine>,
+    seat: Arc<Seat>,
+    patience: Patience,
+    started: Instant,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.engine.lines.leave(&self.seat);
+        if let Some(hold) = self.seat.take_granted() {
+            self.engine.release_in_background(hold);
+        }
+        if let Some(claim) = self.seat.take_sent() {
+            self.engine.withdraw_in_background(claim);
+        }
+    }
+}
+
+impl Visit<'_> {
+    async fn until_granted(&self) -> Result<Option<Arc<Hold>>, Error> {
+        let mut outage = Outage::default();
+        loop {
+            if let Some(hold) = self.seat.take_granted() {
+                return Ok(Some(hold));
+            }
+            if !self.engine.lines.is_turn_of(&self.seat) {
+                self.seat.bell.notified().await;
+                continue;
+            }
+            let pause = match self.ask().await {
+                Ok(Ask::Granted(hold)) => return Ok(Some(hold)),
+                Ok(Ask::Busy(_)) if self.patience == Patience::Try => {
+                    // It left no place behind.
+                    drop(self.seat.take_sent());
+                    return Ok(None);
+                }
+                Ok(Ask::Busy(pause)) => {
+                    outage = Outage::default();
+                    pause
+                }
+                Err(error) => outage.next_try(self.engine, self.patience, error)?,
+            };
+            tokio::select! {
+                biased;
+                () = self.seat.bell.notified() => {}
+                () = self.engine.runtime.sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Ask the backend once.
+    async fn ask(&self) -> Result<Ask, Error> {
+        let engine = self.engine;
+        let claim = self.seat.send();
+        let sent = engine.runtime.now();
+        let limit = Engine::request_limit(claim.ttl);
+        match engine.request(limit, engine.backend.claim(&claim)).await? {
+            Answer::Granted { fence } => {
+                let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, sent));
+                if engine.runtime.now() < hold.lost_at() {
+                    engine.lines.take(&self.seat, &hold);
+                    engine.keep(&hold, sent);
+                    engine.check_open()?;
+                    return Ok(Ask::Granted(hold));
+                }
+                // Answered too late to be of use: give it back, start anew.
+                engine.withdraw_in_background(self.seat.renew_owner(engine.new_owner()));
+                Ok(Ask::Busy(Duration::ZERO))
+            }
+            Answer::Busy { free_in, ahead } => {
+                let recheck = RECHECK + engine.jitter(RECHECK / 6);
+                // Only the first of the line profits from being there in time.
+                let lapse = free_in.filter(|_| ahead == 0).map(|d| d + Duration::from_millis(1));
+                Ok(Ask::Busy(lapse.map_or(recheck, |lapse| lapse.min(recheck))))
+            }
+            Answer::Retired => {
+                self.seat.renew_owner(engine.new_owner());
+                Ok(Ask::Busy(Duration::ZERO))
+            }
+        }
+    }
+
+    fn timed_out(&self) -> Error {
+        let waited = self.engine.runtime.now().since(self.started);
+        let message = format!(
+            "busy for {waited:.1?}, which is as long as was to be waited; `leasehold ls` shows who \
+             holds it"
+        );
+        Error::new(Kind::Timeout, message)
+    }
+}
+
+enum Ask {
+    Granted(Arc<Hold>),
+    /// Ask again after this long, or when rung.
+    Busy(Duration),
+}
+
+/// A row of failures without an answer in between.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+    failures: u32,
+}
+
+impl Outage {
+    /// When to try again, or the error if there is no point in it.
+    fn next_try(
+        &mut self,
+        engine: &Engine,
+        patience: Patience,
+        error: Error,
+    ) -> Result<Duration, Error> {
+        let now = engine.runtime.now();
+        let since = *self.since.get_or_insert(now);
+        let give_up = patience == Patience::Try || now.since(since) >= OUTAGE;
+        if error.kind() != Kind::Unavailable || give_up {
+            return Err(error);
+        }
+        let pause = Duration::from_millis(10) * (1 << self.failures.min(6));
+        self.failures += 1;
+        Ok(pause + engine.jitter(pause))
+    }
+}

@@ -1,0 +1,149 @@
+//! One granted lease on the client's side, shared by the handle, the keeper
+//! and the line.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Plan;
+use crate::backend::Held;
+use crate::name::Owner;
+use crate::time::{Instant, deadline, grace};
+
+/// Why a lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Loss {
+    /// It could not be renewed in time.
+    Expired,
+    /// The backend says that it is not held any more: evicted, or its data lost.
+    Gone,
+    /// It was held for `max_hold`.
+    MaxHold,
+    /// Its client was closed.
+    Closed,
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Loss::Expired => "it could not be renewed in time",
+            Loss::Gone => "the backend says it is not held any more",
+            Loss::MaxHold => "it was held for max_hold",
+            Loss::Closed => "its client was closed",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Released,
+    Lost(Loss),
+}
+
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(super) held: Held,
+    pub(super) auto_renew: bool,
+    /// Where `max_hold` ends it.
+    pub(super) ends_at: Option<Instant>,
+    grace: Duration,
+    deadline: AtomicU64,
+    // Set once: the end of a lease is final.
+    end: OnceLock<End>,
+    ended: Notify,
+    let_go: AtomicBool,
+}
+
+impl Hold {
+    /// The lease that a request sent at `sent` was granted.
+    pub(super) fn new(plan: &Plan, owner: Owner, fence: u64, sent: Instant) -> Self {
+        let held = Held { name: plan.name.clone(), owner, fence, ttl: plan.ttl };
+        let ends_at = plan.max_hold.map(|most| sent + most);
+        let span = plan.max_hold.map_or(plan.ttl, |most| most.min(plan.ttl));
+        let hold = Self {
+            held,
+            auto_renew: plan.auto_renew,
+            ends_at,
+            grace: grace(span),
+            deadline: AtomicU64::new(0),
+            end: OnceLock::new(),
+            ended: Notify::new(),
+            let_go: AtomicBool::new(false),
+        };
+        hold.extend(sent);
+        hold
+    }
+
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::from_nanos(self.deadline.load(Ordering::Acquire))
+    }
+
+    /// When it is reported lost unless it is renewed before.
+    pub(super) fn lost_at(&self) -> Instant {
+        self.deadline() - self.grace
+    }
+
+    /// Move the deadline to what a renewal sent at `sent` bought; never back.
+    pub(super) fn extend(&self, sent: Instant) {
+        let bought = deadline(sent, self.held.ttl);
+        let deadline = self.ends_at.map_or(bought, |end| bought.min(end));
+        self.deadline.fetch_max(deadline.as_nanos(), Ordering::AcqRel);
+    }
+
+    pub(super) fn lose(&self, loss: Loss) {
+        if self.end.set(End::Lost(loss)).is_ok() {
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Mark it released, unless it was lost before.
+    pub(super) fn end_by_release(&self) {
+        let _ = self.end.set(End::Released);
+    }
+
+    /// True for the first who asks: the one to tell the backend.
+    pub(super) fn let_go(&self) -> bool {
+        !self.let_go.swap(true, Ordering::AcqRel)
+    }
+
+    /// Why time alone ends it.
+    pub(super) fn loss_by_time(&self) -> Loss {
+        match self.ends_at {
+            Some(end) if end <= self.deadline() => Loss::MaxHold,
+            _ => Loss::Expired,
+        }
+    }
+
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        match self.end.get() {
+            Some(End::Lost(loss)) => Some(*loss),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        self.end.get().is_none() && now < self.deadline()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Ready when it is lost; never if it is released first.
+    pub(crate) async fn lost(&self) -> Loss {
+        loop {
+            let ended = self.ended.notified();
+            if let Some(loss) = self.loss() {
+                return loss;
+            }
+            ended.await;
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Renews the leases of a client, many in one request, and reports those that
+//! are lost.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::{Engine, Hold, Loss};
+use crate::backend::{Held, Renewal};
+use crate::error::Error;
+use crate::name::{LockName, Owner};
+use crate::time::Instant;
+
+/// Timers stop while the machine is suspended; while anything is held, the
+/// keeper looks at the clock at least this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Keeper {
+    state: Mutex<State>,
+    hurry: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<Owner, Entry>,
+    /// When the keeper looks again by itself; `None`: not before it is told.
+    alarm: Option<Instant>,
+    /// Whether anything was held since the keeper last looked.
+    busy: bool,
+}
+
+struct Entry {
+    hold: Arc<Hold>,
+    renew_at: Option<Instant>,
+    failures: u32,
+}
+
+impl Entry {
+    fn next_event(&self) -> Instant {
+        let lost_at = self.hold.lost_at();
+        self.renew_at.map_or(lost_at, |at| at.min(lost_at))
+    }
+}
+
+impl Keeper {
+    pub(super) fn remove(&self, hold: &Hold) {
+        self.state().entries.remove(&hold.held.owner);
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Hold>> {
+        self.state().entries.values().map(|entry| entry.hold.clone()).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, sent: Instant) {
+        let renew_at = hold.auto_renew.then(|| self.next_renewal(hold, sent));
+        let entry = Entry { hold: hold.clone(), renew_at, failures: 0 };
+        let mut state = self.keeper.state();
+        let event = entry.next_event();
+        state.entries.insert(hold.held.owner, entry);
+        state.busy = true;
+        // Usually it looks soon enough by itself, and is not worth waking.
+        if state.alarm.is_none_or(|alarm| event < alarm) {
+            self.keeper.hurry.notify_one();
+        }
+        drop(state);
+        // Either close() sees the entry, or this sees that it was called.
+        if self.check_open().is_err() {
+            hold.lose(Loss::Closed);
+            self.release_in_background(hold.clone());
+        }
+    }
+
+    /// A hint that leases of this name, or any, may be gone: ask now.
+    pub(super) fn check(&self, name: Option<&LockName>) {
+        let now = self.runtime.now();
+        let mut state = self.keeper.state();
+        for entry in state.entries.values_mut() {
+            if name.is_none_or(|name| *name == entry.hold.held.name) {
+                entry.renew_at = entry.renew_at.map(|at| at.min(now));
+            }
+        }
+        self.keeper.hurry.notify_one();
+    }
+
+    /// The keeper's life; ends when the engine stops.
+    pub(super) async fn run_keeper(self: Arc<Self>) {
+        loop {
+            let now = self.runtime.now();
+            self.report_lost(now);
+            if let Some((request, leases)) = self.due(now) {
+                let engine = self.clone();
+                let renew = async move { engine.renew_batch(now, request, leases).await };
+                self.runtime.spawn(Box::pin(renew));
+            }
+            let alarm = self.set_alarm(now);
+            let look_again = async {
+                match alarm {
+                    Some(at) => self.runtime.sleep(at.since(now)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stopped() => return,
+                () = self.keeper.hurry.notified() => {}
+                () = look_again => {}
+            }
+        }
+    }
+
+    fn report_lost(self: &Arc<Self>, now: Instant) {
+        let is_lost = |entry: &Entry| entry.hold.lost_at() <= now;
+        let lost: Vec<Arc<Hold>> = {
+            let entries = &mut self.keeper.state().entries;
+            entries.extract_if(.., |_, entry| is_lost(entry)).map(|(_, entry)| entry.hold).collect()
+        };
+        for hold in lost {
+            let loss = hold.loss_by_time();
+            self.lose(&hold, loss);
+            if loss == Loss::MaxHold {
+                self.release_at_deadline(hold);
+            }
+        }
+    }
+
+    /// A worker that hangs does not keep the lock for ever, nor for another ttl.
+    fn release_at_deadline(self: &Arc<Self>, hold: Arc<Hold>) {
+        let engine = self.clone();
+        self.runtime.spawn(Box::pin(async move {
+            engine.runtime.sleep(hold.deadline().since(engine.runtime.now())).await;
+            engine.release_in_background(hold);
+        }));
+    }
+
+    /// What to renew now: the due leases and those that are due soon.
+    fn due(&self, now: Instant) -> Option<(Duration, Vec<Held>)> {
+        let mut state = self.keeper.state();
+        let due = |entry: &Entry, ahead| entry.renew_at.is_some_and(|at| at <= now + ahead);
+        if !state.entries.values().any(|entry| due(entry, Duration::ZERO)) {
+            return None;
+        }
+        let mut longest = Duration::ZERO;
+        let mut leases = Vec::new();
+        for entry in state.entries.values_mut() {
+            let ttl = entry.hold.held.ttl;
+            if due(entry, ttl / 6) {
+                // Without an answer by then it is asked again.
+                entry.renew_at = Some(now + ttl / 6);
+                longest = longest.max(ttl);
+                leases.push(entry.hold.held.clone());
+            }
+        }
+        Some((Self::request_limit(longest), leases))
+    }
+
+    fn set_alarm(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.keeper.state();
+        let heartbeat = std::mem::take(&mut state.busy) || !state.entries.is_empty();
+        let events = state.entries.values().map(Entry::next_event);
+        state.alarm = events.chain(heartbeat.then_some(now + HEARTBEAT)).min();
+        state.alarm
+    }
+
+    async fn renew_batch(&self, sent: Instant, limit: Duration, leases: Vec<Held>) {
+        let answers = self.request(limit, self.backend.renew(&leases)).await;
+        for (at, held) in leases.iter().enumerate() {
+            let answer = match &answers {
+                Ok(answers) => answers.get(at).copied(),
+                Err(_) => None,
+            };
+            match answer {
+                Some(answer) => self.apply(held.owner, sent, answer),
+                None => self.retry_renewal(held.owner),
+            }
+        }
+        self.keeper.hurry.notify_one();
+    }
+
+    /// What an answer to a renewal sent at `sent` means for the lease.
+    fn apply(&self, owner: Owner, sent: Instant, answer: Renewal) {
+        let now = self.runtime.now();
+        let mut state = self.keeper.state();
+        // Released or lost in the meantime: nothing is renewed afterwards.
+        let Some(entry) = state.entries.get_mut(&owner) else { return };
+        let hold = entry.hold.clone();
+        let loss = match answer {
+            Renewal::Kept if now < hold.deadline() => {
+                hold.extend(sent);
+                entry.renew_at = entry.renew_at.map(|_| self.next_renewal(&hold, sent));
+                entry.failures = 0;
+                return;
+            }
+            Renewal::Kept => hold.loss_by_time(),
+            Renewal::Gone => Loss::Gone,
+        };
+        state.entries.remove(&owner);
+        drop(state);
+        self.lose(&hold, loss);
+    }
+
+    fn retry_renewal(&self, owner: Owner) {
+        let now = self.runtime.now();
+        let mut state = self.keeper.state();
+        let Some(entry) = state.entries.get_mut(&owner) else { return };
+        let at_most = entry.hold.held.ttl / 10;
+        let pause = match entry.failures {
+            0 => Duration::ZERO,
+            failures => {
+                self.jitter((Duration::from_millis(10) * (1 << failures.min(10))).min(at_most))
+            }
+        };
+        entry.failures += 1;
+        entry.renew_at = entry.renew_at.map(|_| now + pause);
+    }
+
+    /// Renew one lease by hand, now.
+    pub(crate) async fn renew(&self, hold: &Hold) -> Result<(), Error> {
+        self.check_open()?;
+        if hold.is_over() {
+            return Err(self.over(hold));
+        }
+        let sent = self.runtime.now();
+        let limit = Self::request_limit(hold.held.ttl);
+        let held = std::slice::from_ref(&hold.held);
+        let about = |e: Error| e.about(&hold.held.name, self.backend.describe());
+        let answers = self.request(limit, self.backend.renew(held)).await.map_err(about)?;
+        let answer = answers.first().copied().unwrap_or(Renewal::Gone);
+        self.apply(hold.held.owner, sent, answer);
+        if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
+    }
+
+    fn lose(&self, hold: &Arc<Hold>, loss: Loss) {
+        hold.lose(loss);
+        self.lines.vacate(&hold.held.name, hold.held.owner, 0);
+    }
+
+    /// At a third of the ttl, a little earlier by chance, so that clients that
+    /// started together do not ask together for ever.
+    fn next_renewal(&self, hold: &Hold, sent: Instant) -> Instant {
+        let third = hold.held.ttl / 3;
+        sent + (third - third / 10) + self.jitter(third / 10)
+    }
+}

@@ -1,0 +1,207 @@
+//! Who waits in this client, name by name, first come first served.
+//!
+//! Only the head of a line talks to the backend, and only while nobody in this
+//! client holds the lock: whoever does hands it to the head when it is done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Hold, Plan};
+use crate::backend::Claim;
+use crate::name::{LockName, Owner};
+
+/// How often in a row a lock is handed on inside this client while others
+/// wait at the server.
+const MAX_STREAK: u32 = 8;
+
+#[derive(Default)]
+pub(super) struct Lines {
+    lines: Mutex<BTreeMap<LockName, Line>>,
+}
+
+#[derive(Default)]
+struct Line {
+    holder: Option<Owner>,
+    seats: VecDeque<Arc<Seat>>,
+    /// How often the lock was handed on since it was last taken at the server.
+    streak: u32,
+    /// How many waited at the server when it last told.
+    others: usize,
+}
+
+/// A waiter's place in its line.
+pub(super) struct Seat {
+    pub(super) plan: Plan,
+    /// Rung when it is worth looking again.
+    pub(super) bell: Notify,
+    state: Mutex<SeatState>,
+}
+
+struct SeatState {
+    claim: Claim,
+    /// Whether the backend may know the claim.
+    sent: bool,
+    granted: Option<Arc<Hold>>,
+}
+
+impl Seat {
+    pub(super) fn new(plan: Plan, claim: Claim) -> Arc<Self> {
+        let state = Mutex::new(SeatState { claim, sent: false, granted: None });
+        Arc::new(Self { plan, bell: Notify::new(), state })
+    }
+
+    /// The claim, for sending.
+    pub(super) fn send(&self) -> Claim {
+        let mut state = self.state();
+        state.sent = true;
+        state.claim.clone()
+    }
+
+    /// Go on as another owner; answers the claim to withdraw.
+    pub(super) fn renew_owner(&self, owner: Owner) -> Claim {
+        let mut state = self.state();
+        state.sent = false;
+        let old = state.claim.clone();
+        state.claim.owner = owner;
+        old
+    }
+
+    /// The claim that the backend may know and that nobody will use.
+    pub(super) fn take_sent(&self) -> Option<Claim> {
+        let mut state = self.state();
+        std::mem::take(&mut state.sent).then(|| state.claim.clone())
+    }
+
+    /// What a holder in this client handed over.
+    pub(super) fn take_granted(&self) -> Option<Arc<Hold>> {
+        self.state().granted.take()
+    }
+
+    fn owner(&self) -> Owner {
+        self.state().claim.owner
+    }
+
+    fn state(&self) -> MutexGuard<'_, SeatState> {
+        lock(&self.state)
+    }
+}
+
+impl Lines {
+    /// Take the last place. Nobody may be before a seat that only tries.
+    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> bool {
+        let mut lines = lock(&self.lines);
+        let line = lines.entry(seat.plan.name.clone()).or_default();
+        if only_try && (line.holder.is_some() || !line.seats.is_empty()) {
+            return false;
+        }
+        line.seats.push_back(seat.clone());
+        true
+    }
+
+    /// Whether the seat is the one to ask the backend.
+    pub(super) fn is_turn_of(&self, seat: &Arc<Seat>) -> bool {
+        let lines = lock(&self.lines);
+        let line = lines.get(&seat.plan.name);
+        line.is_some_and(|line| line.holder.is_none() && line.is_head(seat))
+    }
+
+    /// The head was granted the lock by the backend: it leaves the line as holder.
+    pub(super) fn take(&self, seat: &Arc<Seat>, hold: &Hold) {
+        let mut lines = lock(&self.lines);
+        let line = lines.entry(seat.plan.name.clone()).or_default();
+        line.seats.retain(|other| !Arc::ptr_eq(other, seat));
+        line.holder = Some(hold.held.owner);
+        line.streak = 0;
+        seat.state().sent = false;
+    }
+
+    /// Leave the line, wherever the seat stands in it.
+    pub(super) fn leave(&self, seat: &Arc<Seat>) {
+        self.change(&seat.plan.name, |line| {
+            line.seats.retain(|other| !Arc::ptr_eq(other, seat));
+        });
+    }
+
+    /// Whom `owner`, about to release, may hand the lock to, and their claim,
+    /// which counts as sent from here on.
+    pub(super) fn successor(&self, name: &LockName, owner: Owner) -> Option<(Arc<Seat>, Claim)> {
+        let lines = lock(&self.lines);
+        let line = lines.get(name).filter(|line| line.holder == Some(owner))?;
+        let fair = line.others == 0 || line.streak < MAX_STREAK;
+        let seat = line.seats.front().filter(|_| fair)?;
+        Some((seat.clone(), seat.send()))
+    }
+
+    /// The lock went from `owner` to `seat`. False when the seat has been left.
+    pub(super) fn hand_over(
+        &self,
+        owner: Owner,
+        seat: &Arc<Seat>,
+        hold: &Arc<Hold>,
+        others: usize,
+    ) -> bool {
+        let mut lines = lock(&self.lines);
+        let Some(line) = lines.get_mut(&seat.plan.name) else { return false };
+        if line.holder != Some(owner) || !line.is_head(seat) || seat.owner() != hold.held.owner {
+            return false;
+        }
+        line.seats.pop_front();
+        line.holder = Some(hold.held.owner);
+        line.streak += 1;
+        line.others = others;
+        let mut state = seat.state();
+        state.sent = false;
+        state.granted = Some(hold.clone());
+        drop(state);
+        seat.bell.notify_one();
+        true
+    }
+
+    /// `owner` does not hold the lock any more: its head may ask the backend.
+    pub(super) fn vacate(&self, name: &LockName, owner: Owner, others: usize) {
+        self.change(name, |line| {
+            if line.holder == Some(owner) {
+                line.holder = None;
+                line.others = others;
+            }
+        });
+    }
+
+    /// Let the head of the line look again.
+    pub(super) fn ring(&self, name: &LockName) {
+        self.change(name, |_| ());
+    }
+
+    /// Let every head look again.
+    pub(super) fn ring_all(&self) {
+        lock(&self.lines).values().for_each(Line::ring);
+    }
+
+    fn change(&self, name: &LockName, change: impl FnOnce(&mut Line)) {
+        let mut lines = lock(&self.lines);
+        let Some(line) = lines.get_mut(name) else { return };
+        change(line);
+        line.ring();
+        if line.holder.is_none() && line.seats.is_empty() {
+            lines.remove(name);
+        }
+    }
+}
+
+impl Line {
+    fn is_head(&self, seat: &Arc<Seat>) -> bool {
+        self.seats.front().is_some_and(|head| Arc::ptr_eq(head, seat))
+    }
+
+    fn ring(&self) {
+        if let Some(head) = self.seats.front().filter(|_| self.holder.is_none()) {
+            head.bell.notify_one();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

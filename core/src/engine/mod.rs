@@ -1,0 +1,199 @@
+//! All patience: waiting, retrying, renewing, cleaning up. Once, for every
+//! backend.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::backend::{Backend, Mode, Wake};
+use crate::error::{Error, Kind, Outcome};
+use crate::name::{LockName, Owner};
+use crate::runtime::Runtime;
+
+mod acquire;
+mod hold;
+mod keeper;
+mod line;
+mod release;
+
+pub(crate) use hold::Hold;
+pub use hold::Loss;
+use keeper::Keeper;
+use line::Lines;
+
+/// What a user wants of a lock.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: LockName,
+    pub(crate) ttl: Duration,
+    pub(crate) mode: Mode,
+    pub(crate) label: Arc<str>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) auto_renew: bool,
+}
+
+/// How long a user is ready to wait for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all: busy is an answer.
+    Try,
+    /// This long at most.
+    Wait(Duration),
+    /// Without end.
+    Forever,
+}
+
+/// What works for one client. Its background tasks hold it until [`Engine::stop`].
+pub(crate) struct Engine {
+    backend: Arc<dyn Backend>,
+    runtime: Arc<dyn Runtime>,
+    lines: Lines,
+    keeper: Keeper,
+    phase: watch::Sender<Phase>,
+    /// Clean-up jobs under way.
+    chores: watch::Sender<usize>,
+    process: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Nothing new is taken, what is held is given back.
+    Closed,
+    /// Nobody has a handle any more.
+    Stopped,
+}
+
+impl Engine {
+    pub(crate) fn start(backend: Arc<dyn Backend>, runtime: Arc<dyn Runtime>) -> Arc<Self> {
+        let engine = Arc::new(Self {
+            backend,
+            runtime,
+            lines: Lines::default(),
+            keeper: Keeper::default(),
+            phase: watch::Sender::new(Phase::Open),
+            chores: watch::Sender::new(0),
+            process: std::process::id(),
+        });
+        engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
+        engine.runtime.spawn(Box::pin(engine.clone().heed_wakes()));
+        engine
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &*self.runtime
+    }
+
+    /// End the background tasks. What is being cleaned up is finished first.
+    pub(crate) fn stop(&self) {
+        self.phase.send_replace(Phase::Stopped);
+    }
+
+    /// Whether this process is a fork of the one that made the client. Its
+    /// threads do not exist here, and what it holds is the parent's.
+    pub(crate) fn is_foreign(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// Give everything back, and wait until the backend knows or every ttl has passed.
+    pub(crate) async fn close(self: &Arc<Self>) {
+        if self.is_foreign() {
+            return;
+        }
+        self.phase.send_if_modified(|phase| {
+            let open = *phase == Phase::Open;
+            *phase = (*phase).max(Phase::Closed);
+            open
+        });
+        for hold in self.keeper.all() {
+            hold.lose(Loss::Closed);
+            self.release_in_background(hold);
+        }
+        drop(self.chores.subscribe().wait_for(|chores| *chores == 0).await);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.is_foreign() {
+            let message = "this client was made before a fork; connect again in the child process";
+            return Err(Error::new(Kind::Closed, message));
+        }
+        match *self.phase.borrow() {
+            Phase::Open => Ok(()),
+            _ => Err(Error::new(Kind::Closed, "this client was closed; connect again")),
+        }
+    }
+
+    async fn reached(&self, phase: Phase) {
+        drop(self.phase.subscribe().wait_for(|now| *now >= phase).await);
+    }
+
+    async fn stopped(&self) {
+        self.reached(Phase::Stopped).await;
+    }
+
+    async fn heed_wakes(self: Arc<Self>) {
+        loop {
+            let wake = tokio::select! {
+                biased;
+                () = self.stopped() => return,
+                wake = self.backend.wake() => wake,
+            };
+            match wake {
+                Wake::Name(name) => {
+                    self.lines.ring(&name);
+                    self.check(Some(&name));
+                }
+                Wake::All => {
+                    self.lines.ring_all();
+                    self.check(None);
+                }
+            }
+        }
+    }
+
+    /// One request, given up after `limit`.
+    async fn request<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            answer = call => answer,
+            () = async { self.runtime.sleep(limit).await } => {
+                let message = format!("no answer within {limit:?}; is the server alive?");
+                Err(Error::unavailable(message).with_outcome(Outcome::Unknown))
+            }
+        }
+    }
+
+    /// How long an answer about a lease of this ttl is worth waiting for.
+    fn request_limit(ttl: Duration) -> Duration {
+        (ttl / 2).clamp(Duration::from_millis(50), Duration::from_secs(5))
+    }
+
+    /// The error for using a lease after its end.
+    pub(crate) fn over(&self, hold: &Hold) -> Error {
+        let error = match hold.loss() {
+            Some(loss) => Error::new(Kind::Lost, format!("the lease was lost: {loss}")),
+            None => Error::new(Kind::NotHeld, "the lease was released before"),
+        };
+        error.about(&hold.held().name, self.backend.describe())
+    }
+
+    fn new_owner(&self) -> Owner {
+        Owner::from_bits(self.runtime.random())
+    }
+
+    /// A random part of `span`.
+    fn jitter(&self, span: Duration) -> Duration {
+        let part = (self.runtime.random() as u32) as f64 / f64::from(u32::MAX);
+        span.mul_f64(part)
+    }
+}

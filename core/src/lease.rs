@@ -1,0 +1,115 @@
+//! A lock that is held.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::Anchor;
+use crate::engine::{Hold, Loss};
+use crate::error::Error;
+
+/// The thing you hold: a fence, a deadline, and word when it is lost.
+///
+/// It is renewed in the background until it is released, dropped, or lost.
+/// [`release`](Lease::release) gives it back and tells whether it was held to
+/// the end. Dropping it gives it back in the background; when the process ends
+/// before that is done, the lease ends with its ttl (on the embedded backend,
+/// with the process). After a `fork` the child's copy is inert: it is not
+/// valid and its drop does nothing.
+pub struct Lease {
+    anchor: Arc<Anchor>,
+    hold: Arc<Hold>,
+}
+
+impl Lease {
+    pub(crate) fn new(anchor: Arc<Anchor>, hold: Arc<Hold>) -> Self {
+        Self { anchor, hold }
+    }
+
+    /// The lock's name.
+    pub fn name(&self) -> &str {
+        self.hold.held().name.as_str()
+    }
+
+    /// The fencing token: larger than that of every earlier holder of this
+    /// name. Send it along with every operation on what the lock protects,
+    /// reads included, and let that refuse smaller ones than it has seen.
+    pub fn fence(&self) -> u64 {
+        self.hold.held().fence
+    }
+
+    /// Whether it is held at this instant, by the clock alone: right even just
+    /// after the process was stopped or the machine suspended.
+    pub fn is_valid(&self) -> bool {
+        !self.anchor.engine.is_foreign() && self.hold.is_valid(self.anchor.engine.runtime().now())
+    }
+
+    /// How long it stays valid without another renewal; zero when it is over.
+    pub fn remaining(&self) -> Duration {
+        match self.is_valid() {
+            true => self.hold.deadline().since(self.anchor.engine.runtime().now()),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Wait until it is lost; pending for ever if it is released first.
+    ///
+    /// When renewals fail this comes 10 % of the ttl before the deadline, so
+    /// that there is time to stop. When the backend says that the lease is
+    /// gone it comes at once, and somebody else may hold the lock already.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn lost(&self) -> Loss {
+        self.hold.lost().await
+    }
+
+    /// Why it was lost, if it was.
+    pub fn loss(&self) -> Option<Loss> {
+        self.hold.loss()
+    }
+
+    /// Renew now, by a full ttl. Needed only with
+    /// [`auto_renew(false)`](crate::Lock::auto_renew). It never takes a lost
+    /// lease again, and the fence stays.
+    ///
+    /// # Errors
+    /// `lost` and `not_held` when it is over; `unavailable` when the backend
+    /// did not answer, and then it is still held until its deadline.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; the backend may have renewed it, the deadline stays.
+    pub async fn renew(&self) -> Result<(), Error> {
+        self.anchor.engine.renew(&self.hold).await
+    }
+
+    /// Give it back. Calling it again only answers again.
+    ///
+    /// # Errors
+    /// `lost` when it was not held to the end. `unavailable` when the backend
+    /// did not confirm: nothing is left to do, the release is repeated in the
+    /// background until the ttl has passed.
+    ///
+    /// # Cancel safety
+    /// Once polled it cannot be lost: dropped midway, it goes on in the background.
+    pub async fn release(&self) -> Result<(), Error> {
+        self.anchor.engine.release(&self.hold).await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.anchor.engine.release_in_background(self.hold.clone());
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("name", &self.name())
+            .field("fence", &self.fence())
+            .field("remaining", &self.remaining())
+            .field("loss", &self.loss())
+            .finish()
+    }
+}

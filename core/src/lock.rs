@@ -1,0 +1,186 @@
+//! A name and options: the plan for a lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Mode;
+use crate::client::Anchor;
+use crate::engine::{Patience, Plan};
+use crate::error::{Error, Kind};
+use crate::lease::Lease;
+use crate::name::LockName;
+
+/// A lock to be taken: a name plus options. Making one does no I/O, and a bad
+/// name or option is reported when it is taken.
+///
+/// It is not reentrant: a task that takes a lock twice waits for itself.
+#[derive(Clone)]
+#[must_use = "a lock does nothing until it is acquired"]
+pub struct Lock {
+    anchor: Arc<Anchor>,
+    name: String,
+    settings: Settings,
+}
+
+/// What can be set per lock, and per client for all its locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) ttl: Duration,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) auto_renew: bool,
+    pub(crate) label: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let ttl = Duration::from_secs(10);
+        Self { ttl, wait: None, max_hold: None, auto_renew: true, label: String::new() }
+    }
+}
+
+impl Settings {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST_LABEL: usize = 256;
+
+    /// Refuse what cannot be kept.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if !(Self::SHORTEST..=Self::LONGEST).contains(&self.ttl) {
+            return Err(Error::invalid(format!(
+                "ttl must be from {:?} to 24h, not {:?}; a lease is renewed for as long as it is \
+                 held, so the ttl only bounds how long a crash keeps others waiting",
+                Self::SHORTEST,
+                self.ttl,
+            )));
+        }
+        if let Some(most) = self.max_hold.filter(|most| *most < Self::SHORTEST) {
+            return Err(Error::invalid(format!(
+                "max_hold must be at least {:?}, not {most:?}",
+                Self::SHORTEST
+            )));
+        }
+        if self.label.len() > Self::LONGEST_LABEL || self.label.chars().any(char::is_control) {
+            return Err(Error::invalid(format!(
+                "a label is a short text of at most {} bytes without control characters, not {:?}",
+                Self::LONGEST_LABEL,
+                self.label,
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Lock {
+    pub(crate) fn new(anchor: Arc<Anchor>, name: String, settings: Settings) -> Self {
+        Self { anchor, name, settings }
+    }
+
+    /// How long a lease outlives its last renewal, from 100 ms to 24 h; 10 s
+    /// unless set. It is renewed at a third of it, so this bounds how long
+    /// others wait for a holder that vanished, not how long one can hold.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.settings.ttl = ttl;
+        self
+    }
+
+    /// How long [`acquire`](Lock::acquire) and [`run`](Lock::run) wait for a
+    /// busy lock; without end unless set.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.settings.wait = Some(wait);
+        self
+    }
+
+    /// The longest a lease is held, however healthy its renewals; unbounded
+    /// unless set. A worker that hangs then frees the lock.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.settings.max_hold = Some(max_hold);
+        self
+    }
+
+    /// Whether a lease is renewed in the background; yes unless set.
+    pub fn auto_renew(mut self, auto_renew: bool) -> Self {
+        self.settings.auto_renew = auto_renew;
+        self
+    }
+
+    /// What others see of the holder, after its host and process id.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.settings.label = label.into();
+        self
+    }
+
+    /// Wait for the lock and hold it.
+    ///
+    /// Waiters of one client are served first come first served, and so are
+    /// clients among each other. A backend that does not answer is tried again
+    /// for 10 s.
+    ///
+    /// # Errors
+    /// `timeout` when the lock was busy for all of [`wait`](Lock::wait);
+    /// `unavailable` when the backend did not answer; `invalid`, `refused`,
+    /// `closed` as they say. Nothing is held after an error.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropped at any point, nothing stays held, and whoever waits
+    /// behind is served.
+    pub async fn acquire(&self) -> Result<Lease, Error> {
+        let patience = self.settings.wait.map_or(Patience::Forever, Patience::Wait);
+        match self.take(patience).await? {
+            Some(lease) => Ok(lease),
+            None => Err(Error::new(Kind::Internal, "a wait ended without an answer")),
+        }
+    }
+
+    /// Hold the lock if it is free now, and nobody stands in line for it.
+    ///
+    /// # Errors
+    /// As [`acquire`](Lock::acquire), except that a busy lock is `None` and a
+    /// backend that does not answer is asked once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as [`acquire`](Lock::acquire).
+    pub async fn try_acquire(&self) -> Result<Option<Lease>, Error> {
+        self.take(Patience::Try).await
+    }
+
+    /// Do `work` while holding the lock: acquire, work, release.
+    ///
+    /// When the lease is lost, `work` is dropped where it stands and the error
+    /// is `lost`. A result that `work` reached is returned even if the release
+    /// that follows fails.
+    ///
+    /// # Errors
+    /// As [`acquire`](Lock::acquire), and `lost`.
+    ///
+    /// # Cancel safety
+    /// Dropped at any point, `work` is dropped and the lock given back.
+    pub async fn run<T>(&self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T, Error> {
+        let lease = self.acquire().await?;
+        let result = tokio::select! {
+            biased;
+            _ = lease.lost() => None,
+            result = work(&lease) => Some(result),
+        };
+        let released = lease.release().await;
+        match (result, released) {
+            (Some(result), _) => Ok(result),
+            (None, Err(lost)) => Err(lost),
+            (None, Ok(())) => Err(Error::new(Kind::Internal, "a lost lease was released")),
+        }
+    }
+
+    async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
+        self.settings.check()?;
+        let plan = Plan {
+            name: LockName::new(&self.name)?,
+            ttl: self.settings.ttl,
+            mode: Mode::Exclusive,
+            label: self.anchor.label(&self.settings.label),
+            max_hold: self.settings.max_hold,
+            auto_renew: self.settings.auto_renew,
+        };
+        let hold = self.anchor.engine.acquire(plan, patience).await?;
+        Ok(hold.map(|hold| Lease::new(self.anchor.clone(), hold)))
+    }
+}

@@ -1,0 +1,143 @@
+//! The conformance suite: what every [`Backend`](crate::backend::Backend)
+//! promises, one named test each.
+//!
+//! A backend's author writes a [`Stage`] and one line:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use leasehold::backend::{Backend, Memory};
+//! use leasehold::testing::{ManualClock, Stage};
+//!
+//! struct InMemory { server: Memory, clock: ManualClock }
+//!
+//! #[async_trait::async_trait]
+//! impl Stage for InMemory {
+//!     async fn client(&self) -> Arc<dyn Backend> {
+//!         Arc::new(self.server.client())
+//!     }
+//!     async fn pass(&self, span: std::time::Duration) {
+//!         self.clock.advance(span);
+//!     }
+//! }
+//!
+//! mod conformance {
+//!     # use super::*;
+//!     leasehold::conformance_tests!({
+//!         let clock = ManualClock::new();
+//!         InMemory { server: Memory::new(Arc::new(clock.clone())), clock }
+//!     });
+//! }
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backend::Backend;
+use crate::time::{Clock, Instant};
+
+pub mod cases;
+
+/// One empty storage, for one test.
+#[async_trait]
+pub trait Stage: Send + Sync + 'static {
+    /// A new client of the storage.
+    async fn client(&self) -> Arc<dyn Backend>;
+
+    /// Let at least `span` pass for the storage.
+    async fn pass(&self, span: Duration);
+}
+
+/// A clock that goes only when it is told to. Clones are the same clock.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that stands one second after its start.
+    #[allow(clippy::new_without_default)] // a clock is made on purpose
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_000_000_000)))
+    }
+
+    /// Let `span` pass.
+    pub fn advance(&self, span: Duration) {
+        self.0.fetch_add(span.as_nanos() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall_micros(&self) -> u64 {
+        1_700_000_000_000_000 + self.0.load(Ordering::SeqCst) / 1000
+    }
+}
+
+/// Run one case on a stage; the macro's tests call it.
+#[doc(hidden)]
+pub fn run<S: Stage>(
+    stage: impl FnOnce() -> S,
+    case: fn(Arc<dyn Stage>) -> Pin<Box<dyn Future<Output = ()>>>,
+) {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = built.expect("a Tokio runtime can be built");
+    runtime.block_on(async { case(Arc::new(stage())).await });
+}
+
+/// Expand to one `#[test]` per case of the conformance suite. The argument is
+/// an expression that makes a fresh [`Stage`](crate::testing::Stage), evaluated
+/// once per test inside a Tokio runtime.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($stage:expr) => {
+        $crate::__conformance_tests! { $stage =>
+            a_held_lock_is_busy_until_it_is_released
+            an_expired_lease_is_granted_anew_with_a_larger_fence
+            fences_rise_over_every_kind_of_end
+            only_one_of_many_simultaneous_claims_is_granted
+            names_do_not_disturb_each_other
+            a_repeated_claim_answers_the_same_fence_and_restarts_the_ttl
+            a_claim_after_its_release_is_retired
+            a_claim_after_its_withdraw_is_retired
+            a_withdraw_gives_back_what_was_granted
+            a_stranger_can_neither_renew_nor_release
+            a_renewal_never_takes_a_lock_again
+            renewals_are_answered_one_by_one_in_order
+            a_second_release_says_that_nothing_was_held
+            busy_tells_when_the_lease_ends
+            the_line_is_first_come_first_served
+            a_try_leaves_no_place_behind
+            a_place_lapses_unless_it_is_refreshed
+            a_release_wakes_the_first_of_the_line_only
+            a_woken_waiter_that_leaves_wakes_the_next
+            a_release_hands_the_lock_over_in_the_same_request
+            a_withdrawn_claim_is_not_handed_the_lock
+            a_lost_lease_hands_nothing_over
+            an_eviction_frees_the_lock_and_tells_both_sides
+            inspect_shows_who_holds_and_who_waits
+            odd_names_are_locks_like_any_other
+            the_shortest_and_the_longest_ttl_are_kept
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ($stage:expr => $($case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::testing::run(|| $stage, |stage| {
+                    ::std::boxed::Box::pin($crate::testing::cases::$case(stage))
+                });
+            }
+        )*
+    };
+}
