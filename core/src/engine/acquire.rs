@@ -124,8 +124,7 @@ impl Visit<'_> {
                 let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, sent));
                 if engine.runtime.now() < hold.lost_at() {
                     engine.lines.take(&self.seat, &hold);
-                    engine.keep(&hold, sent);
-                    engine.check_open()?;
+                    engine.keep(&hold, sent)?;
                     return Ok(Ask::Granted(hold));
                 }
                 // Answered too late to be of use: give it back, start anew.

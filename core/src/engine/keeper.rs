@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Engine, Hold, Loss};
+use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
 use crate::error::Error;
 use crate::name::{LockName, Owner};
@@ -60,8 +60,10 @@ impl Keeper {
 }
 
 impl Engine {
-    pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, sent: Instant) {
-        let renew_at = hold.auto_renew.then(|| self.next_renewal(hold, sent));
+    /// Renew it from here on, and report it when it is lost. Fails when the
+    /// client was closed meanwhile; then it is given back.
+    pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, sent: Instant) -> Result<(), Error> {
+        let renew_at = hold.auto_renew.then(|| next_renewal(hold, sent));
         let entry = Entry { hold: hold.clone(), renew_at, failures: 0 };
         let mut state = self.keeper.state();
         let event = entry.next_event();
@@ -73,10 +75,10 @@ impl Engine {
         }
         drop(state);
         // Either close() sees the entry, or this sees that it was called.
-        if self.check_open().is_err() {
+        self.check_open().inspect_err(|_| {
             hold.lose(Loss::Closed);
             self.release_in_background(hold.clone());
-        }
+        })
     }
 
     /// A hint that leases of this name, or any, may be gone: ask now.
@@ -195,7 +197,7 @@ impl Engine {
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
                 hold.extend(sent);
-                entry.renew_at = entry.renew_at.map(|_| self.next_renewal(&hold, sent));
+                entry.renew_at = entry.renew_at.map(|_| next_renewal(&hold, sent));
                 entry.failures = 0;
                 return;
             }
@@ -242,11 +244,11 @@ impl Engine {
         hold.lose(loss);
         self.lines.vacate(&hold.held.name, hold.held.owner, 0);
     }
+}
 
-    /// At a third of the ttl, a little earlier by chance, so that clients that
-    /// started together do not ask together for ever.
-    fn next_renewal(&self, hold: &Hold, sent: Instant) -> Instant {
-        let third = hold.held.ttl / 3;
-        sent + (third - third / 10) + self.jitter(third / 10)
-    }
+/// At a third of the ttl, a little earlier by chance, so that clients that
+/// started together do not ask together for ever.
+fn next_renewal(hold: &Hold, sent: Instant) -> Instant {
+    let third = hold.held.ttl / 3;
+    sent + third - part(hold.held.owner.bits(), third / 10)
 }

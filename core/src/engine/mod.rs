@@ -193,7 +193,11 @@ impl Engine {
 
     /// A random part of `span`.
     fn jitter(&self, span: Duration) -> Duration {
-        let part = (self.runtime.random() as u32) as f64 / f64::from(u32::MAX);
-        span.mul_f64(part)
+        part(self.runtime.random(), span)
     }
+}
+
+/// The part of `span` that some random bits stand for.
+fn part(random: u128, span: Duration) -> Duration {
+    span.mul_f64(random as u32 as f64 / f64::from(u32::MAX))
 }

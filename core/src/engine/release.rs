@@ -42,7 +42,7 @@ impl Engine {
 
     /// Give a lease back without waiting for it.
     pub(crate) fn release_in_background(self: &Arc<Self>, hold: Arc<Hold>) {
-        if !self.is_foreign() && hold.let_go() {
+        if hold.let_go() && !self.is_foreign() {
             self.end(&hold);
             self.finish_release(hold);
         }
@@ -104,8 +104,8 @@ impl Engine {
             let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, sent));
             if self.runtime.now() < next.lost_at() {
                 // Kept before the waiter can see it, and so before it can release it.
-                self.keep(&next, sent);
-                if self.lines.hand_over(held.owner, &seat, &next, released.others) {
+                let kept = self.keep(&next, sent).is_ok();
+                if kept && self.lines.hand_over(held.owner, &seat, &next, released.others) {
                     return Ok(released);
                 }
                 self.keeper.remove(&next);

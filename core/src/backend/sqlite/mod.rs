@@ -57,7 +57,7 @@ impl Sqlite {
     /// How long a request goes on while other processes are in their
     /// transactions, which take some 50 µs each.
     const PATIENCE: Duration = Duration::from_secs(2);
-    const COMMITS_PER_CHECKPOINT: u32 = 256;
+    const COMMITS_PER_CHECKPOINT: u32 = 1000;
 
     /// Open or create the database at `path`; its directory must exist.
     ///

@@ -55,12 +55,10 @@ impl Store {
         change: impl FnOnce(&mut Record) -> T,
     ) -> Result<T, Failure> {
         self.transaction(|db| {
-            let mut record = load(db, name)?;
-            let before = record.clone();
+            let found = load(db, name)?;
+            let mut record = found.clone().unwrap_or_default();
             let answer = change(&mut record);
-            if record != before {
-                save(db, name, &record)?;
-            }
+            save(db, name, found.as_ref(), &record)?;
             Ok(answer)
         })
     }
@@ -73,9 +71,10 @@ impl Store {
     ) -> Result<Vec<T>, Failure> {
         self.transaction(|db| {
             let one = |(name, item)| {
-                let mut record = load(db, name)?;
+                let found = load(db, name)?;
+                let mut record = found.clone().unwrap_or_default();
                 let answer = change(&mut record, item);
-                save(db, name, &record)?;
+                save(db, name, found.as_ref(), &record)?;
                 Ok(answer)
             };
             items.into_iter().map(one).collect()
@@ -98,10 +97,15 @@ impl Store {
         named.collect::<Result<_, _>>().map_err(Failure::Broken)
     }
 
-    /// Move what was written into the database file, as far as readers allow.
+    /// Move what was written into the database file and start the log anew.
     pub(super) fn checkpoint(&self) -> Result<(), Failure> {
-        let run = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        run.map_err(|e| self.failure(e))
+        // The first waits for the disk beside the writers. Alone it would never
+        // catch up with busy ones; the second keeps them out for what is left.
+        for mode in ["PASSIVE", "RESTART"] {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            self.db.query_row(&sql, [], |_| Ok(())).map_err(|e| self.failure(e))?;
+        }
+        Ok(())
     }
 
     /// Drop the records of locks that nobody used for a day.
@@ -215,13 +219,29 @@ fn refuse_foreign(db: &Connection, path: &Path) -> Result<i32, Error> {
     }
 }
 
-fn load(db: &Connection, name: &LockName) -> rusqlite::Result<Record> {
+fn load(db: &Connection, name: &LockName) -> rusqlite::Result<Option<Record>> {
     let sql = "SELECT fence, owner, client, label, since, expires, line FROM locks WHERE name = ?1";
-    let found = db.prepare_cached(sql)?.query_row([name.as_str()], record).optional()?;
-    Ok(found.unwrap_or_default())
+    db.prepare_cached(sql)?.query_row([name.as_str()], record).optional()
 }
 
-fn save(db: &Connection, name: &LockName, record: &Record) -> rusqlite::Result<()> {
+/// Write what `record` became, given what was `found`.
+fn save(
+    db: &Connection,
+    name: &LockName,
+    found: Option<&Record>,
+    record: &Record,
+) -> rusqlite::Result<()> {
+    let sql = match found {
+        Some(found) if found == record => return Ok(()),
+        Some(_) => {
+            "UPDATE locks SET fence = ?2, owner = ?3, client = ?4, label = ?5, since = ?6,
+                 expires = ?7, line = ?8 WHERE name = ?1"
+        }
+        None => {
+            "INSERT INTO locks (name, fence, owner, client, label, since, expires, line)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+        }
+    };
     let tenant = record.tenant.as_ref();
     let line = match record.line.is_empty() {
         true => None,
@@ -230,13 +250,7 @@ fn save(db: &Connection, name: &LockName, record: &Record) -> rusqlite::Result<(
                 .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
         ),
     };
-    db.prepare_cached(
-        "INSERT INTO locks (name, fence, owner, client, label, since, expires, line)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (name) DO UPDATE SET fence = excluded.fence, owner = excluded.owner,
-             client = excluded.client, label = excluded.label, since = excluded.since,
-             expires = excluded.expires, line = excluded.line",
-    )?
+    db.prepare_cached(sql)?
     .execute(params![
         name.as_str(),
         record.fence as i64,
