@@ -1,1 +1,3 @@
-//! x
+//! What needs more than one process, or a made-up world.
+
+pub mod sim;

@@ -151,8 +151,7 @@ pub struct Holder {
 ///
 /// Errors: `unavailable` when the server cannot be reached, with
 /// [`Outcome::Unknown`](crate::Outcome::Unknown) if the request may have been
-/// carried out. A method dropped midway may or may not have been carried out,
-/// and is not carried out later than requests sent after it.
+/// carried out. A method dropped midway may be carried out or not, even later.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Ask for a lock once.

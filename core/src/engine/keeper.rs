@@ -100,7 +100,7 @@ impl Engine {
             self.report_lost(now);
             if let Some((request, leases)) = self.due(now) {
                 let engine = self.clone();
-                let renew = async move { engine.renew_batch(now, request, leases).await };
+                let renew = async move { engine.renew_batch(request, leases).await };
                 self.runtime.spawn(Box::pin(renew));
             }
             let alarm = self.set_alarm(now);
@@ -172,7 +172,10 @@ impl Engine {
         state.alarm
     }
 
-    async fn renew_batch(&self, sent: Instant, limit: Duration, leases: Vec<Held>) {
+    async fn renew_batch(&self, limit: Duration, mut leases: Vec<Held>) {
+        // Some may have been released since, while the process was stopped.
+        leases.retain(|held| self.keeper.state().entries.contains_key(&held.owner));
+        let sent = self.runtime.now();
         let answers = self.request(limit, self.backend.renew(&leases)).await;
         for (at, held) in leases.iter().enumerate() {
             let answer = match &answers {

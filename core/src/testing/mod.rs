@@ -79,12 +79,11 @@ impl Clock for ManualClock {
     }
 }
 
+type Case = fn(Arc<dyn Stage>) -> Pin<Box<dyn Future<Output = ()>>>;
+
 /// Run one case on a stage; the macro's tests call it.
 #[doc(hidden)]
-pub fn run<S: Stage>(
-    stage: impl FnOnce() -> S,
-    case: fn(Arc<dyn Stage>) -> Pin<Box<dyn Future<Output = ()>>>,
-) {
+pub fn run<S: Stage>(stage: impl FnOnce() -> S, case: Case) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = built.expect("a Tokio runtime can be built");
     runtime.block_on(async { case(Arc::new(stage())).await });

@@ -250,8 +250,7 @@ fn save(
                 .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
         ),
     };
-    db.prepare_cached(sql)?
-    .execute(params![
+    db.prepare_cached(sql)?.execute(params![
         name.as_str(),
         record.fence as i64,
         tenant.map(|t| t.owner.bits().to_be_bytes()),
