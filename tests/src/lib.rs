@@ -1,3 +1,5 @@
 //! What needs more than one process, or a made-up world.
 
+pub mod processes;
+pub mod register;
 pub mod sim;

@@ -14,12 +14,17 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct State {
-    leases: BTreeMap<String, Vec<Weak<Lease>>>,
+    leases: BTreeMap<String, Vec<Watched>>,
     highest: BTreeMap<String, u64>,
     over: BTreeSet<(String, u64)>,
     withdrawn: BTreeSet<Owner>,
     grants: u64,
     broken: Vec<String>,
+}
+
+struct Watched {
+    lease: Weak<Lease>,
+    was_over: bool,
 }
 
 impl Ledger {
@@ -30,10 +35,10 @@ impl Ledger {
         let mut state = self.state();
         state.grants += 1;
         let others = state.leases.entry(name.clone()).or_default();
-        others.retain(|other| other.strong_count() > 0);
-        let valid = |other: &Weak<Lease>| other.upgrade().filter(|other| other.is_valid());
+        others.retain(|other| other.lease.strong_count() > 0);
+        let valid = |other: &Watched| other.lease.upgrade().filter(|other| other.is_valid());
         let double = others.iter().find_map(valid).filter(|_| lease.is_valid());
-        others.push(Arc::downgrade(&lease));
+        others.push(Watched { lease: Arc::downgrade(&lease), was_over: false });
         if let Some(other) = double {
             state.broken.push(format!("two hold {name}: {other:?} and {lease:?}"));
         }
@@ -46,6 +51,19 @@ impl Ledger {
             }
         }
         lease
+    }
+
+    /// Look at every lease, from outside its process: over is over.
+    pub(super) fn look(&self) {
+        let mut state = self.state();
+        let State { leases, broken, .. } = &mut *state;
+        for watched in leases.values_mut().flatten() {
+            let Some(lease) = watched.lease.upgrade() else { continue };
+            if watched.was_over && lease.is_valid() {
+                broken.push(format!("came back to life: {lease:?}"));
+            }
+            watched.was_over |= !lease.is_valid();
+        }
     }
 
     /// A task has given a lease back; nothing may renew it from here on.

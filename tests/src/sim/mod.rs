@@ -18,7 +18,7 @@ mod world;
 
 use ledger::Ledger;
 pub use network::Faults;
-use network::{Fault, Network, Weather};
+use network::{Fault, Network, Weather, pause_process};
 use world::{Machine, ServerClock, TrueClock, cut_at};
 
 const STORM: Duration = Duration::from_secs(15);
@@ -66,7 +66,7 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
             let rate = 1.0 + (random.f64() - 0.5) * 0.018;
             let machine = Machine::new(truth, rate, random.u64(..));
             let options = Options::new().runtime(machine.clone());
-            let client = options.open(Network::new(&server, &weather));
+            let client = options.open(Network::new(&server, &machine, &weather));
             let client = client.map_err(|e| e.to_string())?;
             Ok(Arc::new(Process { machine, client, weather: weather.clone() }))
         })
@@ -80,7 +80,17 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
             tasks.push(tokio::spawn(process.machine.within(task)));
         }
     }
-    bad_luck(&mut random, &weather, &server, &clock, &processes).await;
+    let watch = async {
+        loop {
+            ledger.look();
+            truth.sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = watch => {}
+        () = bad_luck(&mut random, &weather, &server, &clock, &processes) => {}
+    }
     weather.calm_down();
     for task in tasks {
         task.await.map_err(|e| e.to_string())?;
@@ -100,7 +110,7 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
 /// Stop and restart things until the storm is over.
 async fn bad_luck(
     random: &mut fastrand::Rng,
-    weather: &Weather,
+    weather: &Arc<Weather>,
     server: &Memory,
     clock: &ServerClock,
     processes: &[Arc<Process>],
@@ -110,11 +120,9 @@ async fn bad_luck(
         match random.u32(..4) {
             0 => weather.restart(server, Duration::from_millis(random.u64(10..3000))).await,
             1 => {
-                weather.faults.count(Fault::Pause);
-                let machine = &processes[random.usize(..processes.len())].machine;
-                machine.stop();
-                weather.truth.sleep(Duration::from_millis(random.u64(10..5000))).await;
-                machine.go_on();
+                let machine = processes[random.usize(..processes.len())].machine.clone();
+                let pause = Duration::from_millis(random.u64(10..5000));
+                pause_process(weather.clone(), machine, pause).await;
             }
             2 => {
                 weather.faults.count(Fault::WallJump);

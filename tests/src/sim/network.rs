@@ -14,7 +14,7 @@ use leasehold::{Error, Kind, LockName, Outcome};
 use tokio::sync::oneshot;
 
 use super::ledger::Ledger;
-use super::world::TrueClock;
+use super::world::{Machine, TrueClock};
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,7 @@ impl Weather {
 /// A connection to the server through bad weather.
 pub(super) struct Network {
     inner: Arc<MemoryClient>,
+    machine: Arc<Machine>,
     weather: Arc<Weather>,
 }
 
@@ -137,8 +138,13 @@ type Call<T> = Arc<
 >;
 
 impl Network {
-    pub(super) fn new(server: &Memory, weather: &Arc<Weather>) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::new(server.client()), weather: weather.clone() })
+    pub(super) fn new(
+        server: &Memory,
+        machine: &Arc<Machine>,
+        weather: &Arc<Weather>,
+    ) -> Arc<Self> {
+        let (inner, machine) = (Arc::new(server.client()), machine.clone());
+        Arc::new(Self { inner, machine, weather: weather.clone() })
     }
 
     /// A request is a packet on its way: once sent it arrives, or not, or
@@ -156,6 +162,11 @@ impl Network {
                     drop(call(inner).await);
                 }
             });
+        }
+        if weather.chance(2) {
+            // The worst moment to stop: the answer comes while nobody looks.
+            let pause = Duration::from_millis(weather.roll(3000).into());
+            tokio::spawn(pause_process(weather.clone(), self.machine.clone(), pause));
         }
         let (reply, answer) = oneshot::channel();
         let inner = self.inner.clone();
@@ -182,6 +193,14 @@ impl Network {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// Stop a process for a while, as SIGSTOP and SIGCONT do.
+pub(super) async fn pause_process(weather: Arc<Weather>, machine: Arc<Machine>, pause: Duration) {
+    weather.faults.count(Fault::Pause);
+    machine.stop();
+    weather.truth.sleep(pause).await;
+    machine.go_on();
 }
 
 /// A lost message shows as a broken connection, or not at all.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -80,6 +80,7 @@ pub(super) struct Machine {
 #[derive(Default)]
 struct Gate {
     stopped: AtomicBool,
+    polls: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -137,6 +138,9 @@ impl Runtime for Machine {
     }
 }
 
+/// Far more than any history needs of one process.
+const MAX_POLLS: u64 = 1_000_000;
+
 /// See [`Machine::within`].
 pub(super) struct Within<F> {
     gate: Arc<Gate>,
@@ -152,6 +156,8 @@ impl<F: Future> Future for Within<F> {
             waiting.push(cx.waker().clone());
             return Poll::Pending;
         }
+        let polls = self.gate.polls.fetch_add(1, Ordering::Relaxed);
+        assert!(polls < MAX_POLLS, "a process does not come to rest: a loop without a pause");
         self.work.as_mut().poll(cx)
     }
 }

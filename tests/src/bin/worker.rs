@@ -1,0 +1,166 @@
+//! One process among many, as the tests of several processes start it.
+//!
+//! `worker count DATABASE REGISTER NUMBER ROUNDS FENCED`: increment the
+//! register under the lock until this number's share is done.
+//! `worker hold DATABASE TTL_MS`: hold the lock and answer questions on stdin.
+//! `worker fork DATABASE`: what a lease is worth in a forked child.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::{Client, Kind, Lease, Options};
+use leasehold_tests::register::Register;
+
+type Failure = Box<dyn std::error::Error>;
+
+const NAME: &str = "register";
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    match words[..] {
+        ["count", database, register, number, rounds, fenced] => {
+            let count = Count {
+                register: Register::at(Path::new(register)),
+                number: number.parse()?,
+                rounds: rounds.parse()?,
+                fenced: fenced.parse()?,
+            };
+            runtime.block_on(count.run(database))
+        }
+        ["hold", database, ttl] => {
+            runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?)))
+        }
+        ["fork", database] => fork(&runtime, database),
+        _ => Err("usage: see the first lines of worker.rs".into()),
+    }
+}
+
+async fn connect(database: &str) -> Result<Client, Failure> {
+    Ok(leasehold::connect(&format!("sqlite:{database}")).await?)
+}
+
+struct Count {
+    register: Register,
+    number: usize,
+    rounds: u64,
+    fenced: bool,
+}
+
+impl Count {
+    async fn run(&self, database: &str) -> Result<(), Failure> {
+        let clock = ThreadRuntime::start()?;
+        let client = Options::new()
+            .runtime(clock.clone())
+            .ttl(Duration::from_millis(if self.fenced { 500 } else { 10_000 }))
+            .connect(&format!("sqlite:{database}"))
+            .await?;
+        let mut mine = None;
+        loop {
+            let lease = match client.lock(NAME).acquire().await {
+                Ok(lease) => lease,
+                // A stopped process may hold the database's own lock for a while.
+                Err(e) if e.kind() == Kind::Unavailable => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let Some(content) = self.register.read(self.fence(&lease), std::process::id())? else {
+                continue;
+            };
+            let before = *mine.get_or_insert(content.counts[self.number]);
+            if content.counts[self.number] != before {
+                let now = content.counts[self.number];
+                return Err(format!("worker {}: {before} became {now}", self.number).into());
+            }
+            if before >= self.rounds {
+                client.close().await;
+                return Ok(());
+            }
+            clock.sleep(Duration::from_micros(1000 + clock.random() as u64 % 4000)).await;
+            let counts = content.plus_one(self.number);
+            // On purpose without a look at is_valid(): the fence must do.
+            if self.register.write(self.fence(&lease), &counts)? {
+                mine = Some(before + 1);
+            } else {
+                println!("rejected");
+            }
+            drop(lease.release().await);
+        }
+    }
+
+    fn fence(&self, lease: &Lease) -> u64 {
+        if self.fenced { lease.fence() } else { 0 }
+    }
+}
+
+async fn hold(database: &str, ttl: Duration) -> Result<(), Failure> {
+    let client = connect(database).await?;
+    let lease = client.lock(NAME).ttl(ttl).acquire().await?;
+    say(&format!("held {}", lease.fence()));
+    for question in std::io::stdin().lock().lines() {
+        match question?.as_str() {
+            "valid" => say(&lease.is_valid().to_string()),
+            "lost" => say(&format!("{:?}", lease.lost().await)),
+            "release" => say(&format!("{:?}", lease.release().await.map_err(|e| e.code()))),
+            other => return Err(format!("unknown question {other:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+fn say(line: &str) {
+    println!("{line}");
+    drop(std::io::stdout().flush());
+}
+
+/// The child says what it sees by its exit code.
+fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure> {
+    let client = runtime.block_on(connect(database))?;
+    let lease = runtime.block_on(client.lock(NAME).acquire())?;
+    // SAFETY: only this thread runs on in the child, which takes nothing that
+    // another thread could have had locked: the checks below touch the lease,
+    // the client's process id, and a client that the child makes itself.
+    #[allow(unsafe_code)]
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let seen = in_child(database, client, lease);
+        std::process::exit(seen.map_or(99, i32::from));
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child that was just made.
+    #[allow(unsafe_code)]
+    let waited = unsafe { libc::waitpid(child, &mut status, 0) };
+    if waited != child || status != 0 {
+        return Err(format!("the child ended with status {status:#x}").into());
+    }
+    let kept = runtime.block_on(lease.renew());
+    say(&format!("valid {} renewed {:?}", lease.is_valid(), kept.map_err(|e| e.code())));
+    Ok(())
+}
+
+/// 0, or the number of the first check that failed.
+fn in_child(database: &str, client: Client, lease: Lease) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    if lease.is_valid() {
+        return Ok(1);
+    }
+    let refused = runtime.block_on(client.lock("other").try_acquire());
+    if refused.err().map(|e| e.kind()) != Some(Kind::Closed) {
+        return Ok(2);
+    }
+    if runtime.block_on(lease.release()).is_ok() {
+        return Ok(3);
+    }
+    drop((lease, client));
+    let own = runtime.block_on(connect(database))?;
+    if runtime.block_on(own.lock(NAME).try_acquire())?.is_some() {
+        return Ok(4);
+    }
+    if runtime.block_on(own.lock("of the child").try_acquire())?.is_none() {
+        return Ok(5);
+    }
+    runtime.block_on(own.close());
+    Ok(0)
+}

@@ -1,0 +1,185 @@
+//! Real processes on the embedded backend.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold::Client;
+use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::time::Clock;
+use leasehold_tests::processes::Process;
+use leasehold_tests::register::{Register, WORKERS};
+use rustix::process::Signal;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+const ROUNDS: u64 = 200;
+/// Far more than anything here takes; for tests that would otherwise hang.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Place {
+    dir: tempfile::TempDir,
+    clock: Arc<ThreadRuntime>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Place {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self {
+            dir: tempfile::tempdir().expect("a directory"),
+            clock: ThreadRuntime::start().expect("a thread"),
+            runtime: runtime.expect("a Tokio runtime"),
+        }
+    }
+
+    fn database(&self) -> String {
+        self.dir.path().join("locks.db").display().to_string()
+    }
+
+    fn register(&self) -> PathBuf {
+        self.dir.path().join("register")
+    }
+
+    fn client(&self) -> Client {
+        let url = format!("sqlite:{}", self.database());
+        self.runtime.block_on(leasehold::connect(&url)).expect("a client")
+    }
+
+    fn sleep(&self, millis: u64) {
+        self.runtime.block_on(self.clock.sleep(Duration::from_millis(millis)));
+    }
+
+    fn random(&self, below: u64) -> u64 {
+        self.clock.random() as u64 % below
+    }
+
+    fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let started = self.clock.now();
+        while !done() {
+            assert!(self.clock.now().since(started) < PATIENCE, "waited in vain until {what}");
+            self.sleep(10);
+        }
+    }
+
+    fn counter(&self, number: usize, fenced: bool) -> Process {
+        let (number, rounds) = (number.to_string(), ROUNDS.to_string());
+        let (database, register) = (self.database(), self.register());
+        let register = register.to_str().expect("a path in UTF-8");
+        Process::start(
+            WORKER,
+            &["count", &database, register, &number, &rounds, &fenced.to_string()],
+        )
+    }
+}
+
+fn assert_nothing_lost(register: &Path) {
+    let content = Register::at(register).look().expect("a register");
+    assert_eq!(content.counts, [ROUNDS; WORKERS]);
+    assert_eq!(content.total, ROUNDS * WORKERS as u64);
+}
+
+#[test]
+fn twenty_processes_lose_no_increment_though_five_are_killed() {
+    let place = Place::new();
+    let start = |number| place.counter(number, false);
+    let mut workers: Vec<Process> = (0..WORKERS).map(start).collect();
+    let register = Register::at(&place.register());
+    for kill in 1..=5 {
+        // Spread over the run, by progress and not by time.
+        let progress = kill * ROUNDS * WORKERS as u64 / 8;
+        place.until("there is progress", || {
+            register.look().is_ok_and(|content| content.total >= progress)
+        });
+        place.sleep(place.random(20));
+        let victim = place.random(WORKERS as u64) as usize;
+        workers[victim].signal(Signal::KILL);
+        workers[victim] = start(victim);
+    }
+    for worker in workers {
+        let (said, success) = worker.rest();
+        assert!(success && said.is_empty(), "{said:?}");
+    }
+    assert_nothing_lost(&place.register());
+}
+
+#[test]
+fn late_writes_of_stopped_processes_are_rejected_by_their_fence() {
+    let place = Place::new();
+    let workers: Vec<Process> = (0..WORKERS).map(|n| place.counter(n, true)).collect();
+    let register = Register::at(&place.register());
+    let look = || register.look().expect("a register");
+    let mut overtaken = 0;
+    while overtaken < 5 && look().total < ROUNDS * WORKERS as u64 {
+        // Whoever is reading now: it is likely to be stopped before its write.
+        let reader = look().reader;
+        let Some(worker) = workers.iter().find(|worker| worker.id() == reader) else {
+            place.sleep(1);
+            continue;
+        };
+        worker.signal(Signal::STOP);
+        let stopped_at = look();
+        if stopped_at.reader == reader {
+            // Longer than its ttl: until somebody else has the lock.
+            place.until("another holder reads", || look().fence > stopped_at.fence);
+            overtaken += 1;
+        }
+        worker.signal(Signal::CONT);
+    }
+    let rejected: usize = workers
+        .into_iter()
+        .map(|worker| {
+            let (said, success) = worker.rest();
+            assert!(success && said.iter().all(|line| line == "rejected"), "{said:?}");
+            said.len()
+        })
+        .sum();
+    println!("{overtaken} were overtaken while stopped, {rejected} late writes rejected");
+    assert!(rejected >= 1, "no late write was seen, so nothing was proven");
+    assert_nothing_lost(&place.register());
+}
+
+#[test]
+fn the_lock_of_a_killed_process_is_free_at_once() {
+    let place = Place::new();
+    let mut holder = Process::start(WORKER, &["hold", &place.database(), "86400000"]);
+    assert!(holder.line().starts_with("held "));
+    let client = place.client();
+    let waiting = std::thread::spawn({
+        let lock = client.lock("register").wait(PATIENCE);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        move || runtime.block_on(lock.acquire()).map(|lease| lease.fence())
+    });
+    place.until("somebody waits", || {
+        let status = place.runtime.block_on(client.status("register")).expect("a status");
+        status.is_some_and(|status| status.waiters.len() == 1)
+    });
+    holder.signal(Signal::KILL);
+    // Its ttl is a day.
+    waiting.join().expect("no panic").expect("the lock");
+}
+
+#[test]
+fn a_process_that_was_stopped_past_its_ttl_knows_at_once() {
+    let place = Place::new();
+    let mut holder = Process::start(WORKER, &["hold", &place.database(), "300"]);
+    assert!(holder.line().starts_with("held "));
+    assert_eq!(holder.ask("valid"), "true");
+    holder.signal(Signal::STOP);
+    let client = place.client();
+    let next = place.runtime.block_on(client.lock("register").wait(PATIENCE).acquire());
+    let next = next.expect("the lock, when the ttl is over");
+    holder.signal(Signal::CONT);
+    assert_eq!(holder.ask("valid"), "false");
+    assert_eq!(holder.ask("lost"), "Expired");
+    assert_eq!(holder.ask("release"), r#"Err("lost")"#);
+    assert!(next.is_valid(), "the late release touched the next holder's lease");
+    place.runtime.block_on(next.renew()).expect("still held");
+}
+
+#[test]
+fn a_forked_child_holds_nothing_and_its_end_releases_nothing() {
+    let place = Place::new();
+    let mut worker = Process::start(WORKER, &["fork", &place.database()]);
+    assert_eq!(worker.line(), "valid true renewed Ok(())");
+    assert!(worker.rest().1);
+}

@@ -1,0 +1,68 @@
+//! Developer commands: `cargo xtask test`, `cargo xtask bench local`.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+mod planted;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  test             everything that CI runs
+  planted          plant bugs into a copy of the core; the simulation must catch each
+  bench local      the backends that need no server, beside bare SQLite";
+
+/// What a command failed with, for people to read.
+type Failure = String;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["test"] => test(),
+        ["planted"] => planted::all_are_caught(root()),
+        ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Cheap checks first. One package selection, so that nothing is built twice.
+fn test() -> Result<(), Failure> {
+    needs("fmt", "rustup component add rustfmt")?;
+    needs("clippy", "rustup component add clippy")?;
+    cargo("fmt --all --check")?;
+    cargo("clippy --workspace --all-targets -- -D warnings")?;
+    cargo("test --workspace")?;
+    cargo("doc --workspace --no-deps")?;
+    planted::all_are_caught(root())
+}
+
+fn root() -> &'static Path {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.unwrap_or_else(|| Path::new("."))
+}
+
+fn needs(tool: &str, cure: &str) -> Result<(), Failure> {
+    let found = Command::new("cargo").args([tool, "--version"]).output();
+    match found {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(format!("`cargo {tool}` is missing; install it with `{cure}`")),
+    }
+}
+
+fn cargo(arguments: &str) -> Result<(), Failure> {
+    eprintln!("xtask: cargo {arguments}");
+    let mut command = Command::new("cargo");
+    command.args(arguments.split(' ')).current_dir(root()).env("RUSTDOCFLAGS", "-D warnings");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`cargo {arguments}` failed: {status}")),
+        Err(e) => Err(format!("`cargo {arguments}` could not be started: {e}")),
+    }
+}

@@ -1,0 +1,169 @@
+//! Bugs that were made elsewhere or nearly here, planted one at a time into a
+//! copy of the core. A simulation that does not catch each of them proves
+//! nothing when it passes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::Failure;
+
+struct Bug {
+    name: &'static str,
+    file: &'static str,
+    healthy: &'static str,
+    broken: &'static str,
+}
+
+const BUGS: &[Bug] = &[
+    Bug {
+        name: "the deadline counts from the reply",
+        file: "engine/acquire.rs",
+        healthy: "        match engine.request(limit, engine.backend.claim(&claim)).await? {",
+        broken: "        let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
+        let sent = engine.runtime.now();
+        match answer {",
+    },
+    Bug {
+        name: "no margin for clocks that drift",
+        file: "time.rs",
+        healthy: "    span / 50 + Duration::from_millis(5)",
+        broken: "    span * 0",
+    },
+    Bug {
+        name: "a renewal answered after the deadline counts",
+        file: "engine/keeper.rs",
+        healthy: "Renewal::Kept if now < hold.deadline() => {",
+        broken: "Renewal::Kept if now < hold.deadline() + hold.held.ttl * 9 => {",
+    },
+    Bug {
+        name: "validity does not look at the clock",
+        file: "engine/hold.rs",
+        healthy: "self.end.get().is_none() && now < self.deadline()",
+        broken: "self.end.get().is_none() && now > Instant::from_nanos(0)",
+    },
+    Bug {
+        name: "nobody is told of an expiry",
+        file: "engine/keeper.rs",
+        healthy: "        hold.lose(loss);\n        self.lines",
+        broken: "        let _ = loss;\n        self.lines",
+    },
+    Bug {
+        name: "a released lease is still renewed",
+        file: "engine/release.rs",
+        healthy: "        self.keeper.remove(hold);
+        hold.end_by_release();",
+        broken: "        hold.end_by_release();",
+    },
+    Bug {
+        name: "a cancelled claim is not withdrawn",
+        file: "engine/acquire.rs",
+        healthy: "            self.engine.withdraw_in_background(claim);",
+        broken: "            drop(claim);",
+    },
+    Bug {
+        name: "a waiter that leaves does not wake the next",
+        file: "engine/line.rs",
+        healthy: "        change(line);
+        line.ring();",
+        broken: "        change(line);",
+    },
+    Bug {
+        name: "a release wakes nobody",
+        file: "backend/memory.rs",
+        healthy: "        state.wake_next(&held.name);",
+        broken: "",
+    },
+    Bug {
+        name: "a lease handed to a waiter that leaves is kept",
+        file: "engine/acquire.rs",
+        healthy: "            self.engine.release_in_background(hold);",
+        broken: "            drop(hold);",
+    },
+    Bug {
+        name: "a waiter relies on wake-ups alone",
+        file: "engine/acquire.rs",
+        healthy: "() = self.engine.runtime.sleep(pause) => {}",
+        broken: "() = std::future::pending::<()>(), if pause > Duration::ZERO => {}
+                () = self.engine.runtime.sleep(pause), if pause.is_zero() => {}",
+    },
+    Bug {
+        name: "the server grants a claim that was withdrawn",
+        file: "backend/memory.rs",
+        healthy: "match self.retired.contains(claim.owner) {",
+        broken: "match false {",
+    },
+    Bug {
+        name: "the server lets anybody release",
+        file: "backend/record.rs",
+        healthy: "self.tenant.take_if(|tenant| tenant.owner == owner).is_some()",
+        broken: "{ let _ = owner; self.tenant.take().is_some() }",
+    },
+    Bug {
+        name: "the fence is the clock alone",
+        file: "backend/record.rs",
+        healthy: "self.fence = (self.fence + 1).max(now.wall_micros);",
+        broken: "self.fence = now.wall_micros;",
+    },
+];
+
+pub(crate) fn all_are_caught(root: &Path) -> Result<(), Failure> {
+    let copy = root.join("target/planted");
+    let failed = |e: std::io::Error| format!("the workspace could not be copied: {e}");
+    fs::create_dir_all(&copy).map_err(failed)?;
+    for part in ["Cargo.toml", "Cargo.lock", "core", "cli", "tests", "xtask"] {
+        copy_changed(&root.join(part), &copy.join(part)).map_err(failed)?;
+    }
+    for bug in BUGS {
+        let file = copy.join("core/src").join(bug.file);
+        let source = fs::read_to_string(&file).map_err(failed)?;
+        if source.matches(bug.healthy).count() != 1 {
+            let what = "its healthy code must stand exactly once there; bring xtask up to date";
+            return Err(format!("cannot plant {:?} in {}: {what}", bug.name, bug.file));
+        }
+        fs::write(&file, source.replace(bug.healthy, bug.broken)).map_err(failed)?;
+        let caught = simulate(root, &copy);
+        fs::write(&file, source).map_err(failed)?;
+        match caught {
+            Ok(how) => println!("caught: {}: {how}", bug.name),
+            Err(said) => {
+                return Err(format!("the simulation missed a planted bug: {}\n{said}", bug.name));
+            }
+        }
+    }
+    println!("all {} planted bugs were caught", BUGS.len());
+    Ok(())
+}
+
+/// How the simulation caught the bug, or what it said instead.
+fn simulate(root: &Path, copy: &Path) -> Result<String, Failure> {
+    let output = Command::new("cargo")
+        // The same selection as elsewhere, so that dependencies are built once.
+        .args(["test", "--workspace", "--test", "simulation", "no_history"])
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .env("LEASEHOLD_SEEDS", "3000")
+        .output()
+        .map_err(|e| format!("cargo could not be started: {e}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let caught = said.lines().find(|line| line.starts_with("seed "));
+    let all = || format!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    caught.map(str::to_owned).ok_or_else(all)
+}
+
+/// Copy what differs; what cargo has built of the rest stays fresh.
+fn copy_changed(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy_changed(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    let content = fs::read(from)?;
+    if fs::read(to).ok().as_ref() != Some(&content) {
+        fs::write(to, content)?;
+    }
+    Ok(())
+}
