@@ -3,3 +3,4 @@
 pub mod processes;
 pub mod register;
 pub mod sim;
+pub mod world;

@@ -12,14 +12,14 @@ use leasehold::backend::Memory;
 use leasehold::runtime::Runtime;
 use leasehold::{Client, Error, Kind, Lease, Lock, Options};
 
+use crate::world::{Machine, ServerClock, TrueClock, cut_at};
+
 mod ledger;
 mod network;
-mod world;
 
 use ledger::Ledger;
 pub use network::Faults;
 use network::{Fault, Network, Weather, pause_process};
-use world::{Machine, ServerClock, TrueClock, cut_at};
 
 const STORM: Duration = Duration::from_secs(15);
 const MAX_TTL: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use leasehold::{Error, Kind, LockName, Outcome};
 use tokio::sync::oneshot;
 
 use super::ledger::Ledger;
-use super::world::{Machine, TrueClock};
+use crate::world::{Machine, TrueClock};
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug)]

@@ -12,21 +12,24 @@ use leasehold::time::{Clock, Instant};
 
 /// The true time, that of Tokio's paused clock.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TrueClock {
+pub struct TrueClock {
     start: tokio::time::Instant,
 }
 
 #[allow(clippy::disallowed_methods)] // virtual time: it stands until all is idle
 impl TrueClock {
-    pub(super) fn start() -> Self {
+    /// Now, as time zero.
+    pub fn start() -> Self {
         Self { start: tokio::time::Instant::now() }
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    /// Since the start.
+    pub fn elapsed(&self) -> Duration {
         tokio::time::Instant::now().duration_since(self.start)
     }
 
-    pub(super) async fn sleep(&self, span: Duration) {
+    /// Wait for true time to pass.
+    pub async fn sleep(&self, span: Duration) {
         tokio::time::sleep(span).await;
     }
 }
@@ -42,18 +45,19 @@ impl Clock for TrueClock {
 }
 
 /// The server's clock: true, except that its wall clock jumps.
-pub(super) struct ServerClock {
+pub struct ServerClock {
     truth: TrueClock,
     wall_offset: AtomicI64,
 }
 
 impl ServerClock {
-    pub(super) fn new(truth: TrueClock) -> Arc<Self> {
+    /// A clock that is right.
+    pub fn new(truth: TrueClock) -> Arc<Self> {
         Arc::new(Self { truth, wall_offset: AtomicI64::new(0) })
     }
 
     /// Set the wall clock to this many microseconds off the truth.
-    pub(super) fn jump(&self, micros: i64) {
+    pub fn jump(&self, micros: i64) {
         self.wall_offset.store(micros, Ordering::SeqCst);
     }
 }
@@ -69,7 +73,7 @@ impl Clock for ServerClock {
 }
 
 /// One client's process: its clock, its randomness, and whether it runs.
-pub(super) struct Machine {
+pub struct Machine {
     truth: TrueClock,
     /// Of this machine's seconds, how many a true second has.
     rate: f64,
@@ -85,28 +89,31 @@ struct Gate {
 }
 
 impl Machine {
-    pub(super) fn new(truth: TrueClock, rate: f64, seed: u64) -> Arc<Self> {
+    /// A machine whose clock goes at `rate`, and whose choices follow `seed`.
+    pub fn new(truth: TrueClock, rate: f64, seed: u64) -> Arc<Self> {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
         Arc::new(Self { truth, rate, random, gate: Arc::default() })
     }
 
     /// Stop the process as SIGSTOP does; its clock goes on.
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         self.gate.stopped.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn go_on(&self) {
+    /// Go on as SIGCONT lets it.
+    pub fn go_on(&self) {
         self.gate.stopped.store(false, Ordering::SeqCst);
         let mut waiting = self.gate.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.drain(..).for_each(Waker::wake);
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    /// Whether it stands still.
+    pub fn is_stopped(&self) -> bool {
         self.gate.stopped.load(Ordering::SeqCst)
     }
 
     /// `work`, as part of this process: it stands still while the process does.
-    pub(super) fn within<F: Future>(&self, work: F) -> Within<F> {
+    pub fn within<F: Future>(&self, work: F) -> Within<F> {
         Within { gate: self.gate.clone(), work: Box::pin(work) }
     }
 }
@@ -142,7 +149,7 @@ impl Runtime for Machine {
 const MAX_POLLS: u64 = 1_000_000;
 
 /// See [`Machine::within`].
-pub(super) struct Within<F> {
+pub struct Within<F> {
     gate: Arc<Gate>,
     work: Pin<Box<F>>,
 }
@@ -163,7 +170,7 @@ impl<F: Future> Future for Within<F> {
 }
 
 /// Drops `work` at its `polls`-th await point; `None` if it got that far.
-pub(super) async fn cut_at<F: Future>(polls: u32, work: F) -> Option<F::Output> {
+pub async fn cut_at<F: Future>(polls: u32, work: F) -> Option<F::Output> {
     let mut work = Box::pin(work);
     let mut left = polls;
     std::future::poll_fn(move |cx| {
