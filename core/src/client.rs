@@ -89,7 +89,7 @@ impl Options {
                     "" => Sqlite::default_path()?,
                     path => path.strip_prefix("//").unwrap_or(path).into(),
                 };
-                self.open(Arc::new(Sqlite::open(&path, runtime)?))
+                self.open(Arc::new(Sqlite::open(&path, runtime).await?))
             }
             _ => Err(unknown(url)),
         }

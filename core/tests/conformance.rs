@@ -41,7 +41,7 @@ struct InFile {
 impl Stage for InFile {
     async fn client(&self) -> Arc<dyn Backend> {
         let path = self.dir.path().join("locks.db");
-        Arc::new(Sqlite::open(&path, self.runtime.clone()).expect("a database"))
+        Arc::new(Sqlite::open(&path, self.runtime.clone()).await.expect("a database"))
     }
 
     async fn pass(&self, span: Duration) {

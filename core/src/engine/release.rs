@@ -23,13 +23,16 @@ impl Engine {
             let unfinished = Unfinished { engine: self, hold };
             let released = self.release_once(hold).await;
             // On failure its drop goes on in the background.
-            let released = released.map_err(|e| {
-                let later = "the release is repeated in the background until the ttl has passed";
-                Error::unavailable(later)
-                    .with_outcome(e.outcome())
-                    .because(e)
-                    .about(&hold.held.name, self.backend.describe())
-            })?;
+            let released = released.map_err(|e| match e.kind() {
+                Kind::Unavailable => Error::unavailable(
+                    "the release is repeated in the background until the ttl has passed",
+                )
+                .with_outcome(e.outcome())
+                .because(e),
+                _ => e,
+            });
+            let released =
+                released.map_err(|e| e.about(&hold.held.name, self.backend.describe()))?;
             std::mem::forget(unfinished);
             if !released.held && hold.loss().is_none() {
                 let message = "the lease was gone from the backend before it was released";
@@ -82,7 +85,11 @@ impl Engine {
         self.runtime.spawn(Box::pin(async move {
             let until = engine.runtime.now() + ttl + drift(ttl);
             let mut pause = Duration::from_millis(10);
-            while job(engine.clone()).await.is_err() && engine.runtime.now() < until {
+            while let Err(e) = job(engine.clone()).await {
+                // Only what is unavailable can become available.
+                if e.kind() != Kind::Unavailable || engine.runtime.now() >= until {
+                    break;
+                }
                 engine.runtime.sleep(pause + engine.jitter(pause)).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }

@@ -1,7 +1,6 @@
 //! A thread for what may take long: renewals must not stop the client's own
 //! thread when the disk hangs, or nobody would hear that a lease is lost.
 
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let store = Store::open(path, Duration::from_secs(1))?;
+    pub(super) fn start(store: Store) -> Result<Self, Error> {
+        store.wait_up_to(Duration::from_secs(1))?;
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::Builder::new()
             .name("leasehold-sqlite".into())

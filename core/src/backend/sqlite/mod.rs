@@ -54,22 +54,19 @@ impl From<Failure> for Error {
 }
 
 impl Sqlite {
-    /// How long a request goes on while other processes are in their
-    /// transactions, which take some 50 µs each.
-    const PATIENCE: Duration = Duration::from_secs(2);
     const COMMITS_PER_CHECKPOINT: u32 = 1000;
 
     /// Open or create the database at `path`; its directory must exist.
     ///
     /// `runtime` must run its tasks on Tokio with I/O enabled, as the default does.
-    pub fn open(path: &Path, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
+    pub async fn open(path: &Path, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
         let description = format!("sqlite:{}", path.display());
-        let store = Store::open(path, Duration::ZERO)?;
+        let store = patiently(&*runtime, || Store::open(path)).await?;
         // One name for all processes, whatever their working directory.
         let path = path.canonicalize().map_err(|e| {
             Error::unavailable(format!("cannot find the database {path:?}")).because(e)
         })?;
-        let lane = Lane::open(&path)?;
+        let lane = Lane::start(patiently(&*runtime, || Store::open(&path)).await?)?;
         let bells = Bells::beside(&path)?;
         let bell = Bell::hang(&bells, runtime.random() as u64)?;
         let sweep = bells.clone();
@@ -114,36 +111,20 @@ impl Sqlite {
     }
 
     /// One transaction in the caller's own future: it takes less time than
-    /// going to another thread would, and never waits for the disk or, when
-    /// another process is in its transaction, in a system call.
+    /// going to another thread would, and does not wait for the disk.
     async fn request<T>(
         &self,
         mut work: impl FnMut(&Store) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let mut pause = Duration::from_micros(500);
-        let started = self.runtime.now();
-        for turn in 0.. {
-            let done = work(&self.store());
-            match done {
-                Ok(answer) => {
-                    self.count_commit();
-                    return Ok(answer);
-                }
-                Err(Failure::Busy) if turn < 10 => std::thread::yield_now(),
-                Err(Failure::Busy) if self.runtime.now().since(started) < Self::PATIENCE => {
-                    self.runtime.sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(10));
-                }
-                Err(failure) => return Err(failure.into()),
-            }
-        }
-        unreachable!("turns do not run out")
+        let answer = patiently(&*self.runtime, || work(&self.store())).await?;
+        self.count_commit();
+        Ok(answer)
     }
 
     fn count_commit(&self) {
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
         if commits % Self::COMMITS_PER_CHECKPOINT == Self::COMMITS_PER_CHECKPOINT - 1 {
-            self.lane.later(|store| drop(store.checkpoint()));
+            self.lane.later(|store| drop(store.restart_log()));
         }
     }
 
@@ -182,6 +163,28 @@ impl Sqlite {
     fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.store)
     }
+}
+
+/// Repeat `work` while other connections are in their transactions, which take
+/// some 50 µs each. Waits as a future does, never in a system call.
+async fn patiently<T>(
+    runtime: &dyn Runtime,
+    mut work: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Error> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let started = runtime.now();
+    let mut pause = Duration::from_micros(500);
+    for turn in 0.. {
+        match work() {
+            Err(Failure::Busy) if turn < 10 => std::thread::yield_now(),
+            Err(Failure::Busy) if runtime.now().since(started) < PATIENCE => {
+                runtime.sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(10));
+            }
+            done => return Ok(done?),
+        }
+    }
+    unreachable!("turns do not run out")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -31,20 +31,24 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Open or create the database. Waits up to `patience` for other
-    /// connections here, and in each later request.
-    pub(super) fn open(path: &Path, patience: Duration) -> Result<Self, Error> {
+    /// Open or create the database. Neither this nor any request waits for
+    /// other connections, see [`Store::wait_up_to`].
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let explain = |e| explain(path, e);
-        let db = Connection::open_with_flags(path, flags).map_err(explain)?;
-        db.busy_timeout(Duration::from_secs(10)).map_err(explain)?;
+        let db = Connection::open_with_flags(path, flags).map_err(|e| failure(path, e))?;
+        db.busy_timeout(Duration::ZERO).map_err(|e| failure(path, e))?;
         prepare_file(&db, path)?;
-        db.busy_timeout(patience).map_err(explain)?;
         db.set_prepared_statement_cache_capacity(16);
-        let file = identity(path)?;
+        let file = identity(path).map_err(Failure::Broken)?;
         Ok(Self { db, path: path.to_owned(), file })
+    }
+
+    /// From here on, block this long while another connection is in its
+    /// transaction.
+    pub(super) fn wait_up_to(&self, patience: Duration) -> Result<(), Failure> {
+        self.db.busy_timeout(patience).map_err(|e| self.failure(e))
     }
 
     /// Change one lock's record in one transaction. The answer of `change`
@@ -97,22 +101,33 @@ impl Store {
         named.collect::<Result<_, _>>().map_err(Failure::Broken)
     }
 
-    /// Move what was written into the database file and start the log anew.
+    /// Move what was written into the database file, beside the writers.
     pub(super) fn checkpoint(&self) -> Result<(), Failure> {
-        // The first waits for the disk beside the writers. Alone it would never
-        // catch up with busy ones; the second keeps them out for what is left.
-        for mode in ["PASSIVE", "RESTART"] {
-            let sql = format!("PRAGMA wal_checkpoint({mode})");
-            self.db.query_row(&sql, [], |_| Ok(())).map_err(|e| self.failure(e))?;
-        }
-        Ok(())
+        let run = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        run.map_err(|e| self.failure(e))
+    }
+
+    /// Start the log anew. A checkpoint beside busy writers never catches up;
+    /// this keeps them out for the little that it has left.
+    pub(super) fn restart_log(&self) -> Result<(), Failure> {
+        self.checkpoint()?;
+        let run = self.db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
+        run.map_err(|e| self.failure(e))
     }
 
     /// Drop the records of locks that nobody used for a day.
     pub(super) fn forget_old(&self) -> Result<(), Failure> {
         let oldest = SystemClock.wall_micros().saturating_sub(FORGET_AFTER.as_micros() as u64);
-        let sql = "DELETE FROM locks WHERE owner IS NULL AND line IS NULL AND fence < ?1";
-        self.db.execute(sql, [oldest as i64]).map(drop).map_err(|e| self.failure(e))
+        let old = "FROM locks WHERE owner IS NULL AND line IS NULL AND fence < ?1";
+        let run = || {
+            // A read first: most clients find nothing and then keep nobody out.
+            let find = format!("SELECT EXISTS (SELECT 1 {old})");
+            if self.db.query_row(&find, [oldest as i64], |row| row.get(0))? {
+                self.db.execute(&format!("DELETE {old}"), [oldest as i64])?;
+            }
+            Ok(())
+        };
+        run().map_err(|e| self.failure(e))
     }
 
     fn transaction<T>(
@@ -120,13 +135,10 @@ impl Store {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         if identity(&self.path).ok() != Some(self.file) {
-            return Err(Failure::Broken(Error::new(
-                Kind::Refused,
-                format!(
-                    "the database {:?} was deleted or replaced while in use, so its locks protect \
-                     nothing; connect again",
-                    self.path
-                ),
+            return Err(refused(format!(
+                "the database {:?} was deleted or replaced while in use, so its locks protect \
+                 nothing; connect again",
+                self.path
             )));
         }
         let run = || {
@@ -144,78 +156,81 @@ impl Store {
     }
 
     fn failure(&self, e: rusqlite::Error) -> Failure {
-        match e.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
-            _ => Failure::Broken(explain(&self.path, e)),
-        }
+        failure(&self.path, e)
     }
 }
 
+fn failure(path: &Path, e: rusqlite::Error) -> Failure {
+    match e.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
+        _ => Failure::Broken(explain(path, e)),
+    }
+}
+
+fn refused(message: String) -> Failure {
+    Failure::Broken(Error::new(Kind::Refused, message))
+}
+
 /// Make the file ours, or find out why that cannot be.
-fn prepare_file(db: &Connection, path: &Path) -> Result<(), Error> {
-    let explain = |e| explain(path, e);
+fn prepare_file(db: &Connection, path: &Path) -> Result<(), Failure> {
+    let failed = |e| failure(path, e);
     refuse_foreign(db, path)?;
     let mode: String =
-        db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(explain)?;
+        db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
-        return Err(Error::new(
-            Kind::Refused,
-            format!(
-                "{path:?} is on a file system without shared memory (SQLite's WAL mode does \
-                     not work there); put the database on a local disk"
-            ),
-        ));
+        return Err(refused(format!(
+            "{path:?} is on a file system without shared memory (SQLite's WAL mode does not work \
+             there); put the database on a local disk"
+        )));
     }
     // NORMAL: after a power failure the last transactions may be gone, which
     // costs nothing: every lease is dead then, and fences go on by the clock.
     // Checkpoints, the only writes that wait for the disk, run on the lane.
     db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE")
-        .map_err(explain)?;
+        .map_err(failed)?;
     let settled = settle(db, path);
     let end = if settled.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    db.execute_batch(end).map_err(explain)?;
+    db.execute_batch(end).map_err(failed)?;
     settled
 }
 
 /// In a transaction: the schema, and who is dead because the machine was restarted.
-fn settle(db: &Connection, path: &Path) -> Result<(), Error> {
-    let explain = |e| explain(path, e);
+fn settle(db: &Connection, path: &Path) -> Result<(), Failure> {
     let version = refuse_foreign(db, path)?;
-    let boot = boot_id()?;
-    if version == 0 {
-        db.execute_batch(include_str!("schema.sql")).map_err(explain)?;
-        db.pragma_update(None, "application_id", APPLICATION_ID).map_err(explain)?;
-        db.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(explain)?;
-        db.execute("INSERT INTO boot VALUES (?1)", [&boot]).map_err(explain)?;
-    }
-    if db.execute("UPDATE boot SET id = ?1 WHERE id <> ?1", [&boot]).map_err(explain)? > 0 {
-        let free = "UPDATE locks SET owner = NULL, client = NULL, label = NULL, since = NULL,
-                    expires = NULL, line = NULL";
-        db.execute(free, []).map_err(explain)?;
-    }
-    Ok(())
+    let boot = boot_id().map_err(Failure::Broken)?;
+    let settle = || {
+        if version == 0 {
+            db.execute_batch(include_str!("schema.sql"))?;
+            db.pragma_update(None, "application_id", APPLICATION_ID)?;
+            db.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            db.execute("INSERT INTO boot VALUES (?1)", [&boot])?;
+        }
+        if db.execute("UPDATE boot SET id = ?1 WHERE id <> ?1", [&boot])? > 0 {
+            let free = "UPDATE locks SET owner = NULL, client = NULL, label = NULL, since = NULL,
+                        expires = NULL, line = NULL";
+            db.execute(free, [])?;
+        }
+        Ok(())
+    };
+    settle().map_err(|e| failure(path, e))
 }
 
 /// The schema's version, 0 for a new file; an error for a file that is not ours.
-fn refuse_foreign(db: &Connection, path: &Path) -> Result<i32, Error> {
+fn refuse_foreign(db: &Connection, path: &Path) -> Result<i32, Failure> {
     let number = |sql| db.query_row(sql, [], |row| row.get::<_, i32>(0));
     let read = || {
         let tables = number("SELECT count(*) FROM sqlite_schema")?;
         Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables))
     };
-    match read().map_err(|e| explain(path, e))? {
+    match read().map_err(|e| failure(path, e))? {
         (APPLICATION_ID, version @ 0..=SCHEMA_VERSION, _) | (0, version @ 0, 0) => Ok(version),
-        (APPLICATION_ID, version, _) => Err(Error::new(
-            Kind::Refused,
-            format!(
-                "{path:?} was made by a newer Leasehold (schema {version}, this one knows \
-                     {SCHEMA_VERSION}); upgrade this program or use another file"
-            ),
-        )),
-        _ => Err(Error::new(
-            Kind::Refused,
-            format!("{path:?} is another program's SQLite database; use a file of its own"),
-        )),
+        (APPLICATION_ID, version, _) => Err(refused(format!(
+            "{path:?} was made by a newer Leasehold (schema {version}, this one knows \
+             {SCHEMA_VERSION}); upgrade this program or use another file"
+        ))),
+        _ => Err(refused(format!(
+            "{path:?} is another program's SQLite database; use a file of its own"
+        ))),
     }
 }
 
@@ -359,9 +374,6 @@ fn explain(path: &Path, e: rusqlite::Error) -> Error {
             (Kind::Unavailable, "cannot be written, nor its directory; check their permissions")
         }
         Some(ErrorCode::DiskFull) => (Kind::Unavailable, "cannot grow, the disk is full"),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (Kind::Unavailable, "is kept locked by another process, perhaps a stopped one")
-        }
         _ => (Kind::Unavailable, "failed"),
     };
     // A failed commit rolls back, except that after an I/O error nobody knows.

@@ -1,0 +1,200 @@
+//! What can be asked on the command line, and the help for it.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0        it worked
+  1        break: nobody held the lock, or you said no
+  64       bad usage
+  69       the backend is unavailable
+  70       an internal error
+  74       the output cannot be written
+  75       the lock is busy
+  78       the backend refuses: going on would be unsafe
+  79       the lease was lost and the command was stopped
+  126      the command cannot be executed
+  127      the command was not found
+  128+n    ended by signal n, the command or the wait
+  others   run: the command's own";
+
+const EXAMPLES: &str = "\
+Examples:
+  leasehold run nightly -- ./backup.sh
+  leasehold ls
+  leasehold break nightly
+
+";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  leasehold run nightly -- ./backup.sh
+  leasehold run nightly --no-wait -- ./backup.sh || test $? -eq 75
+  leasehold run deploy --wait=5m --label \"$USER\" -- make deploy
+  leasehold run report --max-hold 1h -- sh -c 'report --fence \"$LEASEHOLD_FENCE\"'
+
+When the lease is lost, the command and all its descendants get SIGTERM at once and SIGKILL \
+half-way to the end of the lease, 5 % of the ttl later. The exit code is then 79, whatever the \
+command makes of it. With --on-lost=warn it goes on, and its own exit code is passed through. \
+Outside Linux only the command itself is stopped, not its descendants.
+
+When leasehold itself is killed, the kernel kills the command (on Linux; not its descendants, and \
+not a setuid program such as sudo). What the command leaves running in the background is not \
+waited for.
+
+";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  leasehold ls
+  leasehold ls --json | jq -r '.[] | select(.held_for_ms > 3600000) | .name'
+";
+
+const BREAK_EXAMPLES: &str = "\
+Examples:
+  leasehold break nightly
+  leasehold break nightly --yes
+
+Exit codes:
+  0    it was taken from its holder
+  1    nobody held it, or you said no
+";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  leasehold completions bash > ~/.local/share/bash-completion/completions/leasehold
+  leasehold completions zsh > \"${fpath[1]}/_leasehold\"
+  leasehold completions fish > ~/.config/fish/completions/leasehold.fish
+";
+
+/// Run a command under a lock that no other machine or process can hold at the same time
+#[derive(Debug, Parser)]
+#[command(name = "leasehold", version, max_term_width = 100)]
+#[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
+pub(crate) struct Args {
+    /// Where the leases are: sqlite:PATH, or sqlite: for a file in your state directory
+    #[arg(long, global = true, env = "LEASEHOLD_URL", hide_env_values = true)]
+    #[arg(default_value = "sqlite:")]
+    pub(crate) url: String,
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Wait for a lock, run a command while holding it, release it
+    #[command(after_help = format!("{RUN_EXAMPLES}{EXIT_CODES}"))]
+    Run(Run),
+    /// Show the locks that are held or waited for
+    #[command(after_help = LS_EXAMPLES)]
+    Ls {
+        /// Print an array of objects; times are in milliseconds
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a lock from whoever holds it; what runs under it is stopped
+    #[command(after_help = BREAK_EXAMPLES)]
+    Break {
+        /// The lock's name
+        name: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Print a script that completes leasehold's arguments in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The lock's name
+    pub(crate) name: String,
+    /// How long the lease outlives this process's last sign of life, such as 500ms or 1m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) ttl: Option<Duration>,
+    /// How long to wait for a busy lock, such as 30s; without a time, or without this option: for ever
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_wait")]
+    #[arg(num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Duration>>,
+    /// Do not wait for a busy lock: exit with 75
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// What others see of the holder, after its host and process id
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// The longest the lock is held, however healthy; then it is lost
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) max_hold: Option<Duration>,
+    /// What to do with the command when the lease is lost
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLost::Terminate)]
+    pub(crate) on_lost: OnLost,
+    /// The command and its arguments. It finds the lock's name in LEASEHOLD_NAME and the fencing
+    /// token in LEASEHOLD_FENCE
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnLost {
+    /// Stop it and all its descendants before the lease ends
+    Terminate,
+    /// Say so on stderr, and let it go on without the lock
+    Warn,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|e| format!("{e}; write a number and a unit, such as 500ms, 30s or 2m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(args: &[&str]) -> Result<Run, clap::Error> {
+        let all = ["leasehold", "run"].iter().chain(args).copied();
+        Args::try_parse_from(all).map(|args| match args.task {
+            Task::Run(run) => run,
+            other => panic!("{other:?} is not a run"),
+        })
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn wait_has_four_forms() {
+        let wait = |arg: &[&str]| run(&[&["n"], arg, &["--", "true"]].concat()).unwrap();
+        assert_eq!(wait(&[]).wait, None);
+        assert_eq!(wait(&["--wait"]).wait, Some(None));
+        assert_eq!(wait(&["--wait=30s"]).wait, Some(Some(Duration::from_secs(30))));
+        assert!(wait(&["--no-wait"]).no_wait);
+        assert!(run(&["n", "--wait", "--no-wait", "--", "true"]).is_err());
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let run = run(&["n", "--", "make", "--wait", "--", "-k"]).unwrap();
+        assert_eq!(run.command, ["make", "--wait", "--", "-k"]);
+        assert_eq!((run.wait, run.on_lost), (None, OnLost::Terminate));
+    }
+
+    #[test]
+    fn every_task_has_examples() {
+        for task in Args::command().get_subcommands() {
+            let help = task.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("leasehold {}", task.get_name())), "{task}: {help}");
+        }
+    }
+}

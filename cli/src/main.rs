@@ -1,0 +1,5 @@
+//! The binary; see the library.
+
+fn main() -> std::process::ExitCode {
+    leasehold_cli::main(std::env::args_os()).into()
+}

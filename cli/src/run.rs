@@ -1,0 +1,211 @@
+//! `run`: wait for the lock, run the command while holding it, release.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::{Client, Kind, Lease, Lock, Loss, Options};
+use rustix::process::Signal;
+
+use crate::args::{OnLost, Run};
+use crate::child::Child;
+use crate::exit::{self, Failure};
+use crate::signals::Signals;
+use crate::{show, wait};
+
+pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
+    let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
+    let runtime = ThreadRuntime::start()?;
+    let client = Options::new().runtime(runtime.clone()).connect(url).await?;
+    let mut session = Session { args, client, runtime, signals };
+    let code = session.run().await;
+    session.clean_up().await;
+    code
+}
+
+/// One `run` from its first signal to its last.
+struct Session {
+    args: Run,
+    client: Client,
+    /// The client's own, so that all timers here run on the lease's clock.
+    runtime: Arc<dyn Runtime>,
+    signals: Signals,
+}
+
+/// How long what failed to be given back is tried again, before it is left to
+/// its ttl (on the embedded backend it ends with this process).
+const CLEAN_UP: Duration = Duration::from_secs(2);
+
+enum Wait {
+    Granted(Lease),
+    Signal(Signal),
+}
+
+enum Work {
+    Ended(u8),
+    Lost(Loss),
+}
+
+impl Session {
+    async fn run(&mut self) -> Result<u8, Failure> {
+        let lease = match self.wait().await? {
+            Wait::Granted(lease) => lease,
+            Wait::Signal(signal) => return Ok(exit::by_signal(signal.as_raw())),
+        };
+        let worked = self.work(&lease).await;
+        let released = self.release(&lease).await;
+        // What the command came to matters more, and a loss was told already.
+        if let (Ok(Work::Ended(_)), Err(error)) = (&worked, released) {
+            crate::say(&match error.kind() {
+                Kind::Lost => format!("the command ended, but not under the lock: {error}"),
+                _ => format!("the lock may stay busy until its ttl has passed: {error}"),
+            });
+        }
+        match worked? {
+            Work::Ended(code) => Ok(code),
+            Work::Lost(_) => Ok(exit::LOST),
+        }
+    }
+
+    async fn wait(&mut self) -> Result<Wait, Failure> {
+        let lock = plan(&self.client, &self.args);
+        let (name, no_wait) = (&self.args.name, self.args.no_wait);
+        let acquire = async {
+            match no_wait {
+                true => lock.try_acquire().await,
+                false => lock.acquire().await.map(Some),
+            }
+        };
+        let lease = tokio::select! {
+            biased;
+            // Dropped, the acquire takes back what it asked for.
+            signal = self.signals.next() => return Ok(Wait::Signal(signal)),
+            lease = acquire => lease?,
+            never = wait::tell_waiting(&self.client, name, &*self.runtime) => match never {},
+        };
+        match lease {
+            Some(lease) => Ok(Wait::Granted(lease)),
+            None => Err(self.busy().await),
+        }
+    }
+
+    async fn busy(&self) -> Failure {
+        let status = self.client.status(&self.args.name).await.ok().flatten();
+        let holder = status.and_then(|status| status.holder);
+        let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
+        let name = &self.args.name;
+        let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
+        Failure::new(exit::BUSY, message)
+    }
+
+    /// Run the command to its end, or until the lease is lost and it is stopped.
+    async fn work(&mut self, lease: &Lease) -> Result<Work, Failure> {
+        // A loss is reported 10 % before the deadline. Half of that is for the
+        // command to end by itself, half for the kernel to end it.
+        let patience = leasehold::time::grace(lease.remaining()) / 2;
+        if !lease.is_valid() {
+            return Err(Failure::new(exit::LOST, "the lease was lost before the command started"));
+        }
+        let env = [
+            ("LEASEHOLD_NAME", lease.name().to_owned()),
+            ("LEASEHOLD_FENCE", lease.fence().to_string()),
+        ];
+        let spawned = Child::spawn(&self.args.command, &env);
+        let mut child = spawned.map_err(|e| self.not_started(e))?;
+        let work = self.watch(lease, &mut child).await;
+        if let Work::Lost(loss) = work {
+            // Nothing is written before they are dead: a full pipe or a stopped
+            // terminal would keep us from killing them.
+            let refused = self.stop(&mut child, patience).await;
+            crate::say(&format!("lost the lease, stopped the command: {loss}"));
+            if refused > 0 {
+                crate::say(&format!("{refused} processes of other users could not be stopped"));
+            }
+        }
+        Ok(work)
+    }
+
+    async fn watch(&mut self, lease: &Lease, child: &mut Child) -> Work {
+        let mut warned = false;
+        loop {
+            tokio::select! {
+                biased;
+                code = child.ended() => return Work::Ended(code),
+                loss = lease.lost(), if !warned => match self.args.on_lost {
+                    OnLost::Terminate => return Work::Lost(loss),
+                    OnLost::Warn => {
+                        warned = true;
+                        crate::say(&format!("lost the lease, the command goes on: {loss}"));
+                    }
+                },
+                signal = self.signals.next() => child.forward(signal),
+            }
+        }
+    }
+
+    /// SIGTERM now, SIGKILL after `patience`, until nobody is left. Answers how
+    /// many could not be told.
+    async fn stop(&mut self, child: &mut Child, patience: Duration) -> usize {
+        let mut refused = child.signal_all(Signal::TERM);
+        let mut pause = patience;
+        let mut next_pause = Duration::from_millis(5);
+        loop {
+            tokio::select! {
+                biased;
+                () = child.all_ended() => return refused,
+                () = self.runtime.sleep(pause) => {}
+            }
+            // Again and again: what was just being forked is found by the next walk.
+            refused = child.signal_all(Signal::KILL);
+            pause = next_pause;
+            next_pause = (next_pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    fn not_started(&self, error: io::Error) -> Failure {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => exit::NOT_FOUND,
+            _ => exit::NOT_EXECUTABLE,
+        };
+        let program = self.args.command.first();
+        let program = program.map(|program| program.to_string_lossy()).unwrap_or_default();
+        Failure::new(code, format!("cannot run {:?}: {error}", program))
+    }
+
+    /// Give the lock back; a signal says that it takes too long.
+    async fn release(&mut self, lease: &Lease) -> Result<(), leasehold::Error> {
+        tokio::select! {
+            biased;
+            released = lease.release() => released,
+            _ = self.signals.next() => Ok(()),
+        }
+    }
+
+    /// Let the client finish what it does in the background.
+    async fn clean_up(&mut self) {
+        tokio::select! {
+            biased;
+            () = self.client.close() => {}
+            _ = self.signals.next() => {}
+            () = self.runtime.sleep(CLEAN_UP) => {}
+        }
+    }
+}
+
+fn plan(client: &Client, args: &Run) -> Lock {
+    let mut lock = client.lock(args.name.clone());
+    if let Some(ttl) = args.ttl {
+        lock = lock.ttl(ttl);
+    }
+    if let Some(wait) = args.wait {
+        lock = lock.wait(wait.unwrap_or(Duration::MAX));
+    }
+    if let Some(max_hold) = args.max_hold {
+        lock = lock.max_hold(max_hold);
+    }
+    if let Some(label) = &args.label {
+        lock = lock.label(label);
+    }
+    lock
+}

@@ -1,0 +1,53 @@
+//! The line on a terminal that says whom we wait for.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use leasehold::Client;
+use leasehold::runtime::Runtime;
+
+use crate::show;
+
+/// A lock that is free or handed over at once needs no line.
+const PATIENCE: Duration = Duration::from_millis(300);
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Show and refresh the line for as long as this is polled; dropped, it is
+/// erased. Without a terminal on stderr nothing is written.
+pub(crate) async fn tell_waiting(client: &Client, name: &str, runtime: &dyn Runtime) -> Infallible {
+    if !std::io::stderr().is_terminal() {
+        return pending().await;
+    }
+    runtime.sleep(PATIENCE).await;
+    let line = Line;
+    loop {
+        // Not to be told is no reason not to wait.
+        let status = client.status(name).await.ok().flatten();
+        let holder = status.and_then(|status| status.holder);
+        let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
+        let holder = holder.unwrap_or_default();
+        line.draw(&format!("leasehold: waiting for {name:?}{holder}"));
+        runtime.sleep(REFRESH).await;
+    }
+}
+
+struct Line;
+
+impl Line {
+    fn draw(&self, text: &str) {
+        let stderr = std::io::stderr();
+        // A line that wraps could not be erased; a pty may not know its width.
+        let columns = rustix::termios::tcgetwinsize(&stderr).map_or(0, |size| size.ws_col);
+        let columns = if columns == 0 { 80 } else { usize::from(columns) };
+        let text: String = text.chars().take(columns - 1).collect();
+        drop(write!(stderr.lock(), "\r{text}\x1b[K"));
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        drop(write!(std::io::stderr(), "\r\x1b[K"));
+    }
+}
