@@ -1,5 +1,68 @@
-//! Lease locks with fencing tokens: one holder at a time, a waiter woken the
-//! moment the lock is free, work stopped before the lease runs out.
+//! Lease locks with fencing tokens, for programs that must agree that only one
+//! of them does a thing.
+//!
+//! A [`Client`] is an open connection to a backend, a [`Lock`] is a name plus
+//! options, and a [`Lease`] is the thing you hold: it is renewed in the
+//! background, and ends by itself when its holder dies.
+//!
+//! ```
+//! # async fn pay(_fence: u64) {}
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), leasehold::Error> {
+//! use std::time::Duration;
+//!
+//! let client = leasehold::connect("memory:").await?;
+//! let lease = client.lock("invoices/42").ttl(Duration::from_secs(10)).acquire().await?;
+//! pay(lease.fence()).await;
+//! lease.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Lock::run`] ties the work to the lease: the work is dropped when the
+//! lease is lost.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), leasehold::Error> {
+//! # let client = leasehold::connect("memory:").await?;
+//! let nightly = client.lock("nightly");
+//! let report = nightly.run(async |lease| format!("made under {}", lease.fence())).await?;
+//! assert!(report.starts_with("made under 1"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The fence
+//!
+//! No lock can stop a write that is already on its way when its lease ends. So
+//! every grant has a [fencing token](Lease::fence), larger than all before it
+//! for that name. Send it along with every operation on what the lock protects,
+//! *reads included*, and let that refuse a smaller one than it has seen; in SQL,
+//! `UPDATE … SET fence = $1 … WHERE fence <= $1`. See Kleppmann, *How to do
+//! distributed locking* (2016).
+//!
+//! # Time
+//!
+//! A lease is valid until `sent + ttl − (2 % of ttl + 5 ms)`, where `sent` is
+//! the moment before the request left. The clock counts suspended time and
+//! never jumps. Renewals run at a third of the ttl on a thread of the client's
+//! own, so that a busy event loop does not lose leases; all futures of this
+//! crate can be polled by any executor. When renewals fail, the lease is
+//! reported [lost](Lease::lost) 10 % of the ttl before it ends.
+//!
+//! # Errors
+//!
+//! One [`Error`] with a [`Kind`] from a closed list, a stable
+//! [`code`](Error::code), and the [`Outcome`]: what you hold now. A busy lock
+//! and a broken backend are never confused: `timeout` is the one,
+//! `unavailable` the other, and [`Lock::try_acquire`] answers `None` when the
+//! lock is busy.
+//!
+//! # Features
+//!
+//! `sqlite` (default): the embedded backend. `testing`: the conformance suite
+//! for authors of backends.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]

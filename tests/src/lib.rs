@@ -4,3 +4,8 @@ pub mod processes;
 pub mod register;
 pub mod sim;
 pub mod world;
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -3,7 +3,7 @@
 //! nothing when it passes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Failure;
@@ -137,11 +137,12 @@ pub(crate) fn all_are_caught(root: &Path) -> Result<(), Failure> {
 
 /// How the simulation caught the bug, or what it said instead.
 fn simulate(root: &Path, copy: &Path) -> Result<String, Failure> {
+    // The same place and selection as elsewhere, so that dependencies are built once.
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let output = Command::new("cargo")
-        // The same selection as elsewhere, so that dependencies are built once.
         .args(["test", "--workspace", "--test", "simulation", "no_history"])
         .current_dir(copy)
-        .env("CARGO_TARGET_DIR", root.join("target"))
+        .env("CARGO_TARGET_DIR", target)
         .env("LEASEHOLD_SEEDS", "3000")
         .output()
         .map_err(|e| format!("cargo could not be started: {e}"))?;
