@@ -1,4 +1,4 @@
-//! The conformance suite: what every [`Backend`](crate::backend::Backend)
+//! The conformance suite: what every [`Backend`]
 //! promises, one named test each.
 //!
 //! A backend's author writes a [`Stage`] and one line:
