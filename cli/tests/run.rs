@@ -35,6 +35,26 @@ fn a_run_inside_a_run_sees_its_own_lock() {
 }
 
 #[test]
+fn without_a_url_the_file_is_in_the_users_state_directory() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let rig = Rig::new();
+    let run = |state: Option<&str>| {
+        let mut command = rig.leasehold(&["run", "n", "--", "true"]);
+        command.env_remove("LEASEHOLD_URL").env_remove("XDG_STATE_HOME").env("HOME", rig.path(""));
+        command.envs(state.map(|state| ("XDG_STATE_HOME", rig.path(state))));
+        assert_eq!(rig::Running::start(command).end().code, 0);
+    };
+    for (state, home) in [(None, ".local/state"), (Some("elsewhere"), "elsewhere")] {
+        run(state);
+        let dir = rig.path(home).join("leasehold");
+        assert!(dir.join("leasehold.db").is_file());
+        let mode = std::fs::metadata(dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "nobody else's business");
+    }
+}
+
+#[test]
 fn stdin_and_stderr_are_the_commands() {
     let rig = Rig::new();
     std::fs::write(rig.path("in"), "hello").unwrap();

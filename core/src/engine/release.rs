@@ -80,9 +80,9 @@ impl Engine {
 
     /// Repeat `job` until it succeeds or what it cleans up has expired by itself.
     fn chore(self: &Arc<Self>, ttl: Duration, job: impl Fn(Arc<Engine>) -> Job + Send + 'static) {
-        self.chores.send_modify(|chores| *chores += 1);
-        let engine = self.clone();
+        let counted = Chore::begin(self);
         self.runtime.spawn(Box::pin(async move {
+            let engine = &counted.0;
             let until = engine.runtime.now() + ttl + drift(ttl);
             let mut pause = Duration::from_millis(10);
             while let Err(e) = job(engine.clone()).await {
@@ -93,7 +93,6 @@ impl Engine {
                 engine.runtime.sleep(pause + engine.jitter(pause)).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }
-            engine.chores.send_modify(|chores| *chores -= 1);
         }));
     }
 
@@ -125,6 +124,22 @@ impl Engine {
 }
 
 type Job = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// A clean-up job under way; counted until it is over, however it ends.
+struct Chore(Arc<Engine>);
+
+impl Chore {
+    fn begin(engine: &Arc<Engine>) -> Self {
+        engine.chores.send_modify(|chores| *chores += 1);
+        Self(engine.clone())
+    }
+}
+
+impl Drop for Chore {
+    fn drop(&mut self) {
+        self.0.chores.send_modify(|chores| *chores -= 1);
+    }
+}
 
 /// A release that was dropped before it succeeded.
 struct Unfinished<'a> {
