@@ -107,7 +107,7 @@ fn bad_usage_is_named_with_the_cure() {
     say(&["run", "n", "--ttl=365d", "--", "true"], &["24h"]);
     say(&["run", "n", "--wait=1s", "--no-wait", "--", "true"], &["--no-wait"]);
     say(&["run", "", "--", "true"], &["empty"]);
-    say(&["run", "n", "--url=carrier:pigeon", "--", "true"], &["carrier:pigeon", "sqlite:"]);
+    say(&["run", "n", "--url=carrier:pigeon", "--", "true"], &["carrier", "sqlite:"]);
     say(&["break", "n"], &["--yes"]);
 }
 

@@ -75,11 +75,14 @@ impl Options {
     /// cannot be opened; `refused` when what is there must not be touched.
     pub async fn connect(mut self, url: &str) -> Result<Client, Error> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        self.read_query(url, query)?;
+        self.read_query(query)?;
         let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(url))?;
         let runtime = self.chosen_runtime()?;
         match scheme {
-            "memory" if path.is_empty() => {
+            "memory" if !path.is_empty() => Err(Error::invalid(format!(
+                "memory: is inside this client and has no name, not {path:?}"
+            ))),
+            "memory" => {
                 self.open(Arc::new(Memory::new(Arc::new(crate::time::SystemClock)).client()))
             }
             #[cfg(feature = "sqlite")]
@@ -113,11 +116,11 @@ impl Options {
         Ok(self.runtime.insert(runtime).clone())
     }
 
-    fn read_query(&mut self, url: &str, query: &str) -> Result<(), Error> {
+    fn read_query(&mut self, query: &str) -> Result<(), Error> {
         for (option, value) in form_urlencoded::parse(query.as_bytes()) {
             let span = || {
                 humantime::parse_duration(&value).map_err(|e| {
-                    let message = format!("{option}={value} in {url:?} is not a time such as 30s");
+                    let message = format!("{option}={value} in the URL is not a time such as 30s");
                     Error::invalid(message).because(e)
                 })
             };
@@ -128,7 +131,7 @@ impl Options {
                 "label" => self.settings.label = value.into_owned(),
                 _ => {
                     return Err(Error::invalid(format!(
-                        "unknown option {option:?} in {url:?}; there are ttl, wait, max_hold, label"
+                        "unknown option {option:?} in the URL; there are ttl, wait, max_hold, label"
                     )));
                 }
             }
@@ -137,8 +140,13 @@ impl Options {
     }
 }
 
+/// Of a URL it names only the scheme: what follows may hold a password.
 fn unknown(url: &str) -> Error {
-    Error::invalid(format!("{url:?} names no backend; there are sqlite:PATH, sqlite:, memory:"))
+    let known = "there are sqlite:PATH, sqlite: and memory:";
+    match url.split_once(':') {
+        Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
+        None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),
+    }
 }
 
 /// An open connection to one backend. Clones are the same client.

@@ -45,9 +45,9 @@ impl Register {
         Self { path: path.to_owned() }
     }
 
-    /// What stands there now, for onlookers.
+    /// What stands there now, for onlookers. It waits for nobody, as whoever is
+    /// in an operation may have been stopped there.
     pub fn look(&self) -> io::Result<Content> {
-        let _one_at_a_time = self.operation()?;
         self.load()
     }
 

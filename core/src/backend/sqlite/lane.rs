@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::store::{Failure, Store};
+use super::file::Failure;
+use super::store::Store;
 use crate::error::{Error, Outcome};
 
 type Job = Box<dyn FnOnce(&Store) + Send>;

@@ -21,12 +21,14 @@ use crate::runtime::Runtime;
 use crate::time::{Clock, SystemClock};
 
 mod bell;
+mod file;
 mod lane;
 mod store;
 
 use bell::{Bell, Bells};
+use file::Failure;
 use lane::Lane;
-use store::{Failure, Store};
+use store::Store;
 
 /// Leases in a SQLite file; see the module's description.
 pub struct Sqlite {

@@ -1,54 +1,35 @@
-//! The file: opening it, and one short transaction per request.
+//! The records in the file, and one short transaction per request.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::file::{DataFile, Failure};
 use crate::backend::record::{Address, FORGET_AFTER, Record, Tenant, Waiter};
-use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::time::{Clock, Instant, SystemClock};
 
-/// "Leas", so that `file` and we can tell the database from another one.
-const APPLICATION_ID: i32 = 0x4c65_6173;
-const SCHEMA_VERSION: i32 = 1;
-
-/// Why a transaction did not happen.
-pub(super) enum Failure {
-    /// Another connection is in its own transaction: ask again.
-    Busy,
-    Broken(Error),
-}
-
 pub(super) struct Store {
     db: Connection,
-    path: PathBuf,
-    file: (u64, u64),
+    file: DataFile,
 }
 
 impl Store {
     /// Open or create the database. Neither this nor any request waits for
     /// other connections, see [`Store::wait_up_to`].
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(|e| failure(path, e))?;
-        db.busy_timeout(Duration::ZERO).map_err(|e| failure(path, e))?;
-        prepare_file(&db, path)?;
+        let (file, db) = DataFile::open(path)?;
         db.set_prepared_statement_cache_capacity(16);
-        let file = identity(path).map_err(Failure::Broken)?;
-        Ok(Self { db, path: path.to_owned(), file })
+        Ok(Self { db, file })
     }
 
     /// From here on, block this long while another connection is in its
     /// transaction.
     pub(super) fn wait_up_to(&self, patience: Duration) -> Result<(), Failure> {
-        self.db.busy_timeout(patience).map_err(|e| self.failure(e))
+        self.db.busy_timeout(patience).map_err(|e| self.file.failure(e))
     }
 
     /// Change one lock's record in one transaction. The answer of `change`
@@ -90,21 +71,23 @@ impl Store {
         let sql = "SELECT fence, owner, client, label, since, expires, line, name FROM locks
                    WHERE (owner IS NOT NULL OR line IS NOT NULL) AND name = ifnull(?1, name)
                    ORDER BY name";
+        self.file.check()?;
         let read = || {
             let mut statement = self.db.prepare_cached(sql)?;
             let rows = statement
                 .query_map([name.map(LockName::as_str)], |row| Ok((row.get(7)?, record(row)?)))?;
             rows.collect::<rusqlite::Result<Vec<(String, Record)>>>()
         };
-        let rows = read().map_err(|e| self.failure(e))?;
+        let rows = read().map_err(|e| self.file.failure(e))?;
         let named = rows.into_iter().map(|(name, record)| Ok((LockName::new(&name)?, record)));
         named.collect::<Result<_, _>>().map_err(Failure::Broken)
     }
 
     /// Move what was written into the database file, beside the writers.
     pub(super) fn checkpoint(&self) -> Result<(), Failure> {
+        self.file.check()?;
         let run = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        run.map_err(|e| self.failure(e))
+        run.map_err(|e| self.file.failure(e))
     }
 
     /// Start the log anew. A checkpoint beside busy writers never catches up;
@@ -112,11 +95,12 @@ impl Store {
     pub(super) fn restart_log(&self) -> Result<(), Failure> {
         self.checkpoint()?;
         let run = self.db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
-        run.map_err(|e| self.failure(e))
+        run.map_err(|e| self.file.failure(e))
     }
 
     /// Drop the records of locks that nobody used for a day.
     pub(super) fn forget_old(&self) -> Result<(), Failure> {
+        self.file.check()?;
         let oldest = SystemClock.wall_micros().saturating_sub(FORGET_AFTER.as_micros() as u64);
         let old = "FROM locks WHERE owner IS NULL AND line IS NULL AND fence < ?1";
         let run = || {
@@ -127,20 +111,14 @@ impl Store {
             }
             Ok(())
         };
-        run().map_err(|e| self.failure(e))
+        run().map_err(|e| self.file.failure(e))
     }
 
     fn transaction<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        if identity(&self.path).ok() != Some(self.file) {
-            return Err(refused(format!(
-                "the database {:?} was deleted or replaced while in use, so its locks protect \
-                 nothing; connect again",
-                self.path
-            )));
-        }
+        self.file.check()?;
         let run = || {
             self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             let answer = work(&self.db)?;
@@ -151,86 +129,8 @@ impl Store {
             if !self.db.is_autocommit() {
                 drop(self.db.execute_batch("ROLLBACK"));
             }
-            self.failure(e)
+            self.file.failure(e)
         })
-    }
-
-    fn failure(&self, e: rusqlite::Error) -> Failure {
-        failure(&self.path, e)
-    }
-}
-
-fn failure(path: &Path, e: rusqlite::Error) -> Failure {
-    match e.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
-        _ => Failure::Broken(explain(path, e)),
-    }
-}
-
-fn refused(message: String) -> Failure {
-    Failure::Broken(Error::new(Kind::Refused, message))
-}
-
-/// Make the file ours, or find out why that cannot be.
-fn prepare_file(db: &Connection, path: &Path) -> Result<(), Failure> {
-    let failed = |e| failure(path, e);
-    refuse_foreign(db, path)?;
-    let mode: String =
-        db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
-    if mode != "wal" {
-        return Err(refused(format!(
-            "{path:?} is on a file system without shared memory (SQLite's WAL mode does not work \
-             there); put the database on a local disk"
-        )));
-    }
-    // NORMAL: after a power failure the last transactions may be gone, which
-    // costs nothing: every lease is dead then, and fences go on by the clock.
-    // Checkpoints, the only writes that wait for the disk, run on the lane.
-    db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE")
-        .map_err(failed)?;
-    let settled = settle(db, path);
-    let end = if settled.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    db.execute_batch(end).map_err(failed)?;
-    settled
-}
-
-/// In a transaction: the schema, and who is dead because the machine was restarted.
-fn settle(db: &Connection, path: &Path) -> Result<(), Failure> {
-    let version = refuse_foreign(db, path)?;
-    let boot = boot_id().map_err(Failure::Broken)?;
-    let settle = || {
-        if version == 0 {
-            db.execute_batch(include_str!("schema.sql"))?;
-            db.pragma_update(None, "application_id", APPLICATION_ID)?;
-            db.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            db.execute("INSERT INTO boot VALUES (?1)", [&boot])?;
-        }
-        if db.execute("UPDATE boot SET id = ?1 WHERE id <> ?1", [&boot])? > 0 {
-            let free = "UPDATE locks SET owner = NULL, client = NULL, label = NULL, since = NULL,
-                        expires = NULL, line = NULL";
-            db.execute(free, [])?;
-        }
-        Ok(())
-    };
-    settle().map_err(|e| failure(path, e))
-}
-
-/// The schema's version, 0 for a new file; an error for a file that is not ours.
-fn refuse_foreign(db: &Connection, path: &Path) -> Result<i32, Failure> {
-    let number = |sql| db.query_row(sql, [], |row| row.get::<_, i32>(0));
-    let read = || {
-        let tables = number("SELECT count(*) FROM sqlite_schema")?;
-        Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables))
-    };
-    match read().map_err(|e| failure(path, e))? {
-        (APPLICATION_ID, version @ 0..=SCHEMA_VERSION, _) | (0, version @ 0, 0) => Ok(version),
-        (APPLICATION_ID, version, _) => Err(refused(format!(
-            "{path:?} was made by a newer Leasehold (schema {version}, this one knows \
-             {SCHEMA_VERSION}); upgrade this program or use another file"
-        ))),
-        _ => Err(refused(format!(
-            "{path:?} is another program's SQLite database; use a file of its own"
-        ))),
     }
 }
 
@@ -332,54 +232,4 @@ impl Place<'_> {
         };
         serde_json::from_str::<Vec<Place<'_>>>(line)?.into_iter().map(waiter).collect()
     }
-}
-
-/// Which file a path leads to now: device and inode.
-fn identity(path: &Path) -> Result<(u64, u64), Error> {
-    let found = std::fs::metadata(path)
-        .map_err(|e| Error::unavailable(format!("cannot find the database {path:?}")).because(e))?;
-    Ok((found.dev(), found.ino()))
-}
-
-/// Names this run of the machine: boot times of another run mean nothing.
-fn boot_id() -> Result<String, Error> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let read = std::process::Command::new("/usr/sbin/sysctl")
-        .args(["-n", "kern.bootsessionuuid"])
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    match read.as_deref().map(str::trim) {
-        Ok(id) if !id.is_empty() => Ok(id.to_owned()),
-        read => {
-            let why = read.err().map_or("it is empty".into(), ToString::to_string);
-            let message =
-                "cannot read the machine's boot id, which tells old leases from live ones";
-            Err(Error::new(Kind::Unsupported, format!("{message}: {why}")))
-        }
-    }
-}
-
-fn explain(path: &Path, e: rusqlite::Error) -> Error {
-    let (kind, what) = match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            (Kind::Refused, "is not a usable SQLite database; use another path, or remove it")
-        }
-        Some(ErrorCode::CannotOpen) => (
-            Kind::Unavailable,
-            "cannot be opened; does its directory exist, and may you write there?",
-        ),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            (Kind::Unavailable, "cannot be written, nor its directory; check their permissions")
-        }
-        Some(ErrorCode::DiskFull) => (Kind::Unavailable, "cannot grow, the disk is full"),
-        _ => (Kind::Unavailable, "failed"),
-    };
-    // A failed commit rolls back, except that after an I/O error nobody knows.
-    let outcome = match e.sqlite_error_code() {
-        Some(ErrorCode::SystemIoFailure) => Outcome::Unknown,
-        _ => Outcome::NotHeld,
-    };
-    Error::new(kind, format!("the database {path:?} {what}")).with_outcome(outcome).because(e)
 }
