@@ -383,6 +383,8 @@ fn busy_and_broken_are_different_errors() {
         let broken = lock.try_acquire().await.expect_err("cut off");
         assert_eq!(broken.kind(), Kind::Unavailable);
         assert!(broken.to_string().contains(r#"lock "x" on a wire: the cable is cut"#), "{broken}");
+        let broken = lock.acquire().await.expect_err("cut off for all of the wait");
+        assert_eq!(broken.kind(), Kind::Unavailable);
         let broken = client.lock("x").acquire().await.expect_err("cut off for long");
         assert_eq!(broken.kind(), Kind::Unavailable);
     });

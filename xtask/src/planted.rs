@@ -19,8 +19,9 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "the deadline counts from the reply",
         file: "engine/acquire.rs",
-        healthy: "        match engine.request(limit, engine.backend.claim(&claim)).await? {",
-        broken: "        let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
+        healthy: "        self.set_trouble(None);
+        match answer {",
+        broken: "        self.set_trouble(None);
         let sent = engine.runtime.now();
         match answer {",
     },

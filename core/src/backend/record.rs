@@ -60,12 +60,12 @@ impl Record {
         self.line.retain(|waiter| waiter.client != client);
     }
 
-    /// The holder's client, and the one just before `owner` in the line: with
-    /// these two alive, nobody else's death lets the owner in.
-    pub(super) fn before(&self, owner: Owner) -> impl Iterator<Item = Address> {
-        let holder = self.tenant.iter().filter(move |t| t.owner != owner).map(|t| t.client);
-        let line = self.line.iter().take_while(move |w| w.owner != owner).map(|w| w.client);
-        holder.chain(line.last())
+    /// Whose end lets `owner` advance: the one just before it in the line, or
+    /// the holder for the first. Everybody watches one, so that a death wakes one.
+    pub(super) fn before(&self, owner: Owner) -> Option<Address> {
+        let ahead = self.line.iter().take_while(|w| w.owner != owner).last();
+        let holder = self.tenant.as_ref().filter(|t| t.owner != owner);
+        ahead.map(|w| w.client).or(holder.map(|t| t.client))
     }
 
     /// Everyone's clients.

@@ -1,6 +1,6 @@
 //! Getting a lock: one claim after the other, and what to wait for in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::line::Seat;
@@ -40,7 +40,8 @@ impl Engine {
         if !self.lines.join(&seat, patience == Patience::Try) {
             return Ok(None);
         }
-        let visit = Visit { engine: self, seat, patience, started: self.runtime.now() };
+        let (started, trouble) = (self.runtime.now(), Mutex::new(None));
+        let visit = Visit { engine: self, seat, patience, started, trouble };
         let limit = match patience {
             Patience::Wait(limit) => Some(limit),
             Patience::Try | Patience::Forever => None,
@@ -67,6 +68,8 @@ struct Visit<'a> {
     seat: Arc<Seat>,
     patience: Patience,
     started: Instant,
+    /// Why the last question has no answer, if it has none.
+    trouble: Mutex<Option<Error>>,
 }
 
 impl Drop for Visit<'_> {
@@ -103,7 +106,13 @@ impl Visit<'_> {
                     outage = Outage::default();
                     pause
                 }
-                Err(error) => outage.next_try(self.engine, self.patience, error)?,
+                Err(error) => match outage.next_try(self.engine, self.patience, &error) {
+                    Some(pause) => {
+                        self.set_trouble(Some(error));
+                        pause
+                    }
+                    None => return Err(error),
+                },
             };
             tokio::select! {
                 biased;
@@ -119,7 +128,10 @@ impl Visit<'_> {
         let claim = self.seat.send();
         let sent = engine.runtime.now();
         let limit = Engine::request_limit(claim.ttl);
-        match engine.request(limit, engine.backend.claim(&claim)).await? {
+        self.set_trouble(Some(Error::unavailable("the backend has not answered in time")));
+        let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
+        self.set_trouble(None);
+        match answer {
             Answer::Granted { fence } => {
                 let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, sent));
                 if engine.runtime.now() < hold.lost_at() {
@@ -144,13 +156,23 @@ impl Visit<'_> {
         }
     }
 
+    /// Busy and broken are not the same.
     fn timed_out(&self) -> Error {
+        if let Some(trouble) = self.set_trouble(None) {
+            return trouble;
+        }
         let waited = self.engine.runtime.now().since(self.started);
         let message = format!(
             "busy for {waited:.1?}, which is as long as was to be waited; `leasehold ls` shows who \
              holds it"
         );
         Error::new(Kind::Timeout, message)
+    }
+
+    /// Answers what it was before.
+    fn set_trouble(&self, trouble: Option<Error>) -> Option<Error> {
+        let mut place = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, trouble)
     }
 }
 
@@ -168,21 +190,16 @@ struct Outage {
 }
 
 impl Outage {
-    /// When to try again, or the error if there is no point in it.
-    fn next_try(
-        &mut self,
-        engine: &Engine,
-        patience: Patience,
-        error: Error,
-    ) -> Result<Duration, Error> {
+    /// When to try again, if there is any point in it.
+    fn next_try(&mut self, engine: &Engine, patience: Patience, error: &Error) -> Option<Duration> {
         let now = engine.runtime.now();
         let since = *self.since.get_or_insert(now);
         let give_up = patience == Patience::Try || now.since(since) >= OUTAGE;
         if error.kind() != Kind::Unavailable || give_up {
-            return Err(error);
+            return None;
         }
         let pause = Duration::from_millis(10) * (1 << self.failures.min(6));
         self.failures += 1;
-        Ok(pause + engine.jitter(pause))
+        Some(pause + engine.jitter(pause))
     }
 }

@@ -138,8 +138,7 @@ impl Sqlite {
         loop {
             let now = now();
             record.expire(now.instant);
-            let dead = record.before(claim.owner).find(|client| self.bell.is_dead(*client));
-            match dead {
+            match record.before(claim.owner).filter(|client| self.bell.is_dead(*client)) {
                 Some(dead) => record.bury(dead),
                 None => return record.claim(claim, self.bell.address(), now),
             }
