@@ -3,6 +3,7 @@
 pub mod processes;
 pub mod register;
 pub mod sim;
+pub mod wire;
 pub mod world;
 
 /// The README's examples, as tests.

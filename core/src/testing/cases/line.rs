@@ -1,0 +1,149 @@
+//! Who waits, who is woken, and what others see of it.
+
+use super::{
+    AFTER_SHORT, LONG, On, SHORT, ask, busy, claim, free, grant, has_wake_now, held, name, renewed,
+    short, try_only, woken,
+};
+use crate::backend::{Answer, Claim, Renewal};
+
+pub async fn busy_tells_when_the_lease_ends(on: On) {
+    let (a, b) = (on.client().await, on.client().await);
+    grant(&a, &claim("x")).await;
+    let (free_in, ahead) = busy(&b, &claim("x")).await;
+    assert_eq!(ahead, 0);
+    assert!(free_in.is_none_or(|left| left <= LONG), "{free_in:?} is more than the ttl");
+    let (_, ahead) = busy(&b, &claim("x")).await;
+    assert_eq!(ahead, 1, "one waits already");
+}
+
+pub async fn the_line_is_first_come_first_served(on: On) {
+    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    let (first, second, newcomer) = (claim("x"), claim("x"), try_only("x"));
+    busy(&b, &first).await;
+    busy(&c, &second).await;
+    assert!(free(&a, &holder).await);
+    busy(&a, &newcomer).await;
+    busy(&c, &second).await;
+    let lease = grant(&b, &first).await;
+    assert!(free(&b, &lease).await);
+    busy(&a, &newcomer).await;
+    grant(&c, &second).await;
+}
+
+pub async fn a_try_leaves_no_place_behind(on: On) {
+    let (a, b) = (on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    busy(&b, &try_only("x")).await;
+    assert!(free(&a, &holder).await);
+    grant(&a, &try_only("x")).await;
+}
+
+pub async fn a_place_lapses_unless_it_is_refreshed(on: On) {
+    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    let (dead, alive) = (Claim { place: Some(SHORT), ..claim("x") }, claim("x"));
+    busy(&b, &dead).await;
+    busy(&c, &alive).await;
+    on.pass(AFTER_SHORT).await;
+    assert!(free(&a, &holder).await);
+    grant(&c, &alive).await;
+}
+
+pub async fn a_release_wakes_the_first_of_the_line_only(on: On) {
+    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    let (first, second) = (claim("x"), claim("x"));
+    busy(&b, &first).await;
+    busy(&c, &second).await;
+    assert!(free(&a, &holder).await);
+    woken(&b, "x").await;
+    assert!(!has_wake_now(&c).await, "the second was woken too");
+    let lease = grant(&b, &first).await;
+    assert!(free(&b, &lease).await);
+    woken(&c, "x").await;
+    grant(&c, &second).await;
+}
+
+pub async fn a_woken_waiter_that_leaves_wakes_the_next(on: On) {
+    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    let (first, second) = (claim("x"), claim("x"));
+    busy(&b, &first).await;
+    busy(&c, &second).await;
+    assert!(free(&a, &holder).await);
+    b.withdraw(&first).await.expect("withdraw");
+    woken(&c, "x").await;
+    grant(&c, &second).await;
+}
+
+pub async fn a_release_hands_the_lock_over_in_the_same_request(on: On) {
+    let (a, b) = (on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    let (local, remote) = (claim("x"), claim("x"));
+    busy(&b, &remote).await;
+    busy(&a, &local).await;
+    let released = a.release(&holder, Some(&local)).await.expect("release");
+    assert!(released.held);
+    let Some(Answer::Granted { fence }) = released.next else { panic!("{released:?}") };
+    assert!(fence > holder.fence);
+    assert_eq!(released.others, 1, "the remote waiter, and not the one that was served");
+    assert_eq!(ask(&a, &local).await, Answer::Granted { fence });
+    busy(&b, &remote).await;
+    assert!(free(&a, &held(&local, fence)).await);
+    grant(&b, &remote).await;
+}
+
+pub async fn a_withdrawn_claim_is_not_handed_the_lock(on: On) {
+    let client = on.client().await;
+    let holder = grant(&client, &claim("x")).await;
+    let left = claim("x");
+    client.withdraw(&left).await.expect("withdraw");
+    let released = client.release(&holder, Some(&left)).await.expect("release");
+    assert_eq!((released.held, released.next), (true, Some(Answer::Retired)));
+    grant(&client, &claim("x")).await;
+}
+
+pub async fn a_lost_lease_hands_nothing_over(on: On) {
+    let (a, b) = (on.client().await, on.client().await);
+    let lost = grant(&a, &short("x")).await;
+    on.pass(AFTER_SHORT).await;
+    let holder = grant(&b, &claim("x")).await;
+    let released = a.release(&lost, Some(&claim("x"))).await.expect("release");
+    assert!(!released.held);
+    assert!(matches!(released.next, Some(Answer::Busy { .. })), "{released:?}");
+    assert_eq!(renewed(&b, &holder).await, Renewal::Kept);
+}
+
+pub async fn an_eviction_frees_the_lock_and_tells_both_sides(on: On) {
+    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
+    let holder = grant(&a, &claim("x")).await;
+    let waiter = claim("x");
+    busy(&b, &waiter).await;
+    assert!(c.evict(&holder.name).await.expect("evict"));
+    woken(&a, "x").await;
+    assert_eq!(renewed(&a, &holder).await, Renewal::Gone);
+    woken(&b, "x").await;
+    assert!(grant(&b, &waiter).await.fence > holder.fence);
+    assert!(!c.evict(&name("never held")).await.expect("evict"));
+}
+
+pub async fn inspect_shows_who_holds_and_who_waits(on: On) {
+    let (a, b) = (on.client().await, on.client().await);
+    assert!(a.inspect(None).await.expect("inspect").is_empty());
+    let (holder, waiter) = (claim("x"), claim("x"));
+    let lease = grant(&a, &holder).await;
+    busy(&b, &waiter).await;
+    grant(&b, &claim("a")).await;
+    let all = b.inspect(None).await.expect("inspect");
+    let names: Vec<_> = all.iter().map(|status| status.name.as_str()).collect();
+    assert_eq!(names, ["a", "x"]);
+    let status = &b.inspect(Some(&lease.name)).await.expect("inspect")[0];
+    assert_eq!((status.fence, &status.waiters), (lease.fence, &vec![waiter.label.clone()]));
+    let shown = status.holder.as_ref().expect("a holder");
+    assert_eq!(shown.label, holder.label);
+    assert!(shown.free_in <= LONG && shown.held_for < LONG, "{shown:?}");
+    b.withdraw(&waiter).await.expect("withdraw");
+    assert!(free(&a, &lease).await);
+    assert!(a.inspect(Some(&lease.name)).await.expect("inspect").is_empty());
+}

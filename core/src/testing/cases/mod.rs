@@ -1,0 +1,100 @@
+//! The cases by name; [`conformance_tests!`](crate::conformance_tests) lists
+//! them. Nothing here measures time: what must still be held has a ttl of a
+//! minute, what must be over has been waited for.
+#![allow(missing_docs)] // the names say it
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::Stage;
+use crate::backend::{Answer, Backend, Claim, Held, Mode, Renewal, Wake};
+use crate::name::{LockName, Owner};
+
+mod leases;
+mod line;
+
+pub use leases::*;
+pub use line::*;
+
+type On = Arc<dyn Stage>;
+type Client = Arc<dyn Backend>;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(100);
+/// After this, something [`SHORT`] is over.
+const AFTER_SHORT: Duration = Duration::from_millis(150);
+
+fn name(name: &str) -> LockName {
+    LockName::new(name).expect("a proper name")
+}
+
+/// A claim by a new owner that takes a place in the line.
+fn claim(lock: &str) -> Claim {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Claim {
+        name: name(lock),
+        owner: Owner::from_bits(0xfeed_0000_0000_0000 << 64 | u128::from(number)),
+        ttl: LONG,
+        mode: Mode::Exclusive,
+        label: format!("claim {number}").into(),
+        place: Some(LONG),
+    }
+}
+
+fn short(lock: &str) -> Claim {
+    Claim { ttl: SHORT, ..claim(lock) }
+}
+
+fn try_only(lock: &str) -> Claim {
+    Claim { place: None, ..claim(lock) }
+}
+
+fn held(claim: &Claim, fence: u64) -> Held {
+    Held { name: claim.name.clone(), owner: claim.owner, fence, ttl: claim.ttl }
+}
+
+async fn ask(client: &Client, claim: &Claim) -> Answer {
+    client.claim(claim).await.expect("claim")
+}
+
+async fn grant(client: &Client, claim: &Claim) -> Held {
+    match ask(client, claim).await {
+        Answer::Granted { fence } => held(claim, fence),
+        other => panic!("expected a grant, got {other:?}"),
+    }
+}
+
+async fn busy(client: &Client, claim: &Claim) -> (Option<Duration>, usize) {
+    match ask(client, claim).await {
+        Answer::Busy { free_in, ahead } => (free_in, ahead),
+        other => panic!("expected busy, got {other:?}"),
+    }
+}
+
+async fn free(client: &Client, held: &Held) -> bool {
+    client.release(held, None).await.expect("release").held
+}
+
+async fn renewed(client: &Client, held: &Held) -> Renewal {
+    client.renew(std::slice::from_ref(held)).await.expect("renew")[0]
+}
+
+/// Wait for a wake that concerns `lock`.
+#[allow(clippy::disallowed_methods)] // a bound for a broken backend
+async fn woken(client: &Client, lock: &str) {
+    let heard = async { while !concerns(&client.wake().await, lock) {} };
+    let heard = tokio::time::timeout(Duration::from_secs(20), heard).await;
+    assert!(heard.is_ok(), "no wake for {lock:?} came");
+}
+
+fn concerns(wake: &Wake, lock: &str) -> bool {
+    matches!(wake, Wake::All) || matches!(wake, Wake::Name(name) if name.as_str() == lock)
+}
+
+async fn has_wake_now(client: &Client) -> bool {
+    let mut wake = client.wake();
+    std::future::poll_fn(|cx| Poll::Ready(wake.as_mut().poll(cx).is_ready())).await
+}

@@ -1,0 +1,163 @@
+//! One client or several in fair weather, on virtual time, over a connection
+//! whose requests are counted and that can be cut.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use leasehold::backend::{
+    Answer, Backend, Claim, Held, Memory, MemoryClient, Released, Renewal, Status, Wake,
+};
+use leasehold::{Client, Error, Kind, Lease, LockName, Options};
+
+use crate::world::{Machine, TrueClock};
+
+/// The ttl of every lock that sets none.
+pub const TTL: Duration = Duration::from_secs(9);
+
+/// A connection that counts its requests, and can be cut or slowed down.
+pub struct Wire {
+    inner: MemoryClient,
+    truth: TrueClock,
+    claims: AtomicU64,
+    renewals: AtomicU64,
+    releases: AtomicU64,
+    cut: AtomicBool,
+    renewal_takes: AtomicU64,
+}
+
+impl Wire {
+    /// How long the answer to a renewal is on its way from now on.
+    pub fn slow_renewals(&self, takes: Duration) {
+        self.renewal_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    fn check(&self, count: &AtomicU64) -> Result<(), Error> {
+        count.fetch_add(1, Ordering::SeqCst);
+        match self.cut.load(Ordering::SeqCst) {
+            false => Ok(()),
+            true => Err(Error::new(Kind::Unavailable, "the cable is cut")),
+        }
+    }
+
+    /// Cut the cable, or mend it.
+    pub fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::SeqCst);
+    }
+
+    /// How many claims, renewals and releases were asked for.
+    pub fn requests(&self) -> [u64; 3] {
+        [&self.claims, &self.renewals, &self.releases].map(|count| count.load(Ordering::SeqCst))
+    }
+}
+
+#[async_trait]
+impl Backend for Wire {
+    async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
+        self.check(&self.claims)?;
+        self.inner.claim(claim).await
+    }
+
+    async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        self.check(&self.renewals)?;
+        let answers = self.inner.renew(leases).await?;
+        let millis = self.renewal_takes.load(Ordering::SeqCst);
+        self.truth.sleep(Duration::from_millis(millis)).await;
+        Ok(answers)
+    }
+
+    async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        self.check(&self.releases)?;
+        // As over a network: the answer is not there at once.
+        self.truth.sleep(Duration::from_millis(1)).await;
+        self.inner.release(held, then).await
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
+        self.check(&AtomicU64::new(0))?;
+        self.inner.withdraw(claim).await
+    }
+
+    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        self.inner.evict(name).await
+    }
+
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        self.inner.inspect(name).await
+    }
+
+    async fn wake(&self) -> Wake {
+        self.inner.wake().await
+    }
+
+    fn describe(&self) -> &str {
+        "a wire"
+    }
+}
+
+/// Some clients of one server.
+pub struct World {
+    /// The one time that they share.
+    pub truth: TrueClock,
+    /// Their server.
+    pub server: Memory,
+    /// Owners are unique among clients because their randomness is.
+    seeds: AtomicU64,
+}
+
+impl World {
+    /// A new client, and the wire to its server.
+    pub fn client(&self) -> (Client, Arc<Wire>) {
+        let wire = Arc::new(Wire {
+            inner: self.server.client(),
+            truth: self.truth,
+            claims: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
+            releases: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+            renewal_takes: AtomicU64::new(0),
+        });
+        let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
+        let machine = Machine::new(self.truth, 1.0, seed);
+        let options = Options::new().runtime(machine).ttl(TTL);
+        (options.open(wire.clone()).expect("a client"), wire)
+    }
+
+    /// Whether nobody holds it or waits for it.
+    pub async fn is_free(&self, name: &str) -> bool {
+        let (client, _) = self.client();
+        client.status(name).await.expect("a status").is_none()
+    }
+
+    /// Let everybody do what is to be done now.
+    pub async fn settle(&self) {
+        self.truth.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Run a test on a paused clock that jumps to whatever happens next.
+pub fn on_virtual_time<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
+    let built =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    built.expect("a Tokio runtime").block_on(async {
+        let truth = TrueClock::start();
+        let (server, seeds) = (Memory::new(Arc::new(truth)), AtomicU64::new(0));
+        test(World { truth, server, seeds }).await;
+    });
+}
+
+/// Take a lock that is free.
+pub async fn hold(client: &Client, name: &str) -> Lease {
+    client.lock(name).acquire().await.expect("the lock")
+}
+
+/// A task of the test.
+#[allow(clippy::disallowed_methods)] // the test is one Tokio runtime
+pub fn spawn<F>(task: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(task)
+}

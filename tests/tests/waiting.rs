@@ -1,0 +1,173 @@
+//! What waiters are promised, on virtual time and in fair weather, by name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use leasehold::{Kind, Loss, Outcome};
+use leasehold_tests::wire::{hold, on_virtual_time, spawn};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_thousand_waiting_tasks_cost_one_remote_waiter() {
+    on_virtual_time(async |world| {
+        let ((other, _), (client, wire)) = (world.client(), world.client());
+        let lease = hold(&other, "x").await;
+        let lock = client.lock("x");
+        let tasks: Vec<_> = (0..1000)
+            .map(|_| {
+                let lock = lock.clone();
+                spawn(async move { lock.acquire().await.expect("the lock").release().await })
+            })
+            .collect();
+        world.truth.sleep(SECOND * 30).await;
+        let waiters = other.status("x").await.expect("a status").expect("held").waiters;
+        assert_eq!(waiters.len(), 1);
+        let [claims, ..] = wire.requests();
+        assert!(claims <= 60, "{claims} requests in 30 s");
+        lease.release().await.expect("held");
+        for task in tasks {
+            task.await.expect("no panic").expect("held");
+        }
+        let [after, _, releases] = wire.requests();
+        assert_eq!((after - claims, releases), (1, 1000), "one request for each hand-over");
+    });
+}
+
+#[test]
+fn waiters_of_one_client_are_served_in_their_order() {
+    on_virtual_time(async |world| {
+        let (client, _) = world.client();
+        let lease = hold(&client, "x").await;
+        let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..50 {
+            let (lock, served) = (client.lock("x"), served.clone());
+            spawn(async move {
+                let lease = lock.acquire().await.expect("the lock");
+                served.send((number, lease.fence())).expect("the test listens");
+            });
+            world.settle().await;
+        }
+        let mut last = lease.fence();
+        drop((lease, served));
+        for expected in 0..50 {
+            let (number, fence) = order.recv().await.expect("another one");
+            assert_eq!(number, expected);
+            assert!(fence > last);
+            last = fence;
+        }
+    });
+}
+
+#[test]
+fn a_client_with_many_waiters_does_not_starve_another() {
+    on_virtual_time(async |world| {
+        let ((greedy, _), (modest, _)) = (world.client(), world.client());
+        let lease = hold(&greedy, "x").await;
+        let turns = Arc::new(AtomicU64::new(0));
+        for _ in 0..100 {
+            let (lock, turns) = (greedy.lock("x"), turns.clone());
+            spawn(async move {
+                let lease = lock.acquire().await.expect("the lock");
+                turns.fetch_add(1, Ordering::SeqCst);
+                lease.release().await
+            });
+        }
+        let waiting = spawn({
+            let lock = modest.lock("x");
+            async move { lock.acquire().await }
+        });
+        world.settle().await;
+        drop(lease);
+        waiting.await.expect("no panic").expect("the lock");
+        let turns = turns.load(Ordering::SeqCst);
+        assert!(turns <= 9, "{turns} others came first");
+    });
+}
+
+#[test]
+fn busy_and_broken_are_different_errors() {
+    on_virtual_time(async |world| {
+        let ((holder, _), (client, wire)) = (world.client(), world.client());
+        let _lease = hold(&holder, "x").await;
+        let lock = client.lock("x").wait(SECOND * 3);
+        let busy = lock.acquire().await.expect_err("busy");
+        assert_eq!((busy.kind(), busy.outcome()), (Kind::Timeout, Outcome::NotHeld));
+        assert_eq!(world.truth.elapsed().as_millis(), 3000);
+        assert!(lock.try_acquire().await.expect("an answer").is_none());
+        wire.cut(true);
+        let broken = lock.try_acquire().await.expect_err("cut off");
+        assert_eq!(broken.kind(), Kind::Unavailable);
+        assert!(broken.to_string().contains(r#"lock "x" on a wire: the cable is cut"#), "{broken}");
+        let broken = lock.acquire().await.expect_err("cut off for all of the wait");
+        assert_eq!(broken.kind(), Kind::Unavailable);
+        let broken = client.lock("x").acquire().await.expect_err("cut off for long");
+        assert_eq!(broken.kind(), Kind::Unavailable);
+    });
+}
+
+#[test]
+fn a_waiter_survives_a_restart_of_the_server() {
+    on_virtual_time(async |world| {
+        let ((holder, _), (client, wire)) = (world.client(), world.client());
+        let lease = hold(&holder, "x").await;
+        let waiting = spawn(async move { client.lock("x").acquire().await });
+        world.settle().await;
+        wire.cut(true);
+        world.truth.sleep(SECOND * 5).await;
+        world.server.restart();
+        wire.cut(false);
+        lease.release().await.expect("held");
+        waiting.await.expect("no panic").expect("the lock");
+    });
+}
+
+#[test]
+fn close_gives_back_everything_and_ends_every_wait() {
+    on_virtual_time(async |world| {
+        let ((client, _), (other, _)) = (world.client(), world.client());
+        let (mine, _theirs) = (hold(&client, "x").await, hold(&other, "y").await);
+        let waiting = ["x", "y"].map(|name| {
+            let lock = client.lock(name);
+            spawn(async move { lock.acquire().await })
+        });
+        world.settle().await;
+        client.close().await;
+        assert!(world.is_free("x").await);
+        assert_eq!(mine.loss(), Some(Loss::Closed));
+        for wait in waiting {
+            assert_eq!(wait.await.expect("no panic").expect_err("closed").kind(), Kind::Closed);
+        }
+        assert_eq!(client.lock("z").try_acquire().await.expect_err("closed").code(), "closed");
+        world.settle().await;
+        assert!(other.status("y").await.expect("a status").expect("held").waiters.is_empty());
+        client.close().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_with_the_cure() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let lock = || client.lock("x");
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let (huge, label) = ("x".repeat(10_000), "two\nlines");
+        let refused = [
+            (lock().ttl(Duration::ZERO), "0ns"),
+            (lock().ttl(Duration::from_millis(1)), "1ms"),
+            (lock().ttl(year), "24h"),
+            (lock().max_hold(Duration::from_millis(1)), "max_hold"),
+            (lock().label(label), "label"),
+            (client.lock(""), "empty"),
+            (client.lock(huge), "10000"),
+            (client.lock("a\0b"), "NUL"),
+        ];
+        for (lock, word) in refused {
+            let error = lock.acquire().await.expect_err("refused");
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.to_string().contains(word), "{error} does not say {word:?}");
+        }
+        assert_eq!(wire.requests(), [0; 3], "nothing was asked of the backend");
+    });
+}
