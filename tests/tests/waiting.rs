@@ -108,6 +108,25 @@ fn busy_and_broken_are_different_errors() {
 }
 
 #[test]
+fn an_outage_ends_every_wait_and_not_one_after_the_other() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        wire.cut(true);
+        let waits: Vec<_> = (0..100)
+            .map(|_| {
+                let lock = client.lock("x");
+                spawn(async move { lock.acquire().await })
+            })
+            .collect();
+        for wait in waits {
+            let error = wait.await.expect("no panic").expect_err("cut off");
+            assert_eq!(error.kind(), Kind::Unavailable);
+        }
+        assert!(world.truth.elapsed() < SECOND * 12, "took {:?}", world.truth.elapsed());
+    });
+}
+
+#[test]
 fn a_waiter_survives_a_restart_of_the_server() {
     on_virtual_time(async |world| {
         let ((holder, _), (client, wire)) = (world.client(), world.client());

@@ -36,12 +36,11 @@ impl Engine {
             label: plan.label.clone(),
             place: (patience != Patience::Try).then_some(PLACE),
         };
-        let seat = Seat::new(plan, claim);
+        let seat = Seat::new(plan, claim, self.runtime.now());
         if !self.lines.join(&seat, patience == Patience::Try) {
             return Ok(None);
         }
-        let (started, trouble) = (self.runtime.now(), Mutex::new(None));
-        let visit = Visit { engine: self, seat, patience, started, trouble };
+        let visit = Visit { engine: self, seat, patience, trouble: Mutex::new(None) };
         let limit = match patience {
             Patience::Wait(limit) => Some(limit),
             Patience::Try | Patience::Forever => None,
@@ -67,7 +66,6 @@ struct Visit<'a> {
     engine: &'a Arc<Engine>,
     seat: Arc<Seat>,
     patience: Patience,
-    started: Instant,
     /// Why the last question has no answer, if it has none.
     trouble: Mutex<Option<Error>>,
 }
@@ -86,10 +84,14 @@ impl Drop for Visit<'_> {
 
 impl Visit<'_> {
     async fn until_granted(&self) -> Result<Option<Arc<Hold>>, Error> {
-        let mut outage = Outage::default();
+        let mut outage = None;
         loop {
             if let Some(hold) = self.seat.take_granted() {
                 return Ok(Some(hold));
+            }
+            if self.seat.is_given_up() {
+                let message = format!("the backend did not answer a waiter before for {OUTAGE:?}");
+                return Err(Error::unavailable(message));
             }
             if !self.engine.lines.is_turn_of(&self.seat) {
                 self.seat.bell.notified().await;
@@ -103,16 +105,10 @@ impl Visit<'_> {
                     return Ok(None);
                 }
                 Ok(Ask::Busy(pause)) => {
-                    outage = Outage::default();
+                    outage = None;
                     pause
                 }
-                Err(error) => match outage.next_try(self.engine, self.patience, &error) {
-                    Some(pause) => {
-                        self.set_trouble(Some(error));
-                        pause
-                    }
-                    None => return Err(error),
-                },
+                Err(error) => self.bear(&mut outage, error)?,
             };
             tokio::select! {
                 biased;
@@ -120,6 +116,21 @@ impl Visit<'_> {
                 () = self.engine.runtime.sleep(pause) => {}
             }
         }
+    }
+
+    /// When to ask again after an error, if there is any point in it.
+    fn bear(&self, outage: &mut Option<Outage>, error: Error) -> Result<Duration, Error> {
+        if error.kind() != Kind::Unavailable || self.patience == Patience::Try {
+            return Err(error);
+        }
+        let now = self.engine.runtime.now();
+        let outage = outage.get_or_insert(Outage { since: now, failures: 0 });
+        if now.since(outage.since) >= OUTAGE {
+            self.engine.lines.give_up(&self.seat.plan.name, outage.since);
+            return Err(error);
+        }
+        self.set_trouble(Some(error));
+        Ok(outage.next_pause(self.engine))
     }
 
     /// Ask the backend once.
@@ -161,7 +172,7 @@ impl Visit<'_> {
         if let Some(trouble) = self.set_trouble(None) {
             return trouble;
         }
-        let waited = self.engine.runtime.now().since(self.started);
+        let waited = self.engine.runtime.now().since(self.seat.since);
         let message = format!(
             "busy for {waited:.1?}, which is as long as was to be waited; `leasehold ls` shows who \
              holds it"
@@ -183,23 +194,15 @@ enum Ask {
 }
 
 /// A row of failures without an answer in between.
-#[derive(Default)]
 struct Outage {
-    since: Option<Instant>,
+    since: Instant,
     failures: u32,
 }
 
 impl Outage {
-    /// When to try again, if there is any point in it.
-    fn next_try(&mut self, engine: &Engine, patience: Patience, error: &Error) -> Option<Duration> {
-        let now = engine.runtime.now();
-        let since = *self.since.get_or_insert(now);
-        let give_up = patience == Patience::Try || now.since(since) >= OUTAGE;
-        if error.kind() != Kind::Unavailable || give_up {
-            return None;
-        }
+    fn next_pause(&mut self, engine: &Engine) -> Duration {
         let pause = Duration::from_millis(10) * (1 << self.failures.min(6));
         self.failures += 1;
-        Some(pause + engine.jitter(pause))
+        pause + engine.jitter(pause)
     }
 }

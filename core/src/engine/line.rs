@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{Hold, Plan};
 use crate::backend::Claim;
 use crate::name::{LockName, Owner};
+use crate::time::Instant;
 
 /// How often in a row a lock is handed on inside this client while others
 /// wait at the server.
@@ -34,6 +35,7 @@ struct Line {
 /// A waiter's place in its line.
 pub(super) struct Seat {
     pub(super) plan: Plan,
+    pub(super) since: Instant,
     /// Rung when it is worth looking again.
     pub(super) bell: Notify,
     state: Mutex<SeatState>,
@@ -44,12 +46,14 @@ struct SeatState {
     /// Whether the backend may know the claim.
     sent: bool,
     granted: Option<Arc<Hold>>,
+    /// Whether the head gave up on the backend for everybody.
+    given_up: bool,
 }
 
 impl Seat {
-    pub(super) fn new(plan: Plan, claim: Claim) -> Arc<Self> {
-        let state = Mutex::new(SeatState { claim, sent: false, granted: None });
-        Arc::new(Self { plan, bell: Notify::new(), state })
+    pub(super) fn new(plan: Plan, claim: Claim, since: Instant) -> Arc<Self> {
+        let state = SeatState { claim, sent: false, granted: None, given_up: false };
+        Arc::new(Self { plan, since, bell: Notify::new(), state: Mutex::new(state) })
     }
 
     /// The claim, for sending.
@@ -77,6 +81,11 @@ impl Seat {
     /// What a holder in this client handed over.
     pub(super) fn take_granted(&self) -> Option<Arc<Hold>> {
         self.state().granted.take()
+    }
+
+    /// See [`Lines::give_up`].
+    pub(super) fn is_given_up(&self) -> bool {
+        self.state().given_up
     }
 
     fn owner(&self) -> Owner {
@@ -167,6 +176,17 @@ impl Lines {
                 line.others = others;
             }
         });
+    }
+
+    /// End the wait of everybody who stood in the line during an outage that
+    /// began at `since`: they need not each find out by themselves.
+    pub(super) fn give_up(&self, name: &LockName, since: Instant) {
+        let lines = lock(&self.lines);
+        let seats = lines.get(name).into_iter().flat_map(|line| &line.seats);
+        for seat in seats.filter(|seat| seat.since <= since) {
+            seat.state().given_up = true;
+            seat.bell.notify_one();
+        }
     }
 
     /// Let the head of the line look again.

@@ -1,10 +1,4 @@
-//! The embedded backend: a file, and real locks between the processes of one
-//! machine.
-//!
-//! Each request is one short transaction; no file lock is held between
-//! requests. Leases expire by the machine's boot-time clock, so the wall clock
-//! may jump; a restart of the machine ends them all. A holder whose process
-//! died is recognised at once (see `bell.rs`).
+//! The embedded backend: a file, and a socket for each client beside it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +24,15 @@ use file::Failure;
 use lane::Lane;
 use store::Store;
 
-/// Leases in a SQLite file; see the module's description.
+/// The embedded backend: a file, and real locks between the processes of one
+/// machine.
+///
+/// Each request is one short transaction; no file lock is held between
+/// requests. Leases expire by the machine's boot-time clock, so the wall clock
+/// may jump; a restart of the machine ends them all. Clients wake each other,
+/// and know each other dead, by sockets in the directory `<file>-bells`: the
+/// locks of a process that died are free at once, unless a child that it
+/// forked lives on; then they are free when their ttl has passed.
 pub struct Sqlite {
     store: Mutex<Store>,
     lane: Lane,

@@ -1,8 +1,8 @@
 //! Who waits, who is woken, and what others see of it.
 
 use super::{
-    AFTER_SHORT, LONG, On, SHORT, ask, busy, claim, free, grant, has_wake_now, held, name, renewed,
-    short, try_only, woken,
+    AFTER_SHORT, Client, LONG, On, SHORT, ask, busy, claim, free, grant, has_wake_now, held, name,
+    renewed, short, try_only, woken,
 };
 use crate::backend::{Answer, Claim, Renewal};
 
@@ -50,13 +50,20 @@ pub async fn a_place_lapses_unless_it_is_refreshed(on: On) {
     grant(&c, &alive).await;
 }
 
+/// The two who waited, in their order, just after the holder's release.
+async fn two_in_line_for_a_free_lock(on: &On) -> [(Client, Claim); 2] {
+    let holder = on.client().await;
+    let lease = grant(&holder, &claim("x")).await;
+    let waiters = [(on.client().await, claim("x")), (on.client().await, claim("x"))];
+    for (client, claim) in &waiters {
+        busy(client, claim).await;
+    }
+    assert!(free(&holder, &lease).await);
+    waiters
+}
+
 pub async fn a_release_wakes_the_first_of_the_line_only(on: On) {
-    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
-    let holder = grant(&a, &claim("x")).await;
-    let (first, second) = (claim("x"), claim("x"));
-    busy(&b, &first).await;
-    busy(&c, &second).await;
-    assert!(free(&a, &holder).await);
+    let [(b, first), (c, second)] = two_in_line_for_a_free_lock(&on).await;
     woken(&b, "x").await;
     assert!(!has_wake_now(&c).await, "the second was woken too");
     let lease = grant(&b, &first).await;
@@ -66,12 +73,7 @@ pub async fn a_release_wakes_the_first_of_the_line_only(on: On) {
 }
 
 pub async fn a_woken_waiter_that_leaves_wakes_the_next(on: On) {
-    let (a, b, c) = (on.client().await, on.client().await, on.client().await);
-    let holder = grant(&a, &claim("x")).await;
-    let (first, second) = (claim("x"), claim("x"));
-    busy(&b, &first).await;
-    busy(&c, &second).await;
-    assert!(free(&a, &holder).await);
+    let [(b, first), (c, second)] = two_in_line_for_a_free_lock(&on).await;
     b.withdraw(&first).await.expect("withdraw");
     woken(&c, "x").await;
     grant(&c, &second).await;
