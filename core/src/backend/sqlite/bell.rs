@@ -4,8 +4,8 @@
 //! database, under a random name that is never used twice. To ring it is to
 //! connect and send the name of a lock. To watch it is to connect and wait for
 //! the end: the kernel closes the connection when the last process that has
-//! the socket open is gone. A refused connection therefore proves that the
-//! client is dead, without trusting a process id, and without a file lock.
+//! the socket open is gone. On Linux a refused connection therefore proves that
+//! the client is dead, without trusting a process id, and without a file lock.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
@@ -37,10 +37,13 @@ pub(super) struct Bells {
     open: Arc<std::fs::File>,
 }
 
+/// Elsewhere than on Linux a client that is too busy to accept refuses too.
+const REFUSAL_PROVES_DEATH: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// What a connection to a client's socket showed.
 enum Pulse {
     Alive(StdStream),
-    Dead,
+    Refused,
     /// Too busy to answer, or the socket's file was removed: no proof of anything.
     Unknown,
 }
@@ -84,7 +87,7 @@ impl Bells {
         match self.connect(&Self::file(client)) {
             // A fresh socket's buffer holds more than the longest name.
             Pulse::Alive(mut stream) => drop(stream.write_all(lock.as_str().as_bytes())),
-            Pulse::Dead => return false,
+            Pulse::Refused => return !REFUSAL_PROVES_DEATH,
             Pulse::Unknown => {}
         }
         true
@@ -98,7 +101,7 @@ impl Bells {
         };
         match attempt() {
             Ok(stream) => Pulse::Alive(stream),
-            Err(Errno::CONNREFUSED) => Pulse::Dead,
+            Err(Errno::CONNREFUSED) => Pulse::Refused,
             Err(_) => Pulse::Unknown,
         }
     }
@@ -108,7 +111,7 @@ impl Bells {
         let Ok(entries) = std::fs::read_dir(&self.dir) else { return };
         for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
             // A name with an extension is a socket that may not listen yet.
-            if !name.contains('.') && matches!(self.connect(&name), Pulse::Dead) {
+            if !name.contains('.') && matches!(self.connect(&name), Pulse::Refused) {
                 drop(std::fs::remove_file(self.dir.join(name)));
             }
         }
@@ -183,7 +186,7 @@ impl Bell {
             return false;
         }
         match self.bells.connect(&Bells::file(client)) {
-            Pulse::Dead => true,
+            Pulse::Refused => REFUSAL_PROVES_DEATH,
             Pulse::Unknown => false,
             Pulse::Alive(stream) => {
                 self.watched().insert(client);

@@ -103,6 +103,7 @@ fn start_anew(path: &Path) -> std::io::Result<()> {
 /// Make the file ours, or find out why that cannot be.
 fn prepare(db: &Connection, path: &Path) -> Result<(), Failure> {
     let failed = |e| failure(path, e);
+    refuse_shared(path)?;
     refuse_foreign(db, path)?;
     let mode: String =
         db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
@@ -121,6 +122,39 @@ fn prepare(db: &Connection, path: &Path) -> Result<(), Failure> {
     let end = if settled.is_ok() { "COMMIT" } else { "ROLLBACK" };
     db.execute_batch(end).map_err(failed)?;
     settled
+}
+
+/// Two machines on one file would each take the other's leases for those of an
+/// earlier boot.
+fn refuse_shared(path: &Path) -> Result<(), Failure> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Ok(found) = rustix::fs::statfs(path)
+        && is_shared(found.f_type as u32)
+    {
+        return Err(refused(format!(
+            "{path:?} is on a network or shared file system (type {:#x}), where two machines \
+             could hold one lock; put the database on a local disk",
+            found.f_type
+        )));
+    }
+    Ok(())
+}
+
+/// Whether another machine may have a file system of this type mounted too;
+/// the numbers are those of statfs(2).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_shared(file_system: u32) -> bool {
+    const NFS: u32 = 0x6969;
+    const SMB: [u32; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
+    const AFS: u32 = 0x5346_414f;
+    const CEPH: u32 = 0x00c3_6400;
+    const CLUSTER: [u32; 3] = [0x7461_636f, 0x0116_1970, 0x0bd0_0bd0]; // OCFS2, GFS2, Lustre
+    const OF_A_VIRTUAL_MACHINE: [u32; 2] = [0x0102_1997, 0x786f_4256]; // 9P, VirtualBox
+    const FUSE: u32 = 0x6573_5546; // sshfs, virtiofs and more
+    [NFS, AFS, CEPH, FUSE].contains(&file_system)
+        || SMB.contains(&file_system)
+        || CLUSTER.contains(&file_system)
+        || OF_A_VIRTUAL_MACHINE.contains(&file_system)
 }
 
 /// In a transaction: the schema, and who is dead because the machine was restarted.
@@ -210,4 +244,21 @@ fn explain(path: &Path, e: rusqlite::Error) -> Error {
         _ => Outcome::NotHeld,
     };
     Error::new(kind, format!("the database {path:?} {what}")).with_outcome(outcome).because(e)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_system_that_other_machines_may_have_is_told_from_a_local_one() {
+        for (name, number) in [("nfs", 0x6969), ("cifs", 0xff53_4d42), ("virtiofs", 0x6573_5546)] {
+            assert!(super::is_shared(number), "{name}");
+        }
+        let local = [("ext4", 0xef53), ("tmpfs", 0x0102_1994), ("btrfs", 0x9123_683e)];
+        for (name, number) in
+            local.into_iter().chain([("overlay", 0x794c_7630), ("xfs", 0x5846_5342)])
+        {
+            assert!(!super::is_shared(number), "{name}");
+        }
+    }
 }
