@@ -35,6 +35,7 @@ impl DataFile {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        refuse_shared(directory(path))?;
         // Failing shows when SQLite tries, with a better message.
         drop(start_anew(path));
         // Before the opening: another file in between is then noticed by check().
@@ -84,8 +85,7 @@ fn start_anew(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = File::open(dir.unwrap_or(Path::new(".")))?;
+    let dir = File::open(directory(path))?;
     // Whoever finds the file may use it at once, so one at a time clears the
     // way for it, and makes it last. Ends with `dir`.
     rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive)?;
@@ -98,6 +98,10 @@ fn start_anew(path: &Path) -> std::io::Result<()> {
         File::options().write(true).create_new(true).mode(0o644).open(path)?;
     }
     Ok(())
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Make the file ours, or find out why that cannot be.
