@@ -14,6 +14,9 @@ use leasehold::{Client, Error, Kind, Lease, LockName, Options};
 
 use crate::world::{Machine, TrueClock};
 
+/// Virtual time in which every test is done.
+const STUCK: Duration = Duration::from_secs(3600);
+
 /// The ttl of every lock that sets none.
 pub const TTL: Duration = Duration::from_secs(9);
 
@@ -144,7 +147,11 @@ pub fn on_virtual_time<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     built.expect("a Tokio runtime").block_on(async {
         let truth = TrueClock::start();
         let (server, seeds) = (Memory::new(Arc::new(truth)), AtomicU64::new(0));
-        test(World { truth, server, seeds }).await;
+        tokio::select! {
+            biased;
+            () = test(World { truth, server, seeds }) => {}
+            () = truth.sleep(STUCK) => panic!("the test still waits after {STUCK:?}"),
+        }
     });
 }
 

@@ -174,7 +174,7 @@ impl Visit<'_> {
         }
         let waited = self.engine.runtime.now().since(self.seat.since);
         let message = format!(
-            "busy for {waited:.1?}, which is as long as was to be waited; `leasehold ls` shows who \
+            "busy for all of the {waited:.1?} that were to be waited; `leasehold ls` shows who \
              holds it"
         );
         Error::new(Kind::Timeout, message)
