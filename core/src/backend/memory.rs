@@ -117,7 +117,10 @@ impl Backend for MemoryClient {
         let mut state = self.server.state();
         state.claims += 1;
         if state.claims.is_multiple_of(State::CLAIMS_PER_SWEEP) {
-            state.records.retain(|_, record| !record.is_forgettable(now.wall_micros));
+            state.records.retain(|_, record| {
+                record.expire(now.instant);
+                !record.is_forgettable(now.wall_micros)
+            });
         }
         Ok(state.claim(claim, self.address, now))
     }
@@ -185,5 +188,45 @@ impl Backend for MemoryClient {
 
     fn describe(&self) -> &str {
         "memory:"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    /// A clock that stands where it is put.
+    struct Stopped(std::sync::atomic::AtomicU64);
+
+    impl Clock for Stopped {
+        fn now(&self) -> Instant {
+            Instant::from_nanos(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        }
+
+        fn wall_micros(&self) -> u64 {
+            1_700_000_000_000_000 + self.now().as_nanos() / 1000
+        }
+    }
+
+    #[tokio::test]
+    async fn records_of_yesterday_are_forgotten() {
+        let clock = Arc::new(Stopped(1.into()));
+        let client = Memory::new(clock.clone()).client();
+        let claim = |number: u64| Claim {
+            name: LockName::new(&number.to_string()).unwrap(),
+            owner: crate::name::Owner::from_bits(number.into()),
+            ttl: std::time::Duration::from_secs(10),
+            mode: super::super::Mode::Exclusive,
+            label: "".into(),
+            place: None,
+        };
+        let claims = State::CLAIMS_PER_SWEEP;
+        for number in 1..claims {
+            client.claim(&claim(number)).await.unwrap();
+        }
+        clock.0.fetch_add(86_400_000_000_000, std::sync::atomic::Ordering::SeqCst);
+        client.claim(&claim(claims)).await.unwrap();
+        assert_eq!(client.server.state().records.len(), 1);
     }
 }

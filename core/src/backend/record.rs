@@ -28,7 +28,7 @@ pub(super) struct Record {
 
 /// How long after its last grant a free lock's record can be dropped: by then
 /// the clock in the next fence is past the last one, even if it was set back.
-pub(super) const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tenant {

@@ -58,7 +58,7 @@ impl From<Failure> for Error {
 }
 
 impl Sqlite {
-    const COMMITS_PER_CHECKPOINT: u32 = 1000;
+    const COMMITS_PER_TIDYING: u32 = 1000;
 
     /// Open or create the database at `path`; its directory must exist.
     ///
@@ -76,7 +76,7 @@ impl Sqlite {
         let sweep = bells.clone();
         lane.later(move |store| {
             // Failing costs space, not safety; the next client does it again.
-            drop(store.forget_old());
+            drop(store.forget_old(now()));
             drop(store.checkpoint());
             sweep.sweep();
         });
@@ -125,10 +125,15 @@ impl Sqlite {
         Ok(answer)
     }
 
+    /// Now and then, see to it that neither the log nor the table grows for ever.
     fn count_commit(&self) {
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
-        if commits % Self::COMMITS_PER_CHECKPOINT == Self::COMMITS_PER_CHECKPOINT - 1 {
-            self.lane.later(|store| drop(store.restart_log()));
+        if commits % Self::COMMITS_PER_TIDYING == Self::COMMITS_PER_TIDYING - 1 {
+            self.lane.later(|store| {
+                // Failing costs space, not safety; it is done again.
+                drop(store.forget_old(now()));
+                drop(store.restart_log());
+            });
         }
     }
 

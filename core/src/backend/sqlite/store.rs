@@ -1,5 +1,6 @@
 //! The records in the file, and one short transaction per request.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +9,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::file::{DataFile, Failure};
-use crate::backend::record::{Address, FORGET_AFTER, Record, Tenant, Waiter};
+use crate::backend::record::{Address, Now, Record, Tenant, Waiter};
 use crate::name::{LockName, Owner};
-use crate::time::{Clock, Instant, SystemClock};
+use crate::time::Instant;
 
 pub(super) struct Store {
     db: Connection,
     file: DataFile,
+    /// Up to which name old records were looked for.
+    swept_to: RefCell<String>,
 }
 
 impl Store {
@@ -23,7 +26,7 @@ impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let (file, db) = DataFile::open(path)?;
         db.set_prepared_statement_cache_capacity(16);
-        Ok(Self { db, file })
+        Ok(Self { db, file, swept_to: RefCell::default() })
     }
 
     /// From here on, block this long while another connection is in its
@@ -98,20 +101,40 @@ impl Store {
         run.map_err(|e| self.file.failure(e))
     }
 
-    /// Drop the records of locks that nobody used for a day.
-    pub(super) fn forget_old(&self) -> Result<(), Failure> {
+    /// Drop the records that nobody has used for a day, among the next
+    /// thousand by name: never much work at once, however large the table is.
+    pub(super) fn forget_old(&self, now: Now) -> Result<(), Failure> {
+        const BATCH: usize = 1000;
         self.file.check()?;
-        let oldest = SystemClock.wall_micros().saturating_sub(FORGET_AFTER.as_micros() as u64);
-        let old = "FROM locks WHERE owner IS NULL AND line IS NULL AND fence < ?1";
-        let run = || {
-            // A read first: most clients find nothing and then keep nobody out.
-            let find = format!("SELECT EXISTS (SELECT 1 {old})");
-            if self.db.query_row(&find, [oldest as i64], |row| row.get(0))? {
-                self.db.execute(&format!("DELETE {old}"), [oldest as i64])?;
+        let sql = "SELECT fence, owner, client, label, since, expires, line, name FROM locks
+                   WHERE name > ?1 ORDER BY name LIMIT ?2";
+        let after = self.swept_to.take();
+        let read = || {
+            let mut statement = self.db.prepare_cached(sql)?;
+            let rows = statement
+                .query_map(params![after, BATCH as u32], |row| Ok((row.get(7)?, record(row)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(String, Record)>>>()
+        };
+        let mut rows = read().map_err(|e| self.file.failure(e))?;
+        if rows.len() == BATCH
+            && let Some((last, _)) = rows.last()
+        {
+            self.swept_to.replace(last.clone());
+        }
+        rows.iter_mut().for_each(|(_, record)| record.expire(now.instant));
+        rows.retain(|(_, record)| record.is_forgettable(now.wall_micros));
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.transaction(|db| {
+            // Whoever was granted it since has another fence.
+            let mut delete =
+                db.prepare_cached("DELETE FROM locks WHERE name = ?1 AND fence = ?2")?;
+            for (name, record) in &rows {
+                delete.execute(params![name, record.fence as i64])?;
             }
             Ok(())
-        };
-        run().map_err(|e| self.file.failure(e))
+        })
     }
 
     fn transaction<T>(
@@ -231,5 +254,58 @@ impl Place<'_> {
             })
         };
         serde_json::from_str::<Vec<Place<'_>>>(line)?.into_iter().map(waiter).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Claim, Mode};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn at(passed: Duration) -> Now {
+        let nanos = passed.as_nanos() as u64;
+        Now {
+            instant: Instant::from_nanos(1 + nanos),
+            wall_micros: 1_700_000_000_000_000 + nanos / 1000,
+        }
+    }
+
+    fn claim(name: &LockName, owner: u128) -> Claim {
+        let owner = Owner::from_bits(owner);
+        let ttl = Duration::from_secs(10);
+        Claim {
+            name: name.clone(),
+            owner,
+            ttl,
+            mode: Mode::Exclusive,
+            label: "".into(),
+            place: None,
+        }
+    }
+
+    #[test]
+    fn records_of_yesterday_are_forgotten_batch_by_batch_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let Ok(store) = Store::open(&dir.path().join("locks.db")) else { panic!("no database") };
+        let take = |name: &str, owner, now| {
+            let name = LockName::new(name).unwrap();
+            let taken = store.change(&name, |record| record.claim(&claim(&name, owner), 0, now));
+            assert!(taken.is_ok());
+        };
+        let left = || -> u32 {
+            store.db.query_row("SELECT count(*) FROM locks", [], |row| row.get(0)).unwrap()
+        };
+        // None is released: these are the leases of processes that died.
+        (0..1500).for_each(|number| take(&format!("old {number}"), number, at(Duration::ZERO)));
+        take("young", 2000, at(DAY + Duration::from_secs(1)));
+        take("held", 2001, at(DAY * 2));
+        for expected in [503, 2, 2] {
+            assert!(store.forget_old(at(DAY * 2)).is_ok());
+            assert_eq!(left(), expected);
+        }
+        assert!(store.forget_old(at(DAY * 4)).is_ok());
+        assert_eq!(left(), 0);
     }
 }
