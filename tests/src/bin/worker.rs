@@ -118,13 +118,23 @@ fn say(line: &str) {
 /// The child says what it sees by its exit code.
 fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure> {
     let client = runtime.block_on(connect(database))?;
-    let lease = runtime.block_on(client.lock(NAME).acquire())?;
+    // No renewal is due either, while this goes on.
+    let lock = client.lock(NAME).ttl(Duration::from_secs(3600));
+    let lease = runtime.block_on(lock.acquire())?;
+    // Answered by the thread that tidies the file up after a connect, when it is
+    // done: SQLite's mutexes do not survive a fork while a thread is inside.
+    runtime.block_on(client.list())?;
     // SAFETY: only this thread runs on in the child, which takes nothing that
     // another thread could have had locked: the checks below touch the lease,
     // the client's process id, and a client that the child makes itself.
     #[allow(unsafe_code)]
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // SAFETY: ends this process if it hangs, so that the test fails instead.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::alarm(60)
+        };
         let seen = in_child(database, client, lease);
         std::process::exit(seen.map_or(99, i32::from));
     }
