@@ -120,8 +120,12 @@ fn prepare(db: &Connection, path: &Path) -> Result<(), Failure> {
     // NORMAL: after a power failure the last transactions may be gone, which
     // costs nothing: every lease is dead then, and fences go on by the clock.
     // Checkpoints, the only writes that wait for the disk, run on the lane.
-    db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE")
+    db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
         .map_err(failed)?;
+    if is_settled(db, path)? {
+        return Ok(());
+    }
+    db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let settled = settle(db, path);
     let end = if settled.is_ok() { "COMMIT" } else { "ROLLBACK" };
     db.execute_batch(end).map_err(failed)?;
@@ -159,6 +163,18 @@ fn is_shared(file_system: u32) -> bool {
         || SMB.contains(&file_system)
         || CLUSTER.contains(&file_system)
         || OF_A_VIRTUAL_MACHINE.contains(&file_system)
+}
+
+/// Whether the schema is there and of this boot, as it is for all but the first
+/// client: the others then need not wait for a writer.
+fn is_settled(db: &Connection, path: &Path) -> Result<bool, Failure> {
+    let failed = |e| failure(path, e);
+    if refuse_foreign(db, path)? == 0 {
+        return Ok(false);
+    }
+    let boot = boot_id().map_err(Failure::Broken)?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM boot WHERE id = ?1)";
+    db.query_row(sql, [boot], |row| row.get(0)).map_err(failed)
 }
 
 /// In a transaction: the schema, and who is dead because the machine was restarted.

@@ -58,6 +58,11 @@ impl From<Failure> for Error {
 }
 
 impl Sqlite {
+    /// How long a request goes on while others keep the database locked; the
+    /// engine asks again, and needs to hear of it.
+    const REQUEST: Duration = Duration::from_secs(2);
+    /// Nobody asks again for a connect: as long as the engine bears an outage.
+    const CONNECT: Duration = Duration::from_secs(10);
     const COMMITS_PER_TIDYING: u32 = 1000;
 
     /// Open or create the database at `path`; its directory must exist.
@@ -65,12 +70,12 @@ impl Sqlite {
     /// `runtime` must run its tasks on Tokio with I/O enabled, as the default does.
     pub async fn open(path: &Path, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
         let description = format!("sqlite:{}", path.display());
-        let store = patiently(&*runtime, || Store::open(path)).await?;
+        let store = patiently(&*runtime, Self::CONNECT, || Store::open(path)).await?;
         // One name for all processes, whatever their working directory.
         let path = path.canonicalize().map_err(|e| {
             Error::unavailable(format!("cannot find the database {path:?}")).because(e)
         })?;
-        let lane = Lane::start(patiently(&*runtime, || Store::open(&path)).await?)?;
+        let lane = Lane::start(patiently(&*runtime, Self::CONNECT, || Store::open(&path)).await?)?;
         let bells = Bells::beside(&path)?;
         let bell = Bell::hang(&bells, runtime.random() as u64)?;
         let sweep = bells.clone();
@@ -120,7 +125,7 @@ impl Sqlite {
         &self,
         mut work: impl FnMut(&Store) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let answer = patiently(&*self.runtime, || work(&self.store())).await?;
+        let answer = patiently(&*self.runtime, Self::REQUEST, || work(&self.store())).await?;
         self.count_commit();
         Ok(answer)
     }
@@ -177,15 +182,15 @@ impl Sqlite {
 /// some 50 µs each. Waits as a future does, never in a system call.
 async fn patiently<T>(
     runtime: &dyn Runtime,
+    patience: Duration,
     mut work: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Error> {
-    const PATIENCE: Duration = Duration::from_secs(2);
     let started = runtime.now();
     let mut pause = Duration::from_micros(500);
     for turn in 0.. {
         match work() {
             Err(Failure::Busy) if turn < 10 => std::thread::yield_now(),
-            Err(Failure::Busy) if runtime.now().since(started) < PATIENCE => {
+            Err(Failure::Busy) if runtime.now().since(started) < patience => {
                 runtime.sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(10));
             }

@@ -1,0 +1,47 @@
+//! The embedded backend while somebody keeps the whole database locked, as a
+//! process does that was stopped inside its transaction.
+
+use std::path::Path;
+use std::time::Duration;
+
+use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::{Kind, connect};
+use rusqlite::Connection;
+
+fn keep_locked(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    Ok(db)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_client_can_connect_and_is_told_why_it_gets_no_lock() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("locks.db");
+    let url = format!("sqlite:{}", path.display());
+    // Answered after the tidying that follows a connect.
+    connect(&url).await.expect("a client").list().await.expect("a list");
+    let locked = keep_locked(&path).expect("the write lock");
+    let client = connect(&url).await.expect("a client");
+    let error = client.lock("x").try_acquire().await.expect_err("locked");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("perhaps a stopped one"), "{error}");
+    drop(locked);
+    assert!(client.lock("x").try_acquire().await.expect("an answer").is_some());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_first_connect_outlasts_a_process_that_is_stopped_for_a_while() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("locks.db");
+    let locked = keep_locked(&path).expect("the write lock");
+    let clock = ThreadRuntime::start().expect("a thread");
+    let url = format!("sqlite:{}", path.display());
+    let go_on = async {
+        // Longer than a request would wait.
+        clock.sleep(Duration::from_secs(4)).await;
+        drop(locked);
+    };
+    let (client, ()) = tokio::join!(connect(&url), go_on);
+    client.expect("a client");
+}
