@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+use crate::backend::redis::{Address, Redis};
 use crate::backend::{Backend, Memory, Status};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -64,6 +66,9 @@ impl Options {
     /// * `sqlite:PATH`: a file, for the processes of one machine. The file is
     ///   made if it is missing, its directory is not.
     /// * `sqlite:`: the same, in the user's state directory. No server needed.
+    /// * `redis://USER:PASSWORD@HOST:PORT/DB`: one Redis or Valkey server;
+    ///   `rediss://…` encrypted, `redis+unix:///PATH?db=DB` through a socket. See
+    ///   [`Redis`](crate::backend::Redis) for what it promises and its options.
     /// * `memory:`: inside this client only.
     ///
     /// `ttl`, `wait`, `max_hold` and `label` can follow as a query, as in
@@ -75,9 +80,16 @@ impl Options {
     /// cannot be opened; `refused` when what is there must not be touched.
     pub async fn connect(mut self, url: &str) -> Result<Client, Error> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        self.read_query(query)?;
+        let backend_options = self.read_query(query)?;
         let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(url))?;
         let runtime = self.chosen_runtime()?;
+        if let Some((option, _)) = backend_options.first()
+            && matches!(scheme, "memory" | "sqlite")
+        {
+            return Err(Error::invalid(format!(
+                "unknown option {option:?} in the URL; there are ttl, wait, max_hold, label"
+            )));
+        }
         match scheme {
             "memory" if !path.is_empty() => Err(Error::invalid(format!(
                 "memory: is inside this client and has no name, not {path:?}"
@@ -93,6 +105,11 @@ impl Options {
                     path => path.strip_prefix("//").unwrap_or(path).into(),
                 };
                 self.open(Arc::new(Sqlite::open(&path, runtime).await?))
+            }
+            #[cfg(feature = "redis")]
+            scheme if Address::SCHEMES.contains(&scheme) => {
+                let address = Address::parse(address, &backend_options)?;
+                self.open(Arc::new(Redis::at(address, runtime).await?))
             }
             _ => Err(unknown(url)),
         }
@@ -116,7 +133,9 @@ impl Options {
         Ok(self.runtime.insert(runtime).clone())
     }
 
-    fn read_query(&mut self, query: &str) -> Result<(), Error> {
+    /// Take what is ours, and answer the rest, which is the backend's.
+    fn read_query(&mut self, query: &str) -> Result<Vec<(String, String)>, Error> {
+        let mut rest = Vec::new();
         for (option, value) in form_urlencoded::parse(query.as_bytes()) {
             let span = || {
                 humantime::parse_duration(&value).map_err(|e| {
@@ -129,20 +148,17 @@ impl Options {
                 "wait" => self.settings.wait = Some(span()?),
                 "max_hold" => self.settings.max_hold = Some(span()?),
                 "label" => self.settings.label = value.into_owned(),
-                _ => {
-                    return Err(Error::invalid(format!(
-                        "unknown option {option:?} in the URL; there are ttl, wait, max_hold, label"
-                    )));
-                }
+                _ => rest.push((option.into_owned(), value.into_owned())),
             }
         }
-        self.settings.check()
+        self.settings.check()?;
+        Ok(rest)
     }
 }
 
 /// Of a URL it names only the scheme: what follows may hold a password.
 fn unknown(url: &str) -> Error {
-    let known = "there are sqlite:PATH, sqlite: and memory:";
+    let known = "there are redis://HOST, rediss://HOST, sqlite:PATH, sqlite: and memory:";
     match url.split_once(':') {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
         None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),

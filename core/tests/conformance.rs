@@ -32,6 +32,16 @@ mod memory {
     });
 }
 
+mod memory_that_grants {
+    use super::*;
+
+    leasehold::conformance_tests!({
+        let clock = ManualClock::new();
+        let server = Memory::granting(Arc::new(clock.clone()), Duration::from_secs(1));
+        InMemory { server, clock }
+    });
+}
+
 struct InFile {
     dir: tempfile::TempDir,
     runtime: Arc<ThreadRuntime>,

@@ -117,7 +117,7 @@ async fn a_bad_option_is_named_and_makes_no_file() {
 
 #[tokio::test]
 async fn a_url_without_a_known_backend_is_invalid_and_says_which_there_are() {
-    let all = "there are sqlite:PATH, sqlite: and memory:";
+    let all = "sqlite:PATH, sqlite: and memory:";
     for (url, named) in [
         ("locks.db", r#""locks.db""#),
         ("/tmp/locks.db", r#""/tmp/locks.db""#),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::record::{Address, Now, Record, Retired};
-use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
 use crate::error::Error;
 use crate::name::LockName;
 use crate::time::Clock;
@@ -18,6 +19,8 @@ use crate::time::Clock;
 #[derive(Clone)]
 pub struct Memory {
     clock: Arc<dyn Clock>,
+    /// How long a lock handed on lasts; `None`: waiters are only woken.
+    grants: Option<Duration>,
     state: Arc<Mutex<State>>,
 }
 
@@ -33,7 +36,13 @@ struct State {
 impl Memory {
     /// A server without locks that goes by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Arc::default() }
+        Self { clock, grants: None, state: Arc::default() }
+    }
+
+    /// One that hands a free lock to the first of the line, as a Redis server
+    /// does, for `window` until the waiter's client renews it.
+    pub fn granting(clock: Arc<dyn Clock>, window: Duration) -> Self {
+        Self { grants: Some(window), ..Self::new(clock) }
     }
 
     /// A connection to it, the backend of one client.
@@ -66,6 +75,20 @@ impl Memory {
     fn now(&self) -> Now {
         Now { instant: self.clock.now(), wall_micros: self.clock.wall_micros() }
     }
+
+    /// Tell the first of the line that can hear it that the lock is free, or
+    /// make it the holder.
+    fn pass_on(&self, state: &mut State, name: &LockName, now: Now) {
+        let Some(window) = self.grants else { return state.wake_next(name) };
+        while let Some(first) = state.record(name).hand_on(window, now) {
+            let (fence, owner, lasts) = (state.record(name).fence, first.owner, first.ttl);
+            let grant = Grant { name: name.clone(), owner, fence, lasts };
+            if state.tell(first.client, Wake::Granted(grant)) {
+                return;
+            }
+            state.record(name).bury(first.client);
+        }
+    }
 }
 
 impl State {
@@ -82,14 +105,14 @@ impl State {
         }
     }
 
-    fn ring(&self, client: Address, name: &LockName) -> bool {
-        self.bells.get(&client).is_some_and(|bell| bell.send(Wake::Name(name.clone())).is_ok())
+    fn tell(&self, client: Address, wake: Wake) -> bool {
+        self.bells.get(&client).is_some_and(|bell| bell.send(wake).is_ok())
     }
 
     /// Wake the first of the line that can hear it.
     fn wake_next(&mut self, name: &LockName) {
         while let Some(client) = self.record(name).next_in_line() {
-            if self.ring(client, name) {
+            if self.tell(client, Wake::Name(name.clone())) {
                 return;
             }
             self.record(name).bury(client);
@@ -144,28 +167,28 @@ impl Backend for MemoryClient {
             true => state.record(&held.name).hand_over(then, self.address, now),
             false => state.claim(then, self.address, now),
         });
-        state.wake_next(&held.name);
+        self.server.pass_on(&mut state, &held.name, now);
         let others = state.record(&held.name).waiters_besides(then.map(|then| then.owner));
         Ok(Released { held: was_held, next, others })
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
-        let now = self.server.now().instant;
+        let now = self.server.now();
         let mut state = self.server.state();
         state.retired.insert(claim.owner);
-        state.record(&claim.name).withdraw(claim.owner, now);
-        state.wake_next(&claim.name);
+        state.record(&claim.name).withdraw(claim.owner, now.instant);
+        self.server.pass_on(&mut state, &claim.name, now);
         Ok(())
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
-        let now = self.server.now().instant;
+        let now = self.server.now();
         let mut state = self.server.state();
-        state.record(name).expire(now);
+        state.record(name).expire(now.instant);
         let evicted = state.record(name).tenant.take();
         if let Some(tenant) = &evicted {
-            state.ring(tenant.client, name);
-            state.wake_next(name);
+            state.tell(tenant.client, Wake::Name(name.clone()));
+            self.server.pass_on(&mut state, name, now);
         }
         Ok(evicted.is_some())
     }

@@ -27,10 +27,14 @@ use crate::name::{LockName, Owner};
 
 mod memory;
 mod record;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
 pub use memory::{Memory, MemoryClient};
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
 
@@ -76,6 +80,15 @@ pub enum Answer {
         free_in: Option<Duration>,
         /// How many stand before the claim in the line.
         ahead: usize,
+        /// The fence of the last grant of the lock, zero if none is known:
+        /// tells which [`Wake::Granted`] is older than this answer.
+        fence: u64,
+    },
+    /// The server may have lost data, and grants nothing until all leases that
+    /// it may have forgotten are over.
+    Quarantined {
+        /// For how long.
+        ends_in: Duration,
     },
     /// This owner has been released or withdrawn before; nothing changed.
     Retired,
@@ -114,13 +127,33 @@ pub struct Released {
     pub others: usize,
 }
 
-/// A hint that a lock may be free, or that a lease may be gone. Never a proof.
+/// What a backend tells a client unasked. It may be lost, and come late.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// This name.
+    /// A hint: this lock may be free, or a lease of it gone. Never a proof.
     Name(LockName),
-    /// Any name; for example after a connection was made anew.
+    /// The same of any lock; for example after a connection was made anew.
     All,
+    /// The lock was handed to a claim of this client that waits in the line.
+    Granted(Grant),
+}
+
+/// A lock handed to a waiter by the server itself.
+///
+/// It was made after every answer to the claim that tells a smaller fence. So
+/// the lease lasts at least until [`lasts`](Grant::lasts) after the moment when
+/// the claim that got the latest of those answers was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The lock.
+    pub name: LockName,
+    /// The owner that waited.
+    pub owner: Owner,
+    /// The fencing token.
+    pub fence: u64,
+    /// How long the lease lasts unless it is renewed; usually shorter than the
+    /// ttl that was asked for, in case nobody is there to use it.
+    pub lasts: Duration,
 }
 
 /// A lock as [`Backend::inspect`] sees it.
@@ -162,8 +195,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Give a lease back, and in the same request hand the lock to `then`, a
     /// claim for the same name, ahead of the server's line. When the lease was
-    /// not held any more, `then` is an ordinary claim. Wakes the first of the
-    /// line when the lock is free afterwards.
+    /// not held any more, `then` is an ordinary claim. When the lock is free
+    /// afterwards, wakes the first of the line, or hands it the lock.
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error>;
 
     /// Make a claim as if it had never been sent: leave the line, give back
@@ -177,8 +210,8 @@ pub trait Backend: Send + Sync + 'static {
     /// The locks that are held or waited for: all, or the one of this name.
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error>;
 
-    /// The next hint for this client. Only one caller waits at a time. A
-    /// backend without hints never answers.
+    /// What this client is told next. Only one caller waits at a time. A
+    /// backend that tells nothing never answers.
     async fn wake(&self) -> Wake;
 
     /// The backend as messages name it, such as `sqlite:/var/lib/x.db`;

@@ -44,6 +44,7 @@ pub(super) struct Waiter {
     pub(super) owner: Owner,
     pub(super) client: Address,
     pub(super) label: Arc<str>,
+    pub(super) ttl: Duration,
     pub(super) until: Instant,
 }
 
@@ -87,37 +88,43 @@ impl Record {
         let place = self.line.iter().position(|w| w.owner == claim.owner);
         let ahead = place.unwrap_or(self.line.len());
         if self.tenant.is_none() && ahead == 0 {
-            return self.grant(claim, from, now);
+            return self.grant(Waiter::of(claim, from), now);
         }
         if let Some(keep) = claim.place {
             let until = now.instant + keep;
             match place {
                 Some(at) => self.line[at].until = until,
-                None => self.line.push_back(Waiter {
-                    owner: claim.owner,
-                    client: from,
-                    label: claim.label.clone(),
-                    until,
-                }),
+                None => self.line.push_back(Waiter { until, ..Waiter::of(claim, from) }),
             }
         }
         let lapse = self.tenant.as_ref().map(|t| t.expires).or(self.line.front().map(|w| w.until));
-        Answer::Busy { free_in: lapse.map(|at| at.since(now.instant)), ahead }
+        let free_in = lapse.map(|at| at.since(now.instant));
+        Answer::Busy { free_in, ahead, fence: self.fence }
     }
 
-    fn grant(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
-        self.line.retain(|w| w.owner != claim.owner);
+    fn grant(&mut self, to: Waiter, now: Now) -> Answer {
+        self.line.retain(|w| w.owner != to.owner);
         // The clock term lets a record be dropped a day after its last use, and
         // keeps fences rising when data was lost while the clock is sane.
         self.fence = (self.fence + 1).max(now.wall_micros);
         self.tenant = Some(Tenant {
-            owner: claim.owner,
-            client: from,
-            label: claim.label.clone(),
+            owner: to.owner,
+            client: to.client,
+            label: to.label,
             since: now.instant,
-            expires: now.instant + claim.ttl,
+            expires: now.instant + to.ttl,
         });
         Answer::Granted { fence: self.fence }
+    }
+
+    /// Hand the lock, if it is free, to the first of the line for a while; never
+    /// for longer than its ttl, to which the next renewal would cut it down.
+    pub(super) fn hand_on(&mut self, window: Duration, now: Now) -> Option<Waiter> {
+        self.expire(now.instant);
+        let mut first = self.line.front().filter(|_| self.tenant.is_none())?.clone();
+        first.ttl = first.ttl.min(window);
+        self.grant(first.clone(), now);
+        Some(first)
     }
 
     /// Whether `owner` held the lock and so has its ttl restarted.
@@ -137,7 +144,7 @@ impl Record {
     /// Hand the lock, just released, to `then`, ahead of the line.
     pub(super) fn hand_over(&mut self, then: &Claim, from: Address, now: Now) -> Answer {
         match self.tenant {
-            None => self.grant(then, from, now),
+            None => self.grant(Waiter::of(then, from), now),
             Some(_) => self.claim(then, from, now),
         }
     }
@@ -171,6 +178,13 @@ impl Record {
         });
         let waiters = self.line.iter().map(|w| w.label.clone()).collect();
         Status { name: name.clone(), fence: self.fence, holder, waiters }
+    }
+}
+
+impl Waiter {
+    fn of(claim: &Claim, client: Address) -> Self {
+        let (owner, label) = (claim.owner, claim.label.clone());
+        Self { owner, client, label, ttl: claim.ttl, until: Instant::from_nanos(0) }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::line::Seat;
+use super::keeper::next_renewal;
+use super::line::{From, Place, Seat};
 use super::{Engine, Hold, Patience, Phase, Plan};
-use crate::backend::{Answer, Claim};
+use crate::backend::{Answer, Claim, Grant};
 use crate::error::{Error, Kind, Outcome};
 use crate::time::Instant;
 
@@ -13,6 +14,9 @@ use crate::time::Instant;
 const RECHECK: Duration = Duration::from_millis(600);
 /// How long the server keeps a waiter's place without hearing from it.
 const PLACE: Duration = Duration::from_secs(2);
+/// How soon a lock that the server handed on is renewed for its whole ttl. Who
+/// is done with it by then saves the request.
+const EXTEND: Duration = Duration::from_millis(20);
 /// How long a waiter goes on while the backend does not answer.
 const OUTAGE: Duration = Duration::from_secs(10);
 
@@ -60,6 +64,36 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Give a waiter the lease that it waits for; no when that comes too late.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        from: From,
+        seat: &Arc<Seat>,
+        hold: &Arc<Hold>,
+        renew_at: Option<Instant>,
+    ) -> bool {
+        let in_time = self.runtime.now() < hold.lost_at();
+        in_time && self.lines.serve(from, seat, hold, || self.keep(hold, renew_at))
+    }
+
+    /// The server has handed a lock to somebody who waited.
+    pub(super) fn accept(self: &Arc<Self>, grant: &Grant) {
+        let Some((seat, place)) = self.lines.waiting(&grant.name, grant.owner) else { return };
+        // A grant that is older than the answer may be over already.
+        if grant.fence > place.fence {
+            let plan = &seat.plan;
+            let hold = Hold::lasting(grant.lasts, plan, grant.owner, grant.fence, place.asked);
+            let renew_at = self.runtime.now() + EXTEND;
+            if self.serve(From::Server, &seat, &Arc::new(hold), Some(renew_at)) {
+                return;
+            }
+        }
+        // Asked again, the server tells what is true now.
+        seat.bell.notify_one();
+    }
+}
+
 /// A waiter's stay in the line; whichever way it ends, the place is left and
 /// what was asked of the backend and not used is taken back.
 struct Visit<'a> {
@@ -97,8 +131,13 @@ impl Visit<'_> {
                 self.seat.bell.notified().await;
                 continue;
             }
-            let pause = match self.ask().await {
-                Ok(Ask::Granted(hold)) => return Ok(Some(hold)),
+            let asked = tokio::select! {
+                biased;
+                () = self.seat.served() => continue,
+                asked = self.ask() => asked,
+            };
+            let pause = match asked {
+                Ok(Ask::Granted) => continue,
                 Ok(Ask::Busy(_)) if self.patience == Patience::Try => {
                     // It left no place behind.
                     drop(self.seat.take_sent());
@@ -145,21 +184,29 @@ impl Visit<'_> {
         match answer {
             Answer::Granted { fence } => {
                 let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, sent));
-                if engine.runtime.now() < hold.lost_at() {
-                    engine.lines.take(&self.seat, &hold);
-                    engine.keep(&hold, sent)?;
-                    return Ok(Ask::Granted(hold));
+                let renew_at = next_renewal(&hold, sent);
+                if engine.serve(From::Server, &self.seat, &hold, renew_at) || self.seat.is_served()
+                {
+                    return Ok(Ask::Granted);
                 }
+                engine.check_open()?;
                 // Answered too late to be of use: give it back, start anew.
                 engine.withdraw_in_background(self.seat.renew_owner(engine.new_owner()));
                 Ok(Ask::Busy(Duration::ZERO))
             }
-            Answer::Busy { free_in, ahead } => {
+            Answer::Busy { free_in, ahead, fence } => {
+                self.seat.set_place(Place { asked: sent, fence });
                 let recheck = RECHECK + engine.jitter(RECHECK / 6);
                 // Only the first of the line profits from being there in time.
                 let lapse = free_in.filter(|_| ahead == 0).map(|d| d + Duration::from_millis(1));
                 Ok(Ask::Busy(lapse.map_or(recheck, |lapse| lapse.min(recheck))))
             }
+            Answer::Quarantined { ends_in } if self.patience == Patience::Try => {
+                let message = "the server may have lost data in a restart; with quarantine=on it \
+                               grants nothing for another";
+                Err(Error::unavailable(format!("{message} {ends_in:.0?}")))
+            }
+            Answer::Quarantined { ends_in } => Ok(Ask::Busy(ends_in.min(RECHECK))),
             Answer::Retired => {
                 self.seat.renew_owner(engine.new_owner());
                 Ok(Ask::Busy(Duration::ZERO))
@@ -188,7 +235,8 @@ impl Visit<'_> {
 }
 
 enum Ask {
-    Granted(Arc<Hold>),
+    /// The seat has its lease.
+    Granted,
     /// Ask again after this long, or when rung.
     Busy(Duration),
 }

@@ -47,10 +47,11 @@ enum End {
 pub(crate) struct Hold {
     pub(super) held: Held,
     pub(super) auto_renew: bool,
+    max_hold: Option<Duration>,
     /// Where `max_hold` ends it.
     pub(super) ends_at: Option<Instant>,
-    grace: Duration,
     deadline: AtomicU64,
+    lost_at: AtomicU64,
     // Set once: the end of a lease is final.
     end: OnceLock<End>,
     ended: Notify,
@@ -60,20 +61,31 @@ pub(crate) struct Hold {
 impl Hold {
     /// The lease that a request sent at `sent` was granted.
     pub(super) fn new(plan: &Plan, owner: Owner, fence: u64, sent: Instant) -> Self {
+        Self::lasting(plan.ttl, plan, owner, fence, sent)
+    }
+
+    /// The lease that was granted after `since`, for a time other than the ttl.
+    pub(super) fn lasting(
+        lasts: Duration,
+        plan: &Plan,
+        owner: Owner,
+        fence: u64,
+        since: Instant,
+    ) -> Self {
         let held = Held { name: plan.name.clone(), owner, fence, ttl: plan.ttl };
-        let ends_at = plan.max_hold.map(|most| sent + most);
-        let span = plan.max_hold.map_or(plan.ttl, |most| most.min(plan.ttl));
+        let ends_at = plan.max_hold.map(|most| since + most);
         let hold = Self {
             held,
             auto_renew: plan.auto_renew,
+            max_hold: plan.max_hold,
             ends_at,
-            grace: grace(span),
             deadline: AtomicU64::new(0),
+            lost_at: AtomicU64::new(0),
             end: OnceLock::new(),
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
         };
-        hold.extend(sent);
+        hold.buy(since, lasts);
         hold
     }
 
@@ -87,14 +99,21 @@ impl Hold {
 
     /// When it is reported lost unless it is renewed before.
     pub(super) fn lost_at(&self) -> Instant {
-        self.deadline() - self.grace
+        Instant::from_nanos(self.lost_at.load(Ordering::Acquire))
     }
 
     /// Move the deadline to what a renewal sent at `sent` bought; never back.
     pub(super) fn extend(&self, sent: Instant) {
-        let bought = deadline(sent, self.held.ttl);
+        self.buy(sent, self.held.ttl);
+    }
+
+    fn buy(&self, since: Instant, lasts: Duration) {
+        let bought = deadline(since, lasts);
         let deadline = self.ends_at.map_or(bought, |end| bought.min(end));
+        let span = self.max_hold.map_or(lasts, |most| most.min(lasts));
+        let lost_at = deadline - grace(span);
         self.deadline.fetch_max(deadline.as_nanos(), Ordering::AcqRel);
+        self.lost_at.fetch_max(lost_at.as_nanos(), Ordering::AcqRel);
     }
 
     pub(super) fn lose(&self, loss: Loss) {

@@ -17,6 +17,9 @@ use crate::time::Instant;
 /// keeper looks at the clock at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How soon a renewal without an answer is repeated at the earliest.
+const AGAIN: Duration = Duration::from_millis(10);
+
 #[derive(Default)]
 pub(super) struct Keeper {
     state: Mutex<State>,
@@ -60,10 +63,9 @@ impl Keeper {
 }
 
 impl Engine {
-    /// Renew it from here on, and report it when it is lost. Fails when the
+    /// Renew it from `renew_at` on, and report it when it is lost. No when the
     /// client was closed meanwhile; then it is given back.
-    pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, sent: Instant) -> Result<(), Error> {
-        let renew_at = hold.auto_renew.then(|| next_renewal(hold, sent));
+    pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, renew_at: Option<Instant>) -> bool {
         let entry = Entry { hold: hold.clone(), renew_at, failures: 0 };
         let mut state = self.keeper.state();
         let event = entry.next_event();
@@ -75,10 +77,12 @@ impl Engine {
         }
         drop(state);
         // Either close() sees the entry, or this sees that it was called.
-        self.check_open().inspect_err(|_| {
+        let open = self.check_open().is_ok();
+        if !open {
             hold.lose(Loss::Closed);
             self.release_in_background(hold.clone());
-        })
+        }
+        open
     }
 
     /// A hint that leases of this name, or any, may be gone: ask now.
@@ -156,7 +160,8 @@ impl Engine {
             let ttl = entry.hold.held.ttl;
             if due(entry, ttl / 6) {
                 // Without an answer by then it is asked again.
-                entry.renew_at = Some(now + ttl / 6);
+                let left = entry.hold.lost_at().since(now);
+                entry.renew_at = Some(now + (ttl / 6).min(left / 3).max(AGAIN));
                 longest = longest.max(ttl);
                 leases.push(entry.hold.held.clone());
             }
@@ -200,7 +205,7 @@ impl Engine {
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
                 hold.extend(sent);
-                entry.renew_at = entry.renew_at.map(|_| next_renewal(&hold, sent));
+                entry.renew_at = next_renewal(&hold, sent);
                 entry.failures = 0;
                 return;
             }
@@ -251,7 +256,7 @@ impl Engine {
 
 /// At a third of the ttl, a little earlier by chance, so that clients that
 /// started together do not ask together for ever.
-fn next_renewal(hold: &Hold, sent: Instant) -> Instant {
+pub(super) fn next_renewal(hold: &Hold, sent: Instant) -> Option<Instant> {
     let third = hold.held.ttl / 3;
-    sent + third - part(hold.held.owner.bits(), third / 10)
+    hold.auto_renew.then(|| sent + third - part(hold.held.owner.bits(), third / 10))
 }

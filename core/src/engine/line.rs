@@ -22,6 +22,15 @@ pub(super) struct Lines {
     lines: Mutex<BTreeMap<LockName, Line>>,
 }
 
+/// Where a lease comes from.
+#[derive(Clone, Copy)]
+pub(super) enum From {
+    /// The backend granted it.
+    Server,
+    /// The holder in this client handed it over, and so many wait at the server.
+    Holder { owner: Owner, others: usize },
+}
+
 #[derive(Default)]
 struct Line {
     holder: Option<Owner>,
@@ -38,6 +47,8 @@ pub(super) struct Seat {
     pub(super) since: Instant,
     /// Rung when it is worth looking again.
     pub(super) bell: Notify,
+    /// Rung when a lease has come that nobody asked for just now.
+    served: Notify,
     state: Mutex<SeatState>,
 }
 
@@ -45,15 +56,27 @@ struct SeatState {
     claim: Claim,
     /// Whether the backend may know the claim.
     sent: bool,
+    /// What the backend last answered, while that was busy.
+    place: Option<Place>,
     granted: Option<Arc<Hold>>,
     /// Whether the head gave up on the backend for everybody.
     given_up: bool,
 }
 
+/// A place in the server's line.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// When the claim was sent that it was answered to.
+    pub(super) asked: Instant,
+    /// The last fence of the lock at that time.
+    pub(super) fence: u64,
+}
+
 impl Seat {
     pub(super) fn new(plan: Plan, claim: Claim, since: Instant) -> Arc<Self> {
-        let state = SeatState { claim, sent: false, granted: None, given_up: false };
-        Arc::new(Self { plan, since, bell: Notify::new(), state: Mutex::new(state) })
+        let state = SeatState { claim, sent: false, place: None, granted: None, given_up: false };
+        let (bell, served) = (Notify::new(), Notify::new());
+        Arc::new(Self { plan, since, bell, served, state: Mutex::new(state) })
     }
 
     /// The claim, for sending.
@@ -67,6 +90,7 @@ impl Seat {
     pub(super) fn renew_owner(&self, owner: Owner) -> Claim {
         let mut state = self.state();
         state.sent = false;
+        state.place = None;
         let old = state.claim.clone();
         state.claim.owner = owner;
         old
@@ -78,9 +102,24 @@ impl Seat {
         std::mem::take(&mut state.sent).then(|| state.claim.clone())
     }
 
-    /// What a holder in this client handed over.
+    /// The lease it was given.
     pub(super) fn take_granted(&self) -> Option<Arc<Hold>> {
         self.state().granted.take()
+    }
+
+    /// Whether a lease waits to be taken.
+    pub(super) fn is_served(&self) -> bool {
+        self.state().granted.is_some()
+    }
+
+    /// Ready when it has been given a lease.
+    pub(super) async fn served(&self) {
+        self.served.notified().await;
+    }
+
+    /// Remember what the backend answered.
+    pub(super) fn set_place(&self, place: Place) {
+        self.state().place = Some(place);
     }
 
     /// See [`Lines::give_up`].
@@ -116,14 +155,14 @@ impl Lines {
         line.is_some_and(|line| line.holder.is_none() && line.is_head(seat))
     }
 
-    /// The head was granted the lock by the backend: it leaves the line as holder.
-    pub(super) fn take(&self, seat: &Arc<Seat>, hold: &Hold) {
-        let mut lines = lock(&self.lines);
-        let line = lines.entry(seat.plan.name.clone()).or_default();
-        line.seats.retain(|other| !Arc::ptr_eq(other, seat));
-        line.holder = Some(hold.held.owner);
-        line.streak = 0;
-        seat.state().sent = false;
+    /// The head of the line, if it waits as `owner` for the server to hand it
+    /// the lock, and its place in the server's line.
+    pub(super) fn waiting(&self, name: &LockName, owner: Owner) -> Option<(Arc<Seat>, Place)> {
+        let lines = lock(&self.lines);
+        let line = lines.get(name).filter(|line| line.holder.is_none())?;
+        let seat = line.seats.front().filter(|seat| seat.owner() == owner)?;
+        let place = seat.state().place?;
+        Some((seat.clone(), place))
     }
 
     /// Leave the line, wherever the seat stands in it.
@@ -143,27 +182,40 @@ impl Lines {
         Some((seat.clone(), seat.send()))
     }
 
-    /// The lock went from `owner` to `seat`. False when the seat has been left.
-    pub(super) fn hand_over(
+    /// Give the lease to the head of the line, who leaves it as the holder. No
+    /// when it has left before, or has been given one; else `keep` decides,
+    /// before the waiter can see the lease, and so before it can release it.
+    pub(super) fn serve(
         &self,
-        owner: Owner,
+        from: From,
         seat: &Arc<Seat>,
         hold: &Arc<Hold>,
-        others: usize,
+        keep: impl FnOnce() -> bool,
     ) -> bool {
         let mut lines = lock(&self.lines);
         let Some(line) = lines.get_mut(&seat.plan.name) else { return false };
-        if line.holder != Some(owner) || !line.is_head(seat) || seat.owner() != hold.held.owner {
+        let before = match from {
+            From::Server => None,
+            From::Holder { owner, .. } => Some(owner),
+        };
+        let awaited = line.is_head(seat) && seat.owner() == hold.held.owner;
+        if line.holder != before || !awaited || !keep() {
             return false;
         }
         line.seats.pop_front();
         line.holder = Some(hold.held.owner);
-        line.streak += 1;
-        line.others = others;
+        match from {
+            From::Server => line.streak = 0,
+            From::Holder { others, .. } => {
+                line.streak += 1;
+                line.others = others;
+            }
+        }
         let mut state = seat.state();
         state.sent = false;
         state.granted = Some(hold.clone());
         drop(state);
+        seat.served.notify_one();
         seat.bell.notify_one();
         true
     }

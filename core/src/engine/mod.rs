@@ -153,6 +153,7 @@ impl Engine {
                     self.lines.ring_all();
                     self.check(None);
                 }
+                Wake::Granted(grant) => self.accept(&grant),
             }
         }
     }

@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keeper::next_renewal;
+use super::line::From;
 use super::{Engine, Hold};
 use crate::backend::{Answer, Claim, Released};
 use crate::error::{Error, Kind};
@@ -108,13 +110,9 @@ impl Engine {
         std::mem::forget(vacate);
         if let (Some((seat, claim)), Some(Answer::Granted { fence })) = (successor, released.next) {
             let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, sent));
-            if self.runtime.now() < next.lost_at() {
-                // Kept before the waiter can see it, and so before it can release it.
-                let kept = self.keep(&next, sent).is_ok();
-                if kept && self.lines.hand_over(held.owner, &seat, &next, released.others) {
-                    return Ok(released);
-                }
-                self.keeper.remove(&next);
+            let from = From::Holder { owner: held.owner, others: released.others };
+            if self.serve(from, &seat, &next, next_renewal(&next, sent)) {
+                return Ok(released);
             }
             // Left or late: its visitor withdraws, or asks and is granted again.
         }

@@ -59,7 +59,11 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
     let ledger = Arc::new(Ledger::default());
     let weather = Weather::new(truth, faults, ledger.clone(), random.u64(..));
     let clock = ServerClock::new(truth);
-    let server = Memory::new(clock.clone());
+    // Half of the servers wake the first of a line, half make it the holder.
+    let server = match seed % 2 {
+        0 => Memory::new(clock.clone()),
+        _ => Memory::granting(clock.clone(), Duration::from_secs(1)),
+    };
     let processes: Vec<Arc<Process>> = (0..random.usize(2..=4))
         .map(|_| {
             // Two clocks differ by less than the 2 % that the margin allows.

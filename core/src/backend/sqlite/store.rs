@@ -250,6 +250,8 @@ impl Place<'_> {
                 owner: Owner::from_bits(u128::from_str_radix(p.owner, 16)?),
                 client: p.client,
                 label: p.label.into(),
+                // Waiters are woken here, not granted: they say it again.
+                ttl: Duration::ZERO,
                 until: Instant::from_nanos(p.until),
             })
         };

@@ -69,7 +69,7 @@ async fn grant(client: &Client, claim: &Claim) -> Held {
 
 async fn busy(client: &Client, claim: &Claim) -> (Option<Duration>, usize) {
     match ask(client, claim).await {
-        Answer::Busy { free_in, ahead } => (free_in, ahead),
+        Answer::Busy { free_in, ahead, .. } => (free_in, ahead),
         other => panic!("expected busy, got {other:?}"),
     }
 }
@@ -91,7 +91,11 @@ async fn woken(client: &Client, lock: &str) {
 }
 
 fn concerns(wake: &Wake, lock: &str) -> bool {
-    matches!(wake, Wake::All) || matches!(wake, Wake::Name(name) if name.as_str() == lock)
+    match wake {
+        Wake::All => true,
+        Wake::Name(name) => name.as_str() == lock,
+        Wake::Granted(grant) => grant.name.as_str() == lock,
+    }
 }
 
 async fn has_wake_now(client: &Client) -> bool {

@@ -1,0 +1,114 @@
+//! What the errors of servers mean, and what to do about them.
+
+use crate::error::{Error, Kind};
+
+/// A request without a usable answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The first word of the server's answer; empty if it did not answer.
+    pub(super) code: String,
+    pub(super) error: Error,
+}
+
+impl Failure {
+    /// What a server answered instead of doing it; nothing has changed.
+    pub(super) fn answer(code: &str, details: Option<&str>) -> Self {
+        let said = format!("{code} {}", details.unwrap_or_default());
+        let code = code_within(code, &said);
+        let known = MEANINGS.iter().find(|known| known.0 == code);
+        let (kind, cure) = known.map_or((Kind::Internal, "the request failed"), |m| (m.1, m.2));
+        let error = Error::new(kind, format!("{cure} (the server says: {})", said.trim_end()));
+        Self { code: code.to_owned(), error }
+    }
+
+    /// Whether another connection may do better: the server's name may lead to
+    /// another one by now.
+    pub(super) fn is_about_the_server(&self) -> bool {
+        matches!(&*self.code, "READONLY" | "MASTERDOWN")
+    }
+
+    pub(super) fn is_unknown_command(&self) -> bool {
+        self.code == "ERR" && self.error.to_string().contains("unknown command")
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { code: String::new(), error }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+/// Redis 6 wraps what a command of a script fails with in an error of its own.
+fn code_within<'a>(code: &'a str, said: &'a str) -> &'a str {
+    let mut words = said.split(['-', ' ', ':']);
+    let wrapped = words.find(|word| MEANINGS.iter().any(|known| known.0 == *word));
+    if code == "ERR" { wrapped.unwrap_or(code) } else { code }
+}
+
+const MEANINGS: &[(&str, Kind, &str)] = &[
+    ("LOADING", Kind::Unavailable, "the server is still loading its data"),
+    ("READONLY", Kind::Unavailable, "this server is a replica; the URL must lead to the primary"),
+    ("MASTERDOWN", Kind::Unavailable, "this server is a replica without a primary"),
+    (
+        "OOM",
+        Kind::Unavailable,
+        "the server is out of memory: raise maxmemory, or keep locks on a server of their own",
+    ),
+    (
+        "MISCONF",
+        Kind::Unavailable,
+        "the server cannot write to its disk and refuses changes; see its log",
+    ),
+    ("BUSY", Kind::Unavailable, "the server is busy with somebody's script"),
+    ("TRYAGAIN", Kind::Unavailable, "the cluster moves this slot"),
+    ("CLUSTERDOWN", Kind::Unavailable, "the cluster is down"),
+    ("NOREPLICAS", Kind::Unavailable, "the server has too few replicas to accept writes"),
+    (
+        "MOVED",
+        Kind::Unsupported,
+        "this is a node of a cluster; Leasehold needs one server, not a cluster",
+    ),
+    (
+        "CROSSSLOT",
+        Kind::Unsupported,
+        "this is a node of a cluster; Leasehold needs one server, not a cluster",
+    ),
+    (
+        "NOPERM",
+        Kind::Refused,
+        "the server's user may not do this; it needs the keys of the prefix and their side keys, \
+         the channels leasehold:*, and the commands of our scripts (ACL SETUSER … ~* \
+         &leasehold:* +@all -@admin)",
+    ),
+    ("NOAUTH", Kind::Refused, "the server wants a password: redis://:password@host"),
+    ("WRONGPASS", Kind::Refused, "the server does not accept this user and password"),
+    (
+        "WRONGTYPE",
+        Kind::Refused,
+        "the key of this lock holds something else; give the locks a prefix of their own with \
+         ?prefix=…",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_inside_a_script_is_known_in_both_forms() {
+        let plain =
+            Failure::answer("OOM", Some("command not allowed when used memory > 'maxmemory'."));
+        let text = "Error running script (call to f_1): @user_script:1: -OOM command not allowed";
+        for Failure { error, .. } in [plain, Failure::answer("ERR", Some(text))] {
+            assert_eq!(error.kind(), Kind::Unavailable);
+            assert!(error.to_string().contains("maxmemory"), "{error}");
+        }
+        assert_eq!(Failure::answer("ERR", Some("syntax error")).error.kind(), Kind::Internal);
+    }
+}

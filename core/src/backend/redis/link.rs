@@ -1,0 +1,293 @@
+//! One connection to a server: many requests under way at once, answered in
+//! order, and what the server says unasked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use ::redis::{Cmd, PushKind, Value, ValueCodec};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::codec::Decoder;
+
+use super::failure::Failure;
+use crate::error::{Error, Outcome};
+use crate::runtime::Runtime;
+
+/// A server that answers nothing for this long, or for up to twice as long, is
+/// given up, and the connection made anew.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is heard unasked.
+pub(super) enum News {
+    /// The payload of a message on our channel.
+    Message(Vec<u8>),
+    /// The connection is a new one: messages may have been missed.
+    Reconnected,
+}
+
+/// A connection. It works while its [`Driver`] runs.
+pub(super) struct Link {
+    /// Different for every connection of this client.
+    pub(super) number: u64,
+    queue: Mutex<Queue>,
+    /// Rung when the driver has something to write.
+    flush: Notify,
+    /// Rung when an answer is waited for and the driver does not watch.
+    watch: Notify,
+}
+
+struct Queue {
+    writer: Pin<Box<dyn AsyncWrite + Send>>,
+    /// What could not be written at once.
+    unwritten: BytesMut,
+    waiting: VecDeque<oneshot::Sender<Value>>,
+    sent: u64,
+    answered: u64,
+    watched: bool,
+    /// Why it has ended.
+    broken: Option<Arc<str>>,
+}
+
+/// What keeps a [`Link`] going.
+pub(super) struct Driver {
+    pub(super) link: Arc<Link>,
+    reader: Pin<Box<dyn AsyncRead + Send>>,
+    // What came and is not understood yet.
+    unread: BytesMut,
+    codec: ValueCodec,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Link {
+    pub(super) fn over(
+        number: u64,
+        reader: impl AsyncRead + Send + 'static,
+        writer: impl AsyncWrite + Send + 'static,
+        news: mpsc::UnboundedSender<News>,
+    ) -> (Arc<Self>, Driver) {
+        let queue = Queue {
+            writer: Box::pin(writer),
+            unwritten: BytesMut::new(),
+            waiting: VecDeque::new(),
+            sent: 0,
+            answered: 0,
+            watched: false,
+            broken: None,
+        };
+        let (flush, watch) = (Notify::new(), Notify::new());
+        let link = Arc::new(Self { number, queue: Mutex::new(queue), flush, watch });
+        let (unread, codec) = (BytesMut::with_capacity(16 * 1024), ValueCodec::default());
+        let driver = Driver { link: link.clone(), reader: Box::pin(reader), unread, codec, news };
+        (link, driver)
+    }
+
+    /// Put a request on its way, after all that were sent before. It is carried
+    /// out even if the answer is not waited for.
+    pub(super) fn send(&self, command: &Cmd) -> Result<Answering, Failure> {
+        let mut queue = self.queue();
+        if let Some(why) = &queue.broken {
+            return Err(Error::unavailable(&**why).into());
+        }
+        let (tell, answer) = oneshot::channel();
+        let packed = command.get_packed_command();
+        // The caller's thread writes it itself, unless others are under way:
+        // those are then written together.
+        let alone = queue.waiting.is_empty() && queue.unwritten.is_empty();
+        queue.waiting.push_back(tell);
+        queue.sent += 1;
+        if !(alone && queue.write_at_once(&packed)) {
+            self.flush.notify_one();
+        }
+        if !alone {
+            queue.unwritten.extend_from_slice(&packed);
+        }
+        if !std::mem::replace(&mut queue.watched, true) {
+            self.watch.notify_one();
+        }
+        Ok(Answering(answer))
+    }
+
+    /// One request and its answer. An error that the server answers is an `Err`.
+    pub(super) async fn call(&self, command: &Cmd) -> Result<Value, Failure> {
+        self.send(command)?.wait(self).await
+    }
+
+    /// End the connection; every request under way fails.
+    pub(super) fn shut(&self, why: &str) {
+        let mut queue = self.queue();
+        queue.broken.get_or_insert_with(|| why.into());
+        queue.waiting.clear();
+        drop(queue);
+        self.flush.notify_one();
+    }
+
+    fn ended(&self) -> Failure {
+        let why = self.queue().broken.clone();
+        let why = why.as_deref().unwrap_or("the connection to the server was closed");
+        Error::unavailable(why).with_outcome(Outcome::Unknown).into()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer on its way.
+pub(super) struct Answering(oneshot::Receiver<Value>);
+
+impl Answering {
+    pub(super) async fn wait(self, link: &Link) -> Result<Value, Failure> {
+        match self.0.await {
+            Ok(Value::ServerError(error)) => Err(Failure::answer(error.code(), error.details())),
+            Ok(value) => Ok(value),
+            Err(_) => Err(link.ended()),
+        }
+    }
+}
+
+impl Queue {
+    /// Answers whether all is written; else the driver has the rest to do, and
+    /// finds the error if there was one.
+    fn write_at_once(&mut self, packed: &[u8]) -> bool {
+        let mut now = Context::from_waker(Waker::noop());
+        let written = match self.writer.as_mut().poll_write(&mut now, packed) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.unwritten.extend_from_slice(packed.get(written..).unwrap_or_default());
+        let flushed = self.writer.as_mut().poll_flush(&mut now);
+        self.unwritten.is_empty() && matches!(flushed, Poll::Ready(Ok(())))
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unwritten.is_empty() {
+            match self.writer.as_mut().poll_write(cx, &self.unwritten) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => self.unwritten.advance(written),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.writer.as_mut().poll_flush(cx)
+    }
+}
+
+impl Driver {
+    /// Drive the connection while something is done with it.
+    pub(super) async fn until<T>(
+        mut self,
+        done: impl Future<Output = Result<T, Failure>>,
+        runtime: &dyn Runtime,
+    ) -> Result<(T, Self), Failure> {
+        let result = tokio::select! {
+            biased;
+            result = done => result,
+            why = self.drive(runtime) => Err(Error::unavailable(why).into()),
+        };
+        result.map(|value| (value, self))
+    }
+
+    /// Drive the connection to its end; answers why it ended.
+    pub(super) async fn run(mut self, runtime: &dyn Runtime) -> String {
+        let why = self.drive(runtime).await;
+        self.link.shut(&why);
+        why
+    }
+
+    async fn drive(&mut self, runtime: &dyn Runtime) -> String {
+        let link = self.link.clone();
+        tokio::select! {
+            biased;
+            why = self.read() => why,
+            why = link.write() => why,
+            () = link.until_hung(runtime) => {
+                format!("the server has not answered for {RESPONSE_TIMEOUT:?}; is it alive?")
+            }
+        }
+    }
+
+    async fn read(&mut self) -> String {
+        loop {
+            match self.reader.read_buf(&mut self.unread).await {
+                Ok(0) => return "the server closed the connection".to_owned(),
+                Ok(_) => {}
+                Err(e) => return format!("the connection broke: {e}"),
+            }
+            let mut values = Vec::new();
+            loop {
+                match self.codec.decode(&mut self.unread) {
+                    Ok(Some(value)) => values.push(value),
+                    Ok(None) => break,
+                    Err(e) => return format!("the server sent what is not its protocol: {e}"),
+                }
+            }
+            self.deliver(values);
+        }
+    }
+
+    fn deliver(&self, values: Vec<Value>) {
+        let mut told = Vec::with_capacity(values.len());
+        let mut queue = self.link.queue();
+        for value in values {
+            if let Value::Push { kind: PushKind::Message, data } = value {
+                self.push(data);
+            } else if let Some(tell) = queue.waiting.pop_front() {
+                queue.answered += 1;
+                told.push((tell, value));
+            } else if let Value::Array(message) = value {
+                // Without RESP3 a message looks like an answer nobody waits for.
+                self.push(message.into_iter().skip(1).collect());
+            }
+        }
+        drop(queue);
+        for (tell, value) in told {
+            drop(tell.send(value));
+        }
+    }
+
+    /// `message` is the channel and the payload.
+    fn push(&self, mut message: Vec<Value>) {
+        if let Some(Value::BulkString(payload)) = message.pop() {
+            drop(self.news.send(News::Message(payload)));
+        }
+    }
+}
+
+impl Link {
+    async fn write(&self) -> String {
+        loop {
+            let written = std::future::poll_fn(|cx| self.queue().poll_write_all(cx)).await;
+            if let Err(e) = written {
+                return format!("the connection broke: {e}");
+            }
+            self.flush.notified().await;
+            if let Some(why) = &self.queue().broken {
+                return why.to_string();
+            }
+        }
+    }
+
+    /// Ends when an answer is overdue. No timer runs while none is waited for.
+    async fn until_hung(&self, runtime: &dyn Runtime) {
+        loop {
+            let sent = {
+                let mut queue = self.queue();
+                queue.watched = !queue.waiting.is_empty();
+                queue.watched.then_some(queue.sent)
+            };
+            let Some(sent) = sent else {
+                self.watch.notified().await;
+                continue;
+            };
+            runtime.sleep(RESPONSE_TIMEOUT).await;
+            if self.queue().answered < sent {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The scripts, each in a file of its own beside this one.
+
+use std::sync::LazyLock;
+
+/// A script, and its hash as servers know it.
+pub(super) struct Script {
+    pub(super) body: String,
+    pub(super) hash: String,
+}
+
+impl Script {
+    fn new(body: String) -> Self {
+        let hash = ::redis::Script::new(&body).get_hash().to_owned();
+        Self { body, hash }
+    }
+}
+
+/// A script that needs what all those share that can make somebody the holder.
+macro_rules! granting {
+    ($file:literal) => {
+        LazyLock::new(|| {
+            Script::new(concat!(include_str!("lua/hand_on.lua"), include_str!($file)).to_owned())
+        })
+    };
+}
+
+macro_rules! plain {
+    ($file:literal) => {
+        LazyLock::new(|| Script::new(include_str!($file).to_owned()))
+    };
+}
+
+pub(super) static CLAIM: LazyLock<Script> = granting!("lua/claim.lua");
+pub(super) static RELEASE: LazyLock<Script> = granting!("lua/release.lua");
+pub(super) static WITHDRAW: LazyLock<Script> = granting!("lua/withdraw.lua");
+pub(super) static EVICT: LazyLock<Script> = granting!("lua/evict.lua");
+pub(super) static RENEW: LazyLock<Script> = plain!("lua/renew.lua");
+pub(super) static INSPECT: LazyLock<Script> = plain!("lua/inspect.lua");
+pub(super) static EPOCH: LazyLock<Script> = plain!("lua/epoch.lua");
