@@ -1,8 +1,13 @@
 //! What needs more than one process, or a made-up world.
 
+pub mod patience;
 pub mod processes;
+pub mod proxy;
 pub mod register;
+pub mod resp;
+pub mod servers;
 pub mod sim;
+pub mod soak;
 pub mod wire;
 pub mod world;
 

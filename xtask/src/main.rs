@@ -4,12 +4,16 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 mod planted;
+mod servers;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test             everything that CI runs
-  planted          plant bugs into a copy of the core; the simulation must catch each
-  bench local      the backends that need no server, beside bare SQLite";
+  servers          install and unpack the servers that tests start, where they are missing
+  planted          plant bugs into a copy of the core; each must be caught
+  soak redis       ten minutes of bad luck on real servers
+  bench local      the backends that need no server, beside bare SQLite
+  bench redis [N]  one Redis, beside other clients of it; all five workloads, or some";
 
 /// What a command failed with, for people to read.
 type Failure = String;
@@ -19,8 +23,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["test"] => test(),
+        ["servers"] => servers::ensure(),
         ["planted"] => planted::all_are_caught(root()),
+        ["soak", "redis"] => cargo("run --release -p leasehold-tests --bin soak -- 600"),
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),
+        ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -32,10 +39,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// It has a feature, so that nothing else has to build the crates it compares.
+fn bench_redis(workloads: &[&str]) -> Result<(), Failure> {
+    servers::ensure()?;
+    let run = "run --release -p leasehold-tests --features bench-redis --bin bench-redis";
+    cargo(&[&[run], workloads].concat().join(" "))
+}
+
 /// Cheap checks first. One package selection, so that nothing is built twice.
 fn test() -> Result<(), Failure> {
     needs("fmt", "rustup component add rustfmt")?;
     needs("clippy", "rustup component add clippy")?;
+    servers::ensure()?;
     cargo("fmt --all --check")?;
     cargo("clippy --workspace --all-targets -- -D warnings")?;
     cargo("test --workspace")?;

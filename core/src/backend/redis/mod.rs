@@ -43,7 +43,44 @@ const LATE: Duration = Duration::from_secs(60 * 60);
 /// Renewals of so many leases go in one command.
 const BATCH: usize = 1000;
 
-/// One client's connection to a Redis server.
+/// One client's connection to one Redis server, 6.2 or newer, or Valkey.
+///
+/// # URL
+/// `redis://USER:PASSWORD@HOST:PORT/DB`, `rediss://…` encrypted,
+/// `redis+unix:///PATH?db=DB&user=USER&pass=PASSWORD` through a socket;
+/// `valkey` means the same as `redis`. Options follow as a query:
+///
+/// * `prefix=leasehold:` stands before every name. The holder of a lock is the
+///   plain string key `PREFIX` + `NAME`, as in the published Redlock algorithm
+///   for one server: with the same key, locks of redis-py, node-redlock or
+///   redsync exclude ours and ours theirs.
+/// * `quarantine=on` and `max_ttl=30s`: see below.
+/// * `ca=FILE` (`rediss` only): the authority that signed the server's
+///   certificate, instead of those that the system trusts.
+///
+/// # What it promises
+/// One holder at a time, and rising fences, as long as the server keeps its
+/// data and its wall clock does not jump: Redis expires keys by the wall clock,
+/// so a jump ahead ends leases early. Fences still rise then, and also when
+/// data is lost while the clock is sane. A server that evicts keys
+/// (`maxmemory-policy` other than `noeviction`) evicts locks too.
+///
+/// A server that restarts without its last writes, or a replica that takes over
+/// without them, has forgotten leases that their holders believe in. With
+/// `quarantine=on` it then grants nothing for `max_ttl` and a margin, until all
+/// of those are over; ttls are limited to `max_ttl`. It also does so at the very
+/// first connect. Every client of the server must set it, to the same `max_ttl`;
+/// it is off by default because a restart that loses nothing pauses all locks too.
+///
+/// # Waiting
+/// A release hands the lock to the first of the line, and tells its client in
+/// the same step. That grant lasts a second unless the client renews it, which
+/// it does by itself, so a waiter that hangs costs the others a second.
+///
+/// # Access
+/// One connection per client (two where the server does not speak RESP3). The
+/// user needs the keys of the prefix and `{*}:leasehold:*`, the channels
+/// `leasehold:*`, and scripts.
 pub struct Redis {
     address: Arc<Address>,
     connection: Connection,
