@@ -111,6 +111,12 @@ pub struct World {
 }
 
 impl World {
+    /// The same, empty, with a server that hands locks on, for a second each.
+    pub fn granting(self) -> Self {
+        let server = Memory::granting(Arc::new(self.truth), Duration::from_secs(1));
+        Self { server, ..self }
+    }
+
     /// A new client, and the wire to its server.
     pub fn client(&self) -> (Client, Arc<Wire>) {
         let wire = Arc::new(Wire {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use leasehold::{Kind, Loss, Outcome};
-use leasehold_tests::wire::{hold, on_virtual_time, spawn};
+use leasehold_tests::wire::{TTL, hold, on_virtual_time, spawn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -188,5 +188,60 @@ fn what_cannot_be_kept_is_refused_with_the_cure() {
             assert!(error.to_string().contains(word), "{error} does not say {word:?}");
         }
         assert_eq!(wire.requests(), [0; 3], "nothing was asked of the backend");
+    });
+}
+
+#[test]
+fn a_lock_handed_on_by_the_server_costs_two_requests_or_is_kept_for_as_long_as_any() {
+    on_virtual_time(async |world| {
+        let world = world.granting();
+        let ((a, _), (b, wire)) = (world.client(), world.client());
+        let holder = hold(&a, "x").await;
+        let lock = b.lock("x");
+        let waiter = spawn(async move { lock.acquire().await });
+        world.settle().await;
+        holder.release().await.expect("held");
+        let first = waiter.await.expect("no panic").expect("the lock");
+        first.release().await.expect("held");
+        assert_eq!(wire.requests(), [1, 0, 1], "asked once, told, and given back");
+
+        let holder = hold(&a, "x").await;
+        let lock = b.lock("x").auto_renew(false);
+        let waiter = spawn(async move { lock.acquire().await });
+        world.settle().await;
+        holder.release().await.expect("held");
+        let second = waiter.await.expect("no panic").expect("the lock");
+        world.truth.sleep(TTL - SECOND * 2).await;
+        assert!(second.is_valid(), "for its whole ttl, though it is not renewed");
+        world.truth.sleep(SECOND * 2).await;
+        assert_eq!((second.is_valid(), wire.requests()[1]), (false, 1));
+
+        let lock = b.lock("x");
+        let third = lock.acquire().await.expect("the lock");
+        world.truth.sleep(TTL * 5).await;
+        assert!(third.is_valid());
+    });
+}
+
+#[test]
+fn a_waiter_that_hangs_when_its_turn_comes_costs_the_others_a_second() {
+    on_virtual_time(async |world| {
+        let world = world.granting();
+        let ((a, _), (b, stuck), (c, _)) = (world.client(), world.client(), world.client());
+        let holder = hold(&a, "x").await;
+        let (first, second) = (b.lock("x"), c.lock("x"));
+        let hangs = spawn(async move { first.acquire().await });
+        world.settle().await;
+        let next = spawn(async move { second.acquire().await });
+        world.settle().await;
+        // It hears that it holds the lock, and does not get to renew it.
+        stuck.cut(true);
+        let released = world.truth.elapsed();
+        holder.release().await.expect("held");
+        let lost = hangs.await.expect("no panic").expect("for a moment");
+        let lease = next.await.expect("no panic").expect("the lock");
+        let waited = world.truth.elapsed() - released;
+        assert!(waited >= SECOND && waited < SECOND * 11 / 10, "{waited:?}");
+        assert!(lease.fence() > lost.fence() && !lost.is_valid());
     });
 }

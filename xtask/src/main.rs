@@ -10,7 +10,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test             everything that CI runs
   servers          install and unpack the servers that tests start, where they are missing
-  planted          plant bugs into a copy of the core; each must be caught
+  planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
+                   each must be caught
   soak redis       ten minutes of bad luck on real servers
   bench local      the backends that need no server, beside bare SQLite
   bench redis [N]  one Redis, beside other clients of it; all five workloads, or some";
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["test"] => test(),
         ["servers"] => servers::ensure(),
-        ["planted"] => planted::all_are_caught(root()),
+        ["planted"] => planted::all_are_caught(root(), ""),
+        ["planted", word] => planted::all_are_caught(root(), word),
         ["soak", "redis"] => cargo("run --release -p leasehold-tests --bin soak -- 600"),
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
@@ -55,7 +57,7 @@ fn test() -> Result<(), Failure> {
     cargo("clippy --workspace --all-targets -- -D warnings")?;
     cargo("test --workspace")?;
     cargo("doc --workspace --no-deps")?;
-    planted::all_are_caught(root())
+    planted::all_are_caught(root(), "")
 }
 
 fn root() -> &'static Path {

@@ -72,7 +72,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a release wakes nobody",
         file: "backend/memory.rs",
-        healthy: "        state.wake_next(&held.name);",
+        healthy: "        self.server.pass_on(&mut state, &held.name, now);",
         broken: "",
     },
     Bug {
@@ -106,6 +106,25 @@ const BUGS: &[Bug] = &[
         healthy: "self.fence = (self.fence + 1).max(now.wall_micros);",
         broken: "self.fence = now.wall_micros;",
     },
+    Bug {
+        name: "a grant that is over already is believed",
+        file: "engine/acquire.rs",
+        healthy: "if grant.fence > place.fence {",
+        broken: "if grant.fence > 0 {",
+    },
+    Bug {
+        name: "a lease handed on counts from its arrival",
+        file: "engine/acquire.rs",
+        healthy: "let hold = Hold::lasting(grant.lasts, plan, grant.owner, grant.fence, place.asked);",
+        broken: "let now = self.runtime.now();
+            let hold = Hold::lasting(grant.lasts, plan, grant.owner, grant.fence, now);",
+    },
+    Bug {
+        name: "a lock is handed on for longer than its ttl",
+        file: "backend/record.rs",
+        healthy: "first.ttl = first.ttl.min(window);",
+        broken: "first.ttl = window;",
+    },
 ];
 
 /// What the run against real servers must catch.
@@ -133,7 +152,8 @@ const SOAK_BUGS: &[Bug] = &[
     },
 ];
 
-pub(crate) fn all_are_caught(root: &Path) -> Result<(), Failure> {
+/// Plant all bugs whose name has `word` in it.
+pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     let copy = root.join("target/planted");
     let failed = |e: std::io::Error| format!("the workspace could not be copied: {e}");
     fs::create_dir_all(&copy).map_err(failed)?;
@@ -142,7 +162,8 @@ pub(crate) fn all_are_caught(root: &Path) -> Result<(), Failure> {
     }
     let all = BUGS.iter().map(|bug| (bug, simulate as Check));
     let all = all.chain(SOAK_BUGS.iter().map(|bug| (bug, soak as Check)));
-    for (bug, check) in all {
+    let mut caught_so_far = 0;
+    for (bug, check) in all.filter(|(bug, _)| bug.name.contains(word)) {
         let file = copy.join("core/src").join(bug.file);
         let source = fs::read_to_string(&file).map_err(failed)?;
         if source.matches(bug.healthy).count() != 1 {
@@ -153,13 +174,16 @@ pub(crate) fn all_are_caught(root: &Path) -> Result<(), Failure> {
         let caught = check(root, &copy);
         fs::write(&file, source).map_err(failed)?;
         match caught {
-            Ok(how) => println!("caught: {}: {how}", bug.name),
+            Ok(how) => {
+                caught_so_far += 1;
+                println!("caught: {}: {how}", bug.name);
+            }
             Err(said) => {
                 return Err(format!("a planted bug was missed: {}\n{said}", bug.name));
             }
         }
     }
-    println!("planted: {} passed, 0 failed", BUGS.len() + SOAK_BUGS.len());
+    println!("planted: {caught_so_far} passed, 0 failed");
     Ok(())
 }
 

@@ -90,6 +90,7 @@ impl Part {
             server: &server,
             proxy: &proxy,
             climate: self.climate,
+            slow: false,
             counts: BTreeMap::new(),
         };
         std::thread::scope(|scope| {

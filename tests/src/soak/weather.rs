@@ -25,6 +25,8 @@ pub(super) struct Weather<'a> {
     pub(super) proxy: &'a Proxy,
     /// What may happen.
     pub(super) climate: Climate,
+    /// Whether every message takes a while.
+    pub(super) slow: bool,
     /// What has happened.
     pub(super) counts: Counts,
 }
@@ -34,7 +36,7 @@ impl Weather<'_> {
     pub(super) fn strike(&mut self, random: &mut fastrand::Rng, wait: impl Fn(Duration)) {
         let short = Duration::from_millis(random.u64(5..60));
         let long = Duration::from_millis(random.u64(50..900));
-        let kinds = if self.climate.jumps { 16 } else { 11 };
+        let kinds = if self.climate.jumps { 16 } else { 12 };
         let what = match random.u32(..kinds) {
             0 => {
                 self.proxy.cut();
@@ -51,13 +53,12 @@ impl Weather<'_> {
             3 => self.one_command(Fault::Duplicate, "command doubled"),
             4 => self.one_command(Fault::CutBefore, "command lost"),
             5 => self.late_command(long, wait),
-            6 => {
-                self.proxy.delay_commands(short);
-                self.proxy.delay_replies(short);
-                wait(long);
-                self.proxy.delay_commands(Duration::ZERO);
-                self.proxy.delay_replies(Duration::ZERO);
-                "delayed"
+            6 | 11 => {
+                self.slow = !self.slow;
+                let delay = if self.slow { short } else { Duration::ZERO };
+                self.proxy.delay_commands(delay);
+                self.proxy.delay_replies(delay);
+                "slower or faster"
             }
             7 => {
                 self.proxy.stall_downstream(true);
