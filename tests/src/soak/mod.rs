@@ -28,7 +28,7 @@ pub use worker::work;
 type Failure = Box<dyn std::error::Error>;
 
 /// The server's clock is that much faster than ours; 2 % are allowed for.
-const FAST: f64 = 0.015;
+const FAST: f64 = 0.019;
 const TICK: Duration = Duration::from_millis(20);
 const WORKERS: usize = 4;
 
