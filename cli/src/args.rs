@@ -76,7 +76,8 @@ Examples:
 #[command(name = "leasehold", version, max_term_width = 100)]
 #[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// Where the leases are: sqlite:PATH, or sqlite: for a file in your state directory
+    /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH, or
+    /// redis://USER:PASSWORD@HOST:PORT/DB (rediss: for TLS)
     #[arg(long, global = true, env = "LEASEHOLD_URL", hide_env_values = true)]
     #[arg(default_value = "sqlite:")]
     pub(crate) url: String,

@@ -7,6 +7,7 @@
 //! request is one script, in a file of its own under `lua/`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ mod tls;
 pub(crate) use address::Address;
 use connection::Connection;
 use dial::Session;
+use failure::Failure;
 use keys::Keys;
 use link::{Link, News};
 use request::{Request, numbers};
@@ -88,6 +90,9 @@ pub struct Redis {
     channel: Arc<str>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
     past: Mutex<Past>,
+    /// The server is a node of a cluster, which takes only keys of one slot in
+    /// a command. Renewals are then sent one by one.
+    in_cluster: AtomicBool,
 }
 
 /// What is to be known about owners whose claims may still be on their way.
@@ -148,7 +153,7 @@ impl Redis {
         let (tell, news) = mpsc::unbounded_channel();
         let connection = Connection::open(address.clone(), channel.clone(), runtime, tell).await?;
         let (news, past) = (tokio::sync::Mutex::new(news), Mutex::default());
-        Ok(Self { address, connection, channel, news, past })
+        Ok(Self { address, connection, channel, news, past, in_cluster: AtomicBool::new(false) })
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -193,6 +198,20 @@ impl Redis {
         request.arg(owner.to_string()).arg(millis(refuse)).send(&session.link).await?;
         self.past().in_doubt.remove(&owner);
         Ok(())
+    }
+
+    /// Renew in one command.
+    async fn renew_together(&self, leases: &[Held], link: &Link) -> Result<Vec<Renewal>, Failure> {
+        let locks: Vec<_> = leases.iter().map(|held| self.keys(&held.name).lock).collect();
+        let mut request = Request::over(&scripts::RENEW, &locks);
+        for held in leases {
+            request = request.arg(held.owner.to_string()).arg(millis(held.ttl));
+        }
+        let answer = |kept: &u8| if *kept == b'1' { Renewal::Kept } else { Renewal::Gone };
+        match request.send(link).await? {
+            ::redis::Value::BulkString(kept) => Ok(kept.iter().map(answer).collect()),
+            other => Err(strange(&other).into()),
+        }
     }
 
     /// What a message on our channel says: `granted OWNER FENCE MS KEY`, or
@@ -255,22 +274,18 @@ impl Backend for Redis {
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         let session = self.connection.session().await?;
+        let one_by_one = self.in_cluster.load(Ordering::Relaxed);
         let mut answers = Vec::with_capacity(leases.len());
-        for batch in leases.chunks(BATCH) {
-            let locks: Vec<_> = batch.iter().map(|held| self.keys(&held.name).lock).collect();
-            let mut request = Request::over(&scripts::RENEW, &locks);
-            for held in batch {
-                request = request.arg(held.owner.to_string()).arg(millis(held.ttl));
-            }
-            match request.send(&session.link).await? {
-                ::redis::Value::BulkString(kept) => answers.extend(
-                    kept.iter().map(
-                        |kept| {
-                            if *kept == b'1' { Renewal::Kept } else { Renewal::Gone }
-                        },
-                    ),
-                ),
-                other => return Err(strange(&other)),
+        for batch in leases.chunks(if one_by_one { 1 } else { BATCH }) {
+            match self.renew_together(batch, &session.link).await {
+                Err(failure) if failure.code == "CROSSSLOT" => {
+                    self.in_cluster.store(true, Ordering::Relaxed);
+                    for held in batch {
+                        let alone = std::slice::from_ref(held);
+                        answers.extend(self.renew_together(alone, &session.link).await?);
+                    }
+                }
+                kept => answers.extend(kept?),
             }
         }
         Ok(answers)
