@@ -28,10 +28,16 @@ pub struct Wire {
     renewals: AtomicU64,
     releases: AtomicU64,
     cut: AtomicBool,
+    claim_takes: AtomicU64,
     renewal_takes: AtomicU64,
 }
 
 impl Wire {
+    /// How long the answer to a claim is on its way from now on.
+    pub fn slow_claims(&self, takes: Duration) {
+        self.claim_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
     /// How long the answer to a renewal is on its way from now on.
     pub fn slow_renewals(&self, takes: Duration) {
         self.renewal_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
@@ -60,7 +66,12 @@ impl Wire {
 impl Backend for Wire {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         self.check(&self.claims)?;
-        self.inner.claim(claim).await
+        let answer = self.inner.claim(claim).await?;
+        let millis = self.claim_takes.load(Ordering::SeqCst);
+        if millis > 0 {
+            self.truth.sleep(Duration::from_millis(millis)).await;
+        }
+        Ok(answer)
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
@@ -126,6 +137,7 @@ impl World {
             renewals: AtomicU64::new(0),
             releases: AtomicU64::new(0),
             cut: AtomicBool::new(false),
+            claim_takes: AtomicU64::new(0),
             renewal_takes: AtomicU64::new(0),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);

@@ -245,3 +245,23 @@ fn a_waiter_that_hangs_when_its_turn_comes_costs_the_others_a_second() {
         assert!(lease.fence() > lost.fence() && !lost.is_valid());
     });
 }
+
+#[test]
+fn a_grant_that_overtakes_the_answer_busy_is_used_when_that_comes() {
+    on_virtual_time(async |world| {
+        let world = world.granting();
+        let ((a, _), (b, wire)) = (world.client(), world.client());
+        let holder = hold(&a, "x").await;
+        let lock = b.lock("x");
+        wire.slow_claims(SECOND / 10);
+        let waiter = spawn(async move { lock.acquire().await });
+        world.settle().await;
+        holder.release().await.expect("held");
+        let start = world.truth.elapsed();
+        let lease = waiter.await.expect("no panic").expect("the lock");
+        let waited = world.truth.elapsed() - start;
+        assert!(waited < SECOND / 10, "{waited:?}");
+        assert!(lease.is_valid());
+        assert_eq!(wire.requests()[0], 1, "it did not have to ask again");
+    });
+}

@@ -79,7 +79,7 @@ impl Engine {
 
     /// The server has handed a lock to somebody who waited.
     pub(super) fn accept(self: &Arc<Self>, grant: &Grant) {
-        let Some((seat, place)) = self.lines.waiting(&grant.name, grant.owner) else { return };
+        let Some((seat, place)) = self.lines.waiting(grant) else { return };
         // A grant that is older than the answer may be over already.
         if grant.fence > place.fence {
             let plan = &seat.plan;
@@ -195,7 +195,9 @@ impl Visit<'_> {
                 Ok(Ask::Busy(Duration::ZERO))
             }
             Answer::Busy { free_in, ahead, fence } => {
-                self.seat.set_place(Place { asked: sent, fence });
+                if let Some(grant) = self.seat.set_place(Place { asked: sent, fence }) {
+                    engine.accept(&grant);
+                }
                 let recheck = RECHECK + engine.jitter(RECHECK / 6);
                 // Only the first of the line profits from being there in time.
                 let lapse = free_in.filter(|_| ahead == 0).map(|d| d + Duration::from_millis(1));

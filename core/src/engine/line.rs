@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::{Hold, Plan};
-use crate::backend::Claim;
+use crate::backend::{Claim, Grant};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -58,6 +58,8 @@ struct SeatState {
     sent: bool,
     /// What the backend last answered, while that was busy.
     place: Option<Place>,
+    /// A grant that came before the answer that tells the place.
+    early: Option<Grant>,
     granted: Option<Arc<Hold>>,
     /// Whether the head gave up on the backend for everybody.
     given_up: bool,
@@ -74,7 +76,14 @@ pub(super) struct Place {
 
 impl Seat {
     pub(super) fn new(plan: Plan, claim: Claim, since: Instant) -> Arc<Self> {
-        let state = SeatState { claim, sent: false, place: None, granted: None, given_up: false };
+        let state = SeatState {
+            claim,
+            sent: false,
+            place: None,
+            early: None,
+            granted: None,
+            given_up: false,
+        };
         let (bell, served) = (Notify::new(), Notify::new());
         Arc::new(Self { plan, since, bell, served, state: Mutex::new(state) })
     }
@@ -90,7 +99,7 @@ impl Seat {
     pub(super) fn renew_owner(&self, owner: Owner) -> Claim {
         let mut state = self.state();
         state.sent = false;
-        state.place = None;
+        (state.place, state.early) = (None, None);
         let old = state.claim.clone();
         state.claim.owner = owner;
         old
@@ -117,9 +126,11 @@ impl Seat {
         self.served.notified().await;
     }
 
-    /// Remember what the backend answered.
-    pub(super) fn set_place(&self, place: Place) {
-        self.state().place = Some(place);
+    /// Remember what the backend answered; answers a grant that came before.
+    pub(super) fn set_place(&self, place: Place) -> Option<Grant> {
+        let mut state = self.state();
+        state.place = Some(place);
+        state.early.take()
     }
 
     /// See [`Lines::give_up`].
@@ -155,14 +166,21 @@ impl Lines {
         line.is_some_and(|line| line.holder.is_none() && line.is_head(seat))
     }
 
-    /// The head of the line, if it waits as `owner` for the server to hand it
-    /// the lock, and its place in the server's line.
-    pub(super) fn waiting(&self, name: &LockName, owner: Owner) -> Option<(Arc<Seat>, Place)> {
+    /// The head of the line, if it is the one that the server handed the lock to,
+    /// and its place in the server's line. If it does not know that yet, it is
+    /// left the grant.
+    pub(super) fn waiting(&self, grant: &Grant) -> Option<(Arc<Seat>, Place)> {
         let lines = lock(&self.lines);
-        let line = lines.get(name).filter(|line| line.holder.is_none())?;
-        let seat = line.seats.front().filter(|seat| seat.owner() == owner)?;
-        let place = seat.state().place?;
-        Some((seat.clone(), place))
+        let line = lines.get(&grant.name).filter(|line| line.holder.is_none())?;
+        let seat = line.seats.front().filter(|seat| seat.owner() == grant.owner)?;
+        let mut state = seat.state();
+        match state.place {
+            Some(place) => Some((seat.clone(), place)),
+            None => {
+                state.early = Some(grant.clone());
+                None
+            }
+        }
     }
 
     /// Leave the line, wherever the seat stands in it.

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::address::Address;
 use super::dial::{Dial, Session};
-use super::link::News;
+use super::inbox::News;
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
 

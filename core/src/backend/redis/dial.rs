@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
+use rustix::io::fcntl_dupfd_cloexec;
+use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 use super::address::{Address, Place};
 use super::failure::Failure;
-use super::link::{Driver, Link, News};
+use super::inbox::{Inbox, News};
+use super::link::Link;
 use super::scripts;
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
@@ -27,26 +30,25 @@ pub(super) struct Session {
 
 /// What keeps a session going.
 pub(super) struct Drivers {
-    main: Driver,
+    main: Arc<Link>,
     /// Only where the server has no RESP3: the connection that hears the channel.
-    ear: Option<Driver>,
+    ear: Option<Arc<Link>>,
 }
 
 impl Drivers {
     /// Until one of them ends; answers why it did.
     pub(super) async fn run(self, runtime: &dyn Runtime) -> String {
         let ear = async {
-            match self.ear {
-                Some(ear) => ear.run(runtime).await,
+            match &self.ear {
+                Some(ear) => ear.drive(runtime).await,
                 None => std::future::pending().await,
             }
         };
-        let link = self.main.link.clone();
         let why = tokio::select! {
-            why = self.main.run(runtime) => why,
+            why = self.main.drive(runtime) => why,
             why = ear => why,
         };
-        link.shut(&why);
+        self.main.shut(&why);
         why
     }
 }
@@ -75,7 +77,7 @@ impl Dial<'_> {
     }
 
     async fn main(&self, number: u64) -> Result<(Session, Drivers), Failure> {
-        let (link, driver) = self.connect(number).await?;
+        let link = self.connect(number).await?;
         let greet = async {
             let hears = self.say_hello(&link).await?;
             if hears {
@@ -83,18 +85,19 @@ impl Dial<'_> {
             }
             Ok((hears, self.identity(&link).await?))
         };
-        let ((hears, identity), main) = driver.until(greet, self.runtime).await?;
+        let (hears, identity) = link.driven(greet, self.runtime).await?;
         let ear = if hears { None } else { Some(self.ear(number).await?) };
-        Ok((Session { link, identity }, Drivers { main, ear }))
+        Ok((Session { link: link.clone(), identity }, Drivers { main: link, ear }))
     }
 
-    async fn ear(&self, number: u64) -> Result<Driver, Failure> {
-        let (link, driver) = self.connect(number).await?;
+    async fn ear(&self, number: u64) -> Result<Arc<Link>, Failure> {
+        let link = self.connect(number).await?;
         let listen = async {
             self.log_in(&link).await?;
             link.call(&words(&["SUBSCRIBE", self.channel])).await
         };
-        Ok(driver.until(listen, self.runtime).await?.1)
+        link.driven(listen, self.runtime).await?;
+        Ok(link)
     }
 
     /// Whether the server speaks RESP3, which lets one connection do everything.
@@ -135,29 +138,35 @@ impl Dial<'_> {
         Ok(())
     }
 
-    async fn connect(&self, number: u64) -> Result<(Arc<Link>, Driver), Error> {
+    async fn connect(&self, number: u64) -> Result<Arc<Link>, Error> {
         let failed = |e: std::io::Error| {
             Error::unavailable("is the server running, and the address right?").because(e)
         };
         match &self.address.place {
             Place::Unix(path) => {
-                let (reader, writer) =
-                    UnixStream::connect(path).await.map_err(failed)?.into_split();
-                Ok(Link::over(number, reader, writer, self.news.clone()))
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                let socket = fcntl_dupfd_cloexec(&stream, 0).ok();
+                let (reader, writer) = stream.into_split();
+                Ok(Link::over(number, self.inbox(reader), writer, socket))
             }
             Place::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
+                let socket = fcntl_dupfd_cloexec(&stream, 0).ok();
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, reader, writer, self.news.clone()))
+                Ok(Link::over(number, self.inbox(reader), writer, socket))
             }
             #[cfg(feature = "tls")]
             Place::Tls { host, port, ca } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let stream = super::tls::wrap(stream, host, ca.as_deref()).await?;
                 let (reader, writer) = tokio::io::split(stream);
-                Ok(Link::over(number, reader, writer, self.news.clone()))
+                Ok(Link::over(number, self.inbox(reader), writer, None))
             }
         }
+    }
+
+    fn inbox(&self, reader: impl AsyncRead + Send + 'static) -> Inbox {
+        Inbox::of(reader, self.news.clone())
     }
 
     async fn identity(&self, link: &Link) -> Result<Option<Arc<str>>, Failure> {

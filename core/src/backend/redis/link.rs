@@ -3,38 +3,44 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ::redis::{Cmd, PushKind, Value, ValueCodec};
+use ::redis::{Cmd, Value};
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::codec::Decoder;
+use rustix::net::RecvFlags;
+use tokio::io::AsyncWrite;
+use tokio::sync::{Notify, oneshot};
 
 use super::failure::Failure;
+use super::inbox::Inbox;
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
+use crate::time::{Clock, SystemClock};
 
 /// A server that answers nothing for this long, or for up to twice as long, is
 /// given up, and the connection made anew.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is heard unasked.
-pub(super) enum News {
-    /// The payload of a message on our channel.
-    Message(Vec<u8>),
-    /// The connection is a new one: messages may have been missed.
-    Reconnected,
-}
+/// How long to look for an answer before going to sleep. A server nearby takes
+/// less, and being woken would take as long again.
+const GLANCE: Duration = Duration::from_micros(40);
+/// After a server was found to be farther away, so many requests, at most, go by
+/// until it is tried again.
+const MAX_SKIPPED: u32 = 1023;
 
-/// A connection. It works while its [`Driver`] runs.
+/// A connection. It works while it is [driven](Link::drive).
 pub(super) struct Link {
     /// Different for every connection of this client.
     pub(super) number: u64,
     queue: Mutex<Queue>,
+    inbox: Mutex<Inbox>,
+    /// Where there is nothing between us and it, as encryption is: the socket.
+    socket: Option<OwnedFd>,
+    nearness: Mutex<Nearness>,
     /// Rung when the driver has something to write.
     flush: Notify,
     /// Rung when an answer is waited for and the driver does not watch.
@@ -53,23 +59,20 @@ struct Queue {
     broken: Option<Arc<str>>,
 }
 
-/// What keeps a [`Link`] going.
-pub(super) struct Driver {
-    pub(super) link: Arc<Link>,
-    reader: Pin<Box<dyn AsyncRead + Send>>,
-    // What came and is not understood yet.
-    unread: BytesMut,
-    codec: ValueCodec,
-    news: mpsc::UnboundedSender<News>,
+/// Whether it pays to look for answers at once.
+#[derive(Default)]
+struct Nearness {
+    skip: u32,
+    skipped_last: u32,
 }
 
 impl Link {
     pub(super) fn over(
         number: u64,
-        reader: impl AsyncRead + Send + 'static,
+        inbox: Inbox,
         writer: impl AsyncWrite + Send + 'static,
-        news: mpsc::UnboundedSender<News>,
-    ) -> (Arc<Self>, Driver) {
+        socket: Option<OwnedFd>,
+    ) -> Arc<Self> {
         let queue = Queue {
             writer: Box::pin(writer),
             unwritten: BytesMut::new(),
@@ -79,11 +82,15 @@ impl Link {
             watched: false,
             broken: None,
         };
-        let (flush, watch) = (Notify::new(), Notify::new());
-        let link = Arc::new(Self { number, queue: Mutex::new(queue), flush, watch });
-        let (unread, codec) = (BytesMut::with_capacity(16 * 1024), ValueCodec::default());
-        let driver = Driver { link: link.clone(), reader: Box::pin(reader), unread, codec, news };
-        (link, driver)
+        Arc::new(Self {
+            number,
+            queue: Mutex::new(queue),
+            inbox: Mutex::new(inbox),
+            socket,
+            nearness: Mutex::default(),
+            flush: Notify::new(),
+            watch: Notify::new(),
+        })
     }
 
     /// Put a request on its way, after all that were sent before. It is carried
@@ -109,7 +116,7 @@ impl Link {
         if !std::mem::replace(&mut queue.watched, true) {
             self.watch.notify_one();
         }
-        Ok(Answering(answer))
+        Ok(Answering { answer, alone })
     }
 
     /// One request and its answer. An error that the server answers is an `Err`.
@@ -138,11 +145,18 @@ impl Link {
 }
 
 /// An answer on its way.
-pub(super) struct Answering(oneshot::Receiver<Value>);
+pub(super) struct Answering {
+    answer: oneshot::Receiver<Value>,
+    /// Nothing else was under way.
+    alone: bool,
+}
 
 impl Answering {
-    pub(super) async fn wait(self, link: &Link) -> Result<Value, Failure> {
-        match self.0.await {
+    pub(super) async fn wait(mut self, link: &Link) -> Result<Value, Failure> {
+        if self.alone {
+            link.glance(&mut self.answer);
+        }
+        match self.answer.await {
             Ok(Value::ServerError(error)) => Err(Failure::answer(error.code(), error.details())),
             Ok(value) => Ok(value),
             Err(_) => Err(link.ended()),
@@ -177,88 +191,83 @@ impl Queue {
     }
 }
 
-impl Driver {
-    /// Drive the connection while something is done with it.
-    pub(super) async fn until<T>(
-        mut self,
-        done: impl Future<Output = Result<T, Failure>>,
-        runtime: &dyn Runtime,
-    ) -> Result<(T, Self), Failure> {
-        let result = tokio::select! {
-            biased;
-            result = done => result,
-            why = self.drive(runtime) => Err(Error::unavailable(why).into()),
-        };
-        result.map(|value| (value, self))
-    }
-
+impl Link {
     /// Drive the connection to its end; answers why it ended.
-    pub(super) async fn run(mut self, runtime: &dyn Runtime) -> String {
-        let why = self.drive(runtime).await;
-        self.link.shut(&why);
+    pub(super) async fn drive(&self, runtime: &dyn Runtime) -> String {
+        let why = tokio::select! {
+            biased;
+            why = std::future::poll_fn(|cx| self.inbox().poll_read(self, cx)) => why,
+            why = self.write() => why,
+            () = self.until_hung(runtime) => {
+                format!("the server has not answered for {RESPONSE_TIMEOUT:?}; is it alive?")
+            }
+        };
+        self.shut(&why);
         why
     }
 
-    async fn drive(&mut self, runtime: &dyn Runtime) -> String {
-        let link = self.link.clone();
+    /// Drive it while something is done with it.
+    pub(super) async fn driven<T>(
+        &self,
+        doing: impl Future<Output = Result<T, Failure>>,
+        runtime: &dyn Runtime,
+    ) -> Result<T, Failure> {
         tokio::select! {
             biased;
-            why = self.read() => why,
-            why = link.write() => why,
-            () = link.until_hung(runtime) => {
-                format!("the server has not answered for {RESPONSE_TIMEOUT:?}; is it alive?")
-            }
+            result = doing => result,
+            why = self.drive(runtime) => Err(Error::unavailable(why).into()),
         }
     }
 
-    async fn read(&mut self) -> String {
-        loop {
-            match self.reader.read_buf(&mut self.unread).await {
-                Ok(0) => return "the server closed the connection".to_owned(),
-                Ok(_) => {}
-                Err(e) => return format!("the connection broke: {e}"),
-            }
-            let mut values = Vec::new();
-            loop {
-                match self.codec.decode(&mut self.unread) {
-                    Ok(Some(value)) => values.push(value),
-                    Ok(None) => break,
-                    Err(e) => return format!("the server sent what is not its protocol: {e}"),
-                }
-            }
-            self.deliver(values);
+    /// Look for the answer for a moment, and deliver all that comes meanwhile.
+    fn glance(&self, answer: &mut oneshot::Receiver<Value>) {
+        let (Some(socket), Ok(mut nearness)) = (&self.socket, self.nearness.try_lock()) else {
+            return;
+        };
+        if nearness.skip > 0 {
+            nearness.skip -= 1;
+            return;
         }
+        let Ok(mut inbox) = self.inbox.try_lock() else { return };
+        let start = SystemClock.now();
+        while answer.is_empty() && SystemClock.now().since(start) < GLANCE {
+            let mut chunk = [0; 512];
+            // An error, or the end, is for the driver, who sees it too.
+            if let Ok((_, read @ 1..)) = rustix::net::recv(socket, &mut chunk, RecvFlags::DONTWAIT)
+                && inbox.take(&chunk[..read], self).is_err()
+            {
+                break;
+            }
+        }
+        nearness.skipped_last = match answer.is_empty() {
+            true => (nearness.skipped_last * 2 + 1).min(MAX_SKIPPED),
+            false => 0,
+        };
+        nearness.skip = nearness.skipped_last;
     }
 
-    fn deliver(&self, values: Vec<Value>) {
-        let mut told = Vec::with_capacity(values.len());
-        let mut queue = self.link.queue();
+    /// Hand out answers, in order; returns those that nobody waits for.
+    pub(super) fn deliver(&self, values: impl Iterator<Item = Value>) -> Vec<Value> {
+        let (mut told, mut unasked) = (Vec::new(), Vec::new());
+        let mut queue = self.queue();
         for value in values {
-            if let Value::Push { kind: PushKind::Message, data } = value {
-                self.push(data);
-            } else if let Some(tell) = queue.waiting.pop_front() {
-                queue.answered += 1;
-                told.push((tell, value));
-            } else if let Value::Array(message) = value {
-                // Without RESP3 a message looks like an answer nobody waits for.
-                self.push(message.into_iter().skip(1).collect());
+            match queue.waiting.pop_front() {
+                Some(tell) => told.push((tell, value)),
+                None => unasked.push(value),
             }
         }
+        queue.answered += told.len() as u64;
         drop(queue);
         for (tell, value) in told {
             drop(tell.send(value));
         }
+        unasked
     }
 
-    /// `message` is the channel and the payload.
-    fn push(&self, mut message: Vec<Value>) {
-        if let Some(Value::BulkString(payload)) = message.pop() {
-            drop(self.news.send(News::Message(payload)));
-        }
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Link {
     async fn write(&self) -> String {
         loop {
             let written = std::future::poll_fn(|cx| self.queue().poll_write_all(cx)).await;

@@ -24,6 +24,7 @@ mod address;
 mod connection;
 mod dial;
 mod failure;
+mod inbox;
 mod inspect;
 mod keys;
 mod link;
@@ -36,8 +37,9 @@ pub(crate) use address::Address;
 use connection::Connection;
 use dial::Session;
 use failure::Failure;
+use inbox::News;
 use keys::Keys;
-use link::{Link, News};
+use link::Link;
 use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
