@@ -83,6 +83,11 @@ impl Lease {
         self.anchor.engine.renew(&self.hold).await
     }
 
+    /// The error for using it after its end.
+    pub(crate) fn over(&self) -> Error {
+        self.anchor.engine.over(&self.hold)
+    }
+
     /// Give it back. Calling it again only answers again.
     ///
     /// # Errors

@@ -162,12 +162,9 @@ impl Lock {
             _ = lease.lost() => None,
             result = work(&lease) => Some(result),
         };
-        let released = lease.release().await;
-        match (result, released) {
-            (Some(result), _) => Ok(result),
-            (None, Err(lost)) => Err(lost),
-            (None, Ok(())) => Err(Error::new(Kind::Internal, "a lost lease was released")),
-        }
+        // The work's own result counts, whatever becomes of the release.
+        drop(lease.release().await);
+        result.ok_or_else(|| lease.over())
     }
 
     async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {

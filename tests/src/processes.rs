@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// A child process that is killed when the value is dropped.
 pub struct Process {
@@ -36,6 +36,14 @@ impl Process {
         kill_process(id, signal).expect("the process is there");
     }
 
+    /// Stop it by SIGSTOP; when this returns it does nothing more.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        // Seen, not collected: that is done in the end.
+        let seen = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&self.child)), seen).expect("our own child");
+    }
+
     /// The next line that it prints; the empty string at its end.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
@@ -43,10 +51,15 @@ impl Process {
         line.trim_end().to_owned()
     }
 
+    /// Send it a line.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("an open pipe");
+        writeln!(input, "{line}").expect("the process listens");
+    }
+
     /// Send it a line and read its answer.
     pub fn ask(&mut self, question: &str) -> String {
-        let input = self.input.as_mut().expect("an open pipe");
-        writeln!(input, "{question}").expect("the process listens");
+        self.tell(question);
         self.line()
     }
 

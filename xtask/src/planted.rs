@@ -115,9 +115,8 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a lease handed on counts from its arrival",
         file: "engine/acquire.rs",
-        healthy: "let hold = Hold::lasting(grant.lasts, plan, grant.owner, grant.fence, place.asked);",
-        broken: "let now = self.runtime.now();
-            let hold = Hold::lasting(grant.lasts, plan, grant.owner, grant.fence, now);",
+        healthy: "Start { since: place.asked, lasts",
+        broken: "Start { since: now, lasts",
     },
     Bug {
         name: "a lock is handed on for longer than its ttl",

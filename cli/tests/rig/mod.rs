@@ -34,19 +34,27 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// A folder with a database, and a place for commands to leave files.
 pub(crate) struct Rig {
     dir: tempfile::TempDir,
+    url: String,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("locks.db").display());
+        Self { dir, url }
+    }
+
+    /// With the leases on a server instead.
+    pub(crate) fn at(url: String) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), url }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("sqlite:{}", self.path("locks.db").display())
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// A command in the folder, with its url in the environment, that others

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::hold::Start;
 use super::keeper::next_renewal;
 use super::line::{From, Place, Seat};
 use super::{Engine, Hold, Patience, Phase, Plan};
@@ -83,8 +84,10 @@ impl Engine {
         // A grant that is older than the answer may be over already.
         if grant.fence > place.fence {
             let plan = &seat.plan;
-            let hold = Hold::lasting(grant.lasts, plan, grant.owner, grant.fence, place.asked);
-            let renew_at = self.runtime.now() + EXTEND;
+            let now = self.runtime.now();
+            let start = Start { since: place.asked, lasts: grant.lasts, now };
+            let hold = Hold::lasting(plan, grant.owner, grant.fence, start);
+            let renew_at = now + EXTEND;
             if self.serve(From::Server, &seat, &Arc::new(hold), Some(renew_at)) {
                 return;
             }
@@ -203,12 +206,16 @@ impl Visit<'_> {
                 let lapse = free_in.filter(|_| ahead == 0).map(|d| d + Duration::from_millis(1));
                 Ok(Ask::Busy(lapse.map_or(recheck, |lapse| lapse.min(recheck))))
             }
-            Answer::Quarantined { ends_in } if self.patience == Patience::Try => {
+            Answer::Quarantined { ends_in } => {
                 let message = "the server may have lost data in a restart; with quarantine=on it \
                                grants nothing for another";
-                Err(Error::unavailable(format!("{message} {ends_in:.0?}")))
+                let error = Error::unavailable(format!("{message} {ends_in:.0?}"));
+                if self.patience == Patience::Try {
+                    return Err(error);
+                }
+                self.set_trouble(Some(error));
+                Ok(Ask::Busy(ends_in.min(RECHECK)))
             }
-            Answer::Quarantined { ends_in } => Ok(Ask::Busy(ends_in.min(RECHECK))),
             Answer::Retired => {
                 self.seat.renew_owner(engine.new_owner());
                 Ok(Ask::Busy(Duration::ZERO))

@@ -58,22 +58,25 @@ pub(crate) struct Hold {
     let_go: AtomicBool,
 }
 
+/// How a lease begins.
+pub(super) struct Start {
+    /// The server granted it at this moment or later.
+    pub(super) since: Instant,
+    /// For how long.
+    pub(super) lasts: Duration,
+    /// When its holder gets it; `max_hold` counts from here.
+    pub(super) now: Instant,
+}
+
 impl Hold {
     /// The lease that a request sent at `sent` was granted.
     pub(super) fn new(plan: &Plan, owner: Owner, fence: u64, sent: Instant) -> Self {
-        Self::lasting(plan.ttl, plan, owner, fence, sent)
+        Self::lasting(plan, owner, fence, Start { since: sent, lasts: plan.ttl, now: sent })
     }
 
-    /// The lease that was granted after `since`, for a time other than the ttl.
-    pub(super) fn lasting(
-        lasts: Duration,
-        plan: &Plan,
-        owner: Owner,
-        fence: u64,
-        since: Instant,
-    ) -> Self {
+    pub(super) fn lasting(plan: &Plan, owner: Owner, fence: u64, start: Start) -> Self {
         let held = Held { name: plan.name.clone(), owner, fence, ttl: plan.ttl };
-        let ends_at = plan.max_hold.map(|most| since + most);
+        let ends_at = plan.max_hold.map(|most| start.now + most);
         let hold = Self {
             held,
             auto_renew: plan.auto_renew,
@@ -85,7 +88,7 @@ impl Hold {
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
         };
-        hold.buy(since, lasts);
+        hold.buy(start.since, start.lasts);
         hold
     }
 

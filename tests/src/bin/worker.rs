@@ -3,6 +3,7 @@
 //! `worker count DATABASE REGISTER NUMBER ROUNDS FENCED`: increment the
 //! register under the lock until this number's share is done.
 //! `worker hold DATABASE TTL_MS`: hold the lock and answer questions on stdin.
+//! The database may also be a URL, of a server.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
 
 use std::io::{BufRead, Write};
@@ -40,7 +41,9 @@ fn main() -> Result<(), Failure> {
 }
 
 async fn connect(database: &str) -> Result<Client, Failure> {
-    Ok(leasehold::connect(&format!("sqlite:{database}")).await?)
+    let is_url = database.contains("://");
+    let url = if is_url { database.to_owned() } else { format!("sqlite:{database}") };
+    Ok(leasehold::connect(&url).await?)
 }
 
 struct Count {

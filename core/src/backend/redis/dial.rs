@@ -133,7 +133,11 @@ impl Dial<'_> {
 
     async fn select_database(&self, link: &Link) -> Result<(), Failure> {
         if self.address.login.db() != 0 {
-            link.call(words(&["SELECT"]).arg(self.address.login.db())).await?;
+            let selected = link.call(words(&["SELECT"]).arg(self.address.login.db())).await;
+            selected.map_err(|e| match &*e.code {
+                "ERR" => Error::invalid("the server has no such database").because(e.error).into(),
+                _ => e,
+            })?;
         }
         Ok(())
     }

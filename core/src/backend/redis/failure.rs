@@ -21,6 +21,11 @@ impl Failure {
         Self { code: code.to_owned(), error }
     }
 
+    /// Whether the server has answered, be it by an error.
+    pub(super) fn is_answer<T>(result: &Result<T, Self>) -> bool {
+        result.as_ref().map_or_else(|failure| !failure.code.is_empty(), |_| true)
+    }
+
     /// Whether another connection may do better: the server's name may lead to
     /// another one by now.
     pub(super) fn is_about_the_server(&self) -> bool {

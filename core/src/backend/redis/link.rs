@@ -27,7 +27,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to look for an answer before going to sleep. A server nearby takes
 /// less, and being woken would take as long again.
-const GLANCE: Duration = Duration::from_micros(40);
+const GLANCE: Duration = Duration::from_micros(100);
 /// After a server was found to be farther away, so many requests, at most, go by
 /// until it is tried again.
 const MAX_SKIPPED: u32 = 1023;

@@ -44,6 +44,8 @@ use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
 const LATE: Duration = Duration::from_secs(60 * 60);
+/// Stands for a link that is not known.
+const ANY_LINK: u64 = 0;
 /// Renewals of so many leases go in one command.
 const BATCH: usize = 1000;
 
@@ -103,7 +105,8 @@ struct Past {
     /// Released or withdrawn: over this connection no claim of theirs can come
     /// after that, as a server answers in order. A bug of ours could send one.
     retired: Retired,
-    /// The number of the link over which a claim without an answer was sent.
+    /// The number of the link over which a claim without an answer was sent, or
+    /// [`ANY_LINK`].
     in_doubt: BTreeMap<Owner, u64>,
 }
 
@@ -254,7 +257,7 @@ impl Backend for Redis {
         let mut sent =
             Sent { redis: self, owner: claim.owner, link: session.link.number, answered: false };
         let answer = request.send(&session.link).await;
-        sent.answered = answer.as_ref().map_or_else(|failure| !failure.code.is_empty(), |_| true);
+        sent.answered = Failure::is_answer(&answer);
         let reply = numbers(answer?)?;
         match reply[..] {
             [0, free_in, ahead, fence] => Ok(Answer::Busy {
@@ -299,7 +302,13 @@ impl Backend for Redis {
             let mut past = self.past();
             past.retired.insert(held.owner);
             let withdrawn = then.is_some_and(|then| past.retired.contains(then.owner));
-            (withdrawn, then.filter(|_| !withdrawn))
+            let next = then.filter(|_| !withdrawn);
+            if let Some(next) = next {
+                // The next may withdraw while the release is under way, which is
+                // sent again where the server has forgotten the script.
+                past.doubt(next.owner, ANY_LINK);
+            }
+            (withdrawn, next)
         };
         let request = self
             .request(&scripts::RELEASE, &held.name, &session)
@@ -308,7 +317,11 @@ impl Backend for Redis {
             .arg(next.map_or(String::new(), |next| self.who(next)))
             .arg(next.map_or(0, |next| millis(next.ttl)));
         let late = self.may_come_late(held.owner, &session.link);
-        let reply = numbers(request.send(&session.link).await?)?;
+        let answer = request.send(&session.link).await;
+        if let Some(next) = next.filter(|_| Failure::is_answer(&answer)) {
+            self.past().in_doubt.remove(&next.owner);
+        }
+        let reply = numbers(answer?)?;
         let [was_held, others, fence] = reply[..] else { return Err(strange(&reply)) };
         if late {
             self.withdraw_over(&session, &held.name, held.owner).await?;

@@ -1,6 +1,6 @@
 //! One run of a script.
 
-use ::redis::{Cmd, Value};
+use ::redis::{Arg, Cmd, Value};
 
 use super::failure::Failure;
 use super::keys::Keys;
@@ -45,16 +45,25 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// The same with the script itself, which the server then knows. It may be
+    /// told to forget it at any moment, so loading it first is not enough.
+    fn with_body(&self) -> Cmd {
+        let mut eval = Cmd::new();
+        eval.arg("EVAL").arg(&self.script.body);
+        for argument in self.command.args_iter().skip(2) {
+            if let Arg::Simple(bytes) = argument {
+                eval.arg(bytes);
+            }
+        }
+        eval
+    }
+
     /// Send it, and teach the server the script if it has forgotten it.
     pub(super) async fn send(mut self, link: &Link) -> Result<Value, Failure> {
         self.command.arg(self.identity);
         let mut answer = link.call(&self.command).await;
         if answer.as_ref().is_err_and(|failure| failure.code == "NOSCRIPT") {
-            let mut load = Cmd::new();
-            load.arg("SCRIPT").arg("LOAD").arg(&self.script.body);
-            let loaded = link.send(&load)?;
-            answer = link.call(&self.command).await;
-            loaded.wait(link).await?;
+            answer = link.call(&self.with_body()).await;
         }
         if answer.as_ref().is_err_and(Failure::is_about_the_server) {
             // Its name may lead to another server by now.

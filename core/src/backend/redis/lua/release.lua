@@ -7,7 +7,9 @@
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0, 0, 0} end
 local fence = 0
-if ARGV[2] ~= '' and quarantine() == 0 then
+local place = ARGV[2] ~= '' and redis.call('HGET', KEYS[2], ARGV[2]) or ''
+local is_gone = string.sub(place, 1, 4) == 'gone'
+if ARGV[2] ~= '' and not is_gone and quarantine() == 0 then
   redis.call('ZREM', KEYS[3], ARGV[2])
   redis.call('HDEL', KEYS[2], ARGV[2])
   fence = grant(ARGV[2], ARGV[3], ARGV[4])
