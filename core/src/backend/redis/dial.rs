@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
-use rustix::io::fcntl_dupfd_cloexec;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -149,22 +148,20 @@ impl Dial<'_> {
         match &self.address.place {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
-                let socket = fcntl_dupfd_cloexec(&stream, 0).ok();
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, self.inbox(reader), writer, socket))
+                Ok(Link::over(number, self.inbox(reader), writer))
             }
             Place::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
-                let socket = fcntl_dupfd_cloexec(&stream, 0).ok();
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, self.inbox(reader), writer, socket))
+                Ok(Link::over(number, self.inbox(reader), writer))
             }
             #[cfg(feature = "tls")]
             Place::Tls { host, port, ca } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let stream = super::tls::wrap(stream, host, ca.as_deref()).await?;
                 let (reader, writer) = tokio::io::split(stream);
-                Ok(Link::over(number, self.inbox(reader), writer, None))
+                Ok(Link::over(number, self.inbox(reader), writer))
             }
         }
     }

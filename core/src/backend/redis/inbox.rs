@@ -52,12 +52,6 @@ impl Inbox {
         }
     }
 
-    /// Take what was read elsewhere; the error says why it cannot be understood.
-    pub(super) fn take(&mut self, read: &[u8], link: &Link) -> Result<(), String> {
-        self.unread.extend_from_slice(read);
-        self.understand(link)
-    }
-
     fn understand(&mut self, link: &Link) -> Result<(), String> {
         let mut answers = Vec::new();
         loop {
@@ -65,11 +59,7 @@ impl Inbox {
                 Ok(Some(Value::Push { kind: PushKind::Message, data })) => self.publish(data),
                 Ok(Some(answer)) => answers.push(answer),
                 Ok(None) => break,
-                Err(e) => {
-                    let why = format!("the server sent what is not its protocol: {e}");
-                    link.shut(&why);
-                    return Err(why);
-                }
+                Err(e) => return Err(format!("the server sent what is not its protocol: {e}")),
             }
         }
         for unasked in link.deliver(answers.into_iter()) {

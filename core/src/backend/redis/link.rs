@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,7 +10,6 @@ use std::time::Duration;
 
 use ::redis::{Cmd, Value};
 use bytes::{Buf, BytesMut};
-use rustix::net::RecvFlags;
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, oneshot};
 
@@ -19,18 +17,10 @@ use super::failure::Failure;
 use super::inbox::Inbox;
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
-use crate::time::{Clock, SystemClock};
 
 /// A server that answers nothing for this long, or for up to twice as long, is
 /// given up, and the connection made anew.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long to look for an answer before going to sleep. A server nearby takes
-/// less, and being woken would take as long again.
-const GLANCE: Duration = Duration::from_micros(100);
-/// After a server was found to be farther away, so many requests, at most, go by
-/// until it is tried again.
-const MAX_SKIPPED: u32 = 1023;
 
 /// A connection. It works while it is [driven](Link::drive).
 pub(super) struct Link {
@@ -38,9 +28,6 @@ pub(super) struct Link {
     pub(super) number: u64,
     queue: Mutex<Queue>,
     inbox: Mutex<Inbox>,
-    /// Where there is nothing between us and it, as encryption is: the socket.
-    socket: Option<OwnedFd>,
-    nearness: Mutex<Nearness>,
     /// Rung when the driver has something to write.
     flush: Notify,
     /// Rung when an answer is waited for and the driver does not watch.
@@ -59,19 +46,11 @@ struct Queue {
     broken: Option<Arc<str>>,
 }
 
-/// Whether it pays to look for answers at once.
-#[derive(Default)]
-struct Nearness {
-    skip: u32,
-    skipped_last: u32,
-}
-
 impl Link {
     pub(super) fn over(
         number: u64,
         inbox: Inbox,
         writer: impl AsyncWrite + Send + 'static,
-        socket: Option<OwnedFd>,
     ) -> Arc<Self> {
         let queue = Queue {
             writer: Box::pin(writer),
@@ -86,8 +65,6 @@ impl Link {
             number,
             queue: Mutex::new(queue),
             inbox: Mutex::new(inbox),
-            socket,
-            nearness: Mutex::default(),
             flush: Notify::new(),
             watch: Notify::new(),
         })
@@ -116,7 +93,7 @@ impl Link {
         if !std::mem::replace(&mut queue.watched, true) {
             self.watch.notify_one();
         }
-        Ok(Answering { answer, alone })
+        Ok(Answering(answer))
     }
 
     /// One request and its answer. An error that the server answers is an `Err`.
@@ -145,18 +122,11 @@ impl Link {
 }
 
 /// An answer on its way.
-pub(super) struct Answering {
-    answer: oneshot::Receiver<Value>,
-    /// Nothing else was under way.
-    alone: bool,
-}
+pub(super) struct Answering(oneshot::Receiver<Value>);
 
 impl Answering {
-    pub(super) async fn wait(mut self, link: &Link) -> Result<Value, Failure> {
-        if self.alone {
-            link.glance(&mut self.answer);
-        }
-        match self.answer.await {
+    pub(super) async fn wait(self, link: &Link) -> Result<Value, Failure> {
+        match self.0.await {
             Ok(Value::ServerError(error)) => Err(Failure::answer(error.code(), error.details())),
             Ok(value) => Ok(value),
             Err(_) => Err(link.ended()),
@@ -219,31 +189,8 @@ impl Link {
         }
     }
 
-    /// Look for the answer for a moment, and deliver all that comes meanwhile.
-    fn glance(&self, answer: &mut oneshot::Receiver<Value>) {
-        let (Some(socket), Ok(mut nearness)) = (&self.socket, self.nearness.try_lock()) else {
-            return;
-        };
-        if nearness.skip > 0 {
-            nearness.skip -= 1;
-            return;
-        }
-        let Ok(mut inbox) = self.inbox.try_lock() else { return };
-        let start = SystemClock.now();
-        while answer.is_empty() && SystemClock.now().since(start) < GLANCE {
-            let mut chunk = [0; 512];
-            // An error, or the end, is for the driver, who sees it too.
-            if let Ok((_, read @ 1..)) = rustix::net::recv(socket, &mut chunk, RecvFlags::DONTWAIT)
-                && inbox.take(&chunk[..read], self).is_err()
-            {
-                break;
-            }
-        }
-        nearness.skipped_last = match answer.is_empty() {
-            true => (nearness.skipped_last * 2 + 1).min(MAX_SKIPPED),
-            false => 0,
-        };
-        nearness.skip = nearness.skipped_last;
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hand out answers, in order; returns those that nobody waits for.
@@ -262,10 +209,6 @@ impl Link {
             drop(tell.send(value));
         }
         unasked
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self) -> String {
