@@ -137,7 +137,8 @@ fn names_of_any_kind_are_granted_and_exclusive() {
         let waiter = place.queue(other.lock(name));
         let waits = || place.wait(other.status(name)).unwrap().unwrap().waiters.len() == 1;
         until(LIMIT, || waits().then_some(())).unwrap();
-        let (lease, _) = place.hand_over(lease, waiter);
+        let (lease, took) = place.hand_over(lease, waiter);
+        assert!(took < SECOND / 2, "{name:?} was not in the message: {took:?}");
         place.wait(lease.release()).unwrap();
     }
 }

@@ -40,7 +40,8 @@ fn check(seen: &mut HashMap<(String, String), Instant>, record: Record) {
         let ttl = if record.key.contains("short") { SHORT } else { LONG };
         assert!(u128::try_from(record.lives).unwrap() <= ttl.as_millis(), "{record:?}");
         let first = seen.entry((record.key.clone(), record.value.clone())).or_insert_with(now);
-        assert!(first.elapsed() <= ttl, "it was renewed: {record:?}");
+        // Who has not been cancelled yet may renew it once, soon after it was handed on.
+        assert!(first.elapsed() <= ttl + SECOND / 5, "it was renewed: {record:?}");
     }
 }
 

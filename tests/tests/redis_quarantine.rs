@@ -96,6 +96,9 @@ fn a_release_hands_nothing_on_during_quarantine() {
     place.server.kill();
     place.server.restart();
     let restarted = now();
+    let channels = || place.server.command(&["PUBSUB", "CHANNELS", "leasehold:*"]);
+    let all_hear = || channels().as_list().unwrap().len() == 2;
+    until(LIMIT, || all_hear().then_some(())).expect("both would be told of a grant");
     for lease in &leases {
         // Nothing was lost, so it is held and renewed all the same.
         until(LIMIT, || place.wait(lease.renew()).ok()).expect("connected again");

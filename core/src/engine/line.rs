@@ -259,6 +259,13 @@ impl Lines {
         }
     }
 
+    /// The claims that the backend may know and that nobody will use any more,
+    /// of everybody who waits.
+    pub(super) fn take_sent(&self) -> Vec<Claim> {
+        let lines = lock(&self.lines);
+        lines.values().flat_map(|line| &line.seats).filter_map(|seat| seat.take_sent()).collect()
+    }
+
     /// Let the head of the line look again.
     pub(super) fn ring(&self, name: &LockName) {
         self.change(name, |_| ());

@@ -115,6 +115,10 @@ impl Engine {
             hold.lose(Loss::Closed);
             self.release_in_background(hold);
         }
+        // Not left to the waiters, who may not be polled for a while.
+        for claim in self.lines.take_sent() {
+            self.withdraw_in_background(claim);
+        }
         drop(self.chores.subscribe().wait_for(|chores| *chores == 0).await);
     }
 
