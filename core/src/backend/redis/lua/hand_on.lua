@@ -20,9 +20,9 @@ end
 
 -- Make `owner` the holder for `ttl` ms; answers its fence, larger than the last
 -- and, while the clock is sane, than any whose record is gone.
-local function grant(owner, who, ttl, last)
+local function grant(owner, who, ttl, last, now)
   last = tonumber(last or redis.call('HGET', KEYS[2], 'fence')) or 0
-  local now = micros()
+  now = now or micros()
   local fence = math.max(last + 1, now)
   redis.call('HSET', KEYS[2], 'fence', whole(fence), 'holder', owner .. ' ' .. who)
   -- Once an hour is enough to keep it for a day after its last use.
@@ -46,17 +46,17 @@ end
 local function hand_on(asking, ttl)
   if quarantine() ~= 0 then return nil end
   while true do
-    local first = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+    local first = redis.call('ZPOPMIN', KEYS[3])[1]
     if not first then return nil end
-    local place = redis.call('HGET', KEYS[2], first) or ''
-    redis.call('ZREM', KEYS[3], first)
+    local seen = redis.call('HMGET', KEYS[2], first, 'fence')
     redis.call('HDEL', KEYS[2], first)
-    local till, wanted, who, channel = string.match(place, '^(%d+) (%d+) ((%S+) .*)$')
-    if first == asking then return first, grant(first, who, ttl) end
-    if till and tonumber(till) > millis() then
+    local till, wanted, who, channel = string.match(seen[1] or '', '^(%d+) (%d+) ((%S+) .*)$')
+    local now = micros()
+    if till and first == asking then return first, grant(first, who, ttl, seen[2], now) end
+    if till and tonumber(till) * 1000 > now then
       -- Never more than its ttl, to which the next renewal would cut it down.
       local lasts = math.min(GRANT_WINDOW, tonumber(wanted))
-      local fence = grant(first, who, lasts)
+      local fence = grant(first, who, lasts, seen[2], now)
       local news = table.concat({'granted', first, whole(fence), lasts, KEYS[1]}, ' ')
       if redis.call('PUBLISH', channel, news) > 0 then return first, fence end
       redis.call('DEL', KEYS[1]) -- nobody listens: its process is gone
@@ -67,6 +67,6 @@ end
 -- The same after the end of a lease. The lock is free afterwards even if there
 -- is no memory for another holder.
 local function free_and_hand_on()
-  local _, next = pcall(hand_on)
-  if not next or redis.call('GET', KEYS[1]) ~= next then redis.call('DEL', KEYS[1]) end
+  local done, next = pcall(hand_on)
+  if not (done and next) then redis.call('DEL', KEYS[1]) end
 end

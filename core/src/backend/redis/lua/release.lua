@@ -13,9 +13,7 @@ if ARGV[2] ~= '' and not is_gone and quarantine() == 0 then
   redis.call('ZREM', KEYS[3], ARGV[2])
   redis.call('HDEL', KEYS[2], ARGV[2])
   fence = grant(ARGV[2], ARGV[3], ARGV[4])
-elseif redis.call('EXISTS', KEYS[3]) == 1 then
-  free_and_hand_on()
 else
-  redis.call('DEL', KEYS[1])
+  free_and_hand_on()
 end
 return {1, redis.call('ZCARD', KEYS[3]), fence}
