@@ -69,7 +69,7 @@ fn a_lease_of_a_dead_process_expires_within_its_ttl() {
     let killed = now();
     place.wait(place.client().lock("register").acquire()).unwrap();
     let took = killed.elapsed();
-    assert!(took < ttl + SECOND / 2, "{took:?}");
+    assert!(took < ttl + SECOND, "{took:?}");
 }
 
 #[test]
@@ -177,7 +177,23 @@ fn a_closed_client_has_given_everything_back() {
     let waiter = place.stand_in_line(&client, "waited for");
     place.wait(client.close());
     assert_eq!(place.server.command(&["EXISTS", "leasehold:held"]), Reply::Int(0));
-    assert_eq!(place.line("waited for"), 0);
     assert_eq!((lease.loss(), lease.is_valid()), (Some(Loss::Closed), false));
     assert_eq!(place.wait(waiter).unwrap().unwrap_err().kind(), Kind::Closed);
+}
+
+#[test]
+fn a_closed_client_has_left_the_line_even_where_nobody_polls_its_waiter() {
+    let place = Place::new();
+    let (client, other) = (place.client(), place.client());
+    let _theirs = place.hold(&other, "x");
+    let lock = client.lock("x");
+    let mut waiting = Box::pin(lock.acquire());
+    place.wait(async {
+        while place.line("x") == 0 {
+            assert!(cut_at(1, &mut waiting).await.is_none());
+        }
+    });
+    place.wait(client.close());
+    assert_eq!(place.line("x"), 0);
+    assert_eq!(place.wait(waiting).unwrap_err().kind(), Kind::Closed);
 }

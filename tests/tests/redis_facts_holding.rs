@@ -13,7 +13,7 @@ use leasehold_tests::proxy::{Fault, Gate, Proxy};
 use leasehold_tests::resp::Reply;
 use redis_place::records::records;
 use redis_place::requests::{is_release, is_renewal};
-use redis_place::{LONG, PROMPT, Place, SECOND};
+use redis_place::{LONG, Place, SECOND};
 use rustix::process::Signal;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -268,13 +268,20 @@ fn a_deadline_counts_from_the_request_and_a_reply_after_it_is_a_loss() {
     assert!(is_cautious(&place, &lease));
 
     // The server says yes to this one while the lease lasts, and is heard after.
-    until(LIMIT, || (lease.remaining() < delay - PROMPT).then_some(())).unwrap();
-    assert!(lease.is_valid());
-    let renewed = place.wait(lease.renew());
-    assert_eq!(renewed.unwrap_err().kind(), Kind::Lost);
+    proxy.delay_replies(Duration::ZERO);
+    until(LIMIT, || (lease.remaining() < SECOND * 6 / 10).then_some(())).unwrap();
+    proxy.stall_downstream(true);
+    let deadline = now() + lease.remaining();
+    let lease = std::sync::Arc::new(lease);
+    let renewing = place.spawn({
+        let lease = lease.clone();
+        async move { lease.renew().await }
+    });
+    until(LIMIT, || (now() > deadline).then_some(())).unwrap();
+    proxy.stall_downstream(false);
+    assert_eq!(place.wait(renewing).unwrap().unwrap_err().kind(), Kind::Lost);
     assert!(holder(&place, "x").is_some(), "it was renewed at the server");
     assert_eq!((lease.is_valid(), lease.loss()), (false, Some(Loss::Expired)));
-    proxy.delay_replies(Duration::ZERO);
     assert_eq!(place.wait(lease.release()).unwrap_err().kind(), Kind::Lost);
     assert!(holder(&place, "x").is_none());
 }

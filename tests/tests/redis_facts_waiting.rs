@@ -4,6 +4,7 @@
 mod redis_place;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
@@ -23,25 +24,39 @@ const MS: Duration = Duration::from_millis(1);
 const SHORT: Duration = Duration::from_millis(500);
 
 /// Start some time, and give up after some polls or some time, granted or not.
-async fn cancelled_somewhere(clock: std::sync::Arc<ThreadRuntime>, lock: Lock) {
+/// Answers how long that took.
+async fn cancelled_somewhere(clock: Arc<ThreadRuntime>, lock: Lock) -> Duration {
     clock.sleep(MS * fastrand::u32(..1500)).await;
     let polls = if fastrand::bool() { fastrand::u32(..6) } else { u32::MAX };
+    let started = now();
     tokio::select! {
         biased;
         _ = cut_at(polls, lock.acquire()) => {}
         () = clock.sleep(MS * fastrand::u32(..60)) => {}
     }
+    started.elapsed()
 }
 
-/// That nothing on the server outlives what it is for.
-fn check(seen: &mut HashMap<(String, String), Instant>, record: Record) {
-    assert!(record.lives >= 0, "it lives for ever: {record:?}");
-    if record.kind == "string" {
-        let ttl = if record.key.contains("short") { SHORT } else { LONG };
-        assert!(u128::try_from(record.lives).unwrap() <= ttl.as_millis(), "{record:?}");
-        let first = seen.entry((record.key.clone(), record.value.clone())).or_insert_with(now);
-        // Who has not been cancelled yet may renew it once, soon after it was handed on.
-        assert!(first.elapsed() <= ttl + SECOND / 5, "it was renewed: {record:?}");
+/// For how long each grant was seen, by key and owner.
+#[derive(Default)]
+struct Grants(HashMap<(String, String), (Instant, Duration)>);
+
+impl Grants {
+    fn see(&mut self, record: Record) {
+        assert!(record.lives >= 0, "it lives for ever: {record:?}");
+        if record.kind == "string" {
+            let ttl = if record.key.contains("short") { SHORT } else { LONG };
+            assert!(u128::try_from(record.lives).unwrap() <= ttl.as_millis(), "{record:?}");
+            let grant = self.0.entry((record.key, record.value)).or_insert((now(), Duration::ZERO));
+            grant.1 = grant.0.elapsed();
+        }
+    }
+
+    /// None outlived its ttl after it was given up.
+    fn check(&self, attempt: Duration) {
+        let short = self.0.iter().filter(|((key, _), _)| key.contains("short"));
+        let oldest = short.max_by_key(|(_, (_, seen))| *seen).unwrap();
+        assert!(oldest.1.1 <= SHORT + attempt, "no attempt took over {attempt:?}, but {oldest:?}");
     }
 }
 
@@ -59,23 +74,24 @@ fn assert_nothing_is_left_behind(disturb: impl Fn(&Place)) {
         let lock = clients[number % 4].lock(format!("{kind}/{}", fastrand::u32(..8))).ttl(ttl);
         place.spawn(cancelled_somewhere(place.clock(), lock))
     };
-    let attempts: Vec<JoinHandle<()>> = (0..1000).map(attempt).collect();
-    let mut seen = HashMap::new();
+    let attempts: Vec<JoinHandle<Duration>> = (0..1000).map(attempt).collect();
+    let mut seen = Grants::default();
     let all_cancelled = until(LIMIT, || {
         let all = attempts.iter().all(JoinHandle::is_finished);
-        records(&place.server).into_iter().for_each(|record| check(&mut seen, record));
+        records(&place.server).into_iter().for_each(|record| seen.see(record));
         disturb(&place);
         all.then_some(())
     });
     all_cancelled.expect("all are cancelled");
-    assert!(seen.len() > 50, "only {} were ever granted", seen.len());
+    assert!(seen.0.len() > 50, "only {} were ever granted", seen.0.len());
+    seen.check(attempts.into_iter().map(|attempt| place.wait(attempt).unwrap()).max().unwrap());
     proxy.delay_commands(Duration::ZERO);
     proxy.delay_replies(Duration::ZERO);
     let quiet = now();
     until(SECOND, || is_idle(&place.server).then_some(())).unwrap_or_else(|| {
         panic!("left behind after {:?}: {:#?}", quiet.elapsed(), records(&place.server))
     });
-    println!("{} were granted, all clean {:?} after the end", seen.len(), quiet.elapsed());
+    println!("{} were granted, all clean {:?} after the end", seen.0.len(), quiet.elapsed());
 }
 
 #[test]

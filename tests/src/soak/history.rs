@@ -22,6 +22,11 @@ impl Hold {
     fn end(&self) -> u64 {
         self.ended.map_or(self.deadline, |ended| ended.min(self.deadline))
     }
+
+    /// Not if its holder was stopped before it had looked at it once.
+    fn has_lasted(&self) -> bool {
+        self.start < self.end()
+    }
 }
 
 /// All holds of one run. Times are those of the one clock of this machine.
@@ -82,7 +87,8 @@ impl History {
         for holds in self.by_name() {
             let mut longest: Option<&Hold> = None;
             for hold in &holds {
-                if let Some(before) = longest.filter(|before| hold.start < before.end()) {
+                let met = |before: &&Hold| hold.has_lasted() && hold.start < before.end();
+                if let Some(before) = longest.filter(met) {
                     let micros = (before.end() - hold.start).min(hold.end() - hold.start) / 1000;
                     found.push(format!("two hold for {micros} µs: {before:?} and {hold:?}"));
                 }
@@ -96,7 +102,7 @@ impl History {
     pub(super) fn falling_fences(&self) -> Vec<String> {
         let mut found = Vec::new();
         for holds in self.by_name() {
-            let mut by_end: Vec<&Hold> = holds.iter().collect();
+            let mut by_end: Vec<&Hold> = holds.iter().filter(|hold| hold.has_lasted()).collect();
             by_end.sort_by_key(|hold| hold.end());
             let mut over = by_end.into_iter().peekable();
             let mut largest: Option<&Hold> = None;
