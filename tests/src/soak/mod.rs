@@ -30,6 +30,7 @@ type Failure = Box<dyn std::error::Error>;
 /// The server's clock is that much faster than ours; 2 % are allowed for.
 const FAST: f64 = 0.019;
 const TICK: Duration = Duration::from_millis(20);
+const SLOW: Duration = Duration::from_millis(60);
 const WORKERS: usize = 4;
 
 /// A part of the run, with a promise of its own.
@@ -90,12 +91,20 @@ impl Part {
             server: &server,
             proxy: &proxy,
             climate: self.climate,
-            slow: false,
             counts: BTreeMap::new(),
         };
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !ended.load(Ordering::SeqCst) {
+                for tick in 0.. {
+                    if ended.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    // Answers slow down and come fast again within the life of a
+                    // lease: who counts from an answer is wrong by that much.
+                    if tick % 35 == 0 {
+                        let delay = if tick % 70 == 0 { SLOW } else { Duration::ZERO };
+                        proxy.delay_replies(delay);
+                    }
                     wait(TICK);
                     server.shift_clock(TICK.as_secs_f64() * FAST);
                 }

@@ -25,8 +25,6 @@ pub(super) struct Weather<'a> {
     pub(super) proxy: &'a Proxy,
     /// What may happen.
     pub(super) climate: Climate,
-    /// Whether every message takes a while.
-    pub(super) slow: bool,
     /// What has happened.
     pub(super) counts: Counts,
 }
@@ -36,7 +34,7 @@ impl Weather<'_> {
     pub(super) fn strike(&mut self, random: &mut fastrand::Rng, wait: impl Fn(Duration)) {
         let short = Duration::from_millis(random.u64(5..60));
         let long = Duration::from_millis(random.u64(50..900));
-        let kinds = if self.climate.jumps { 16 } else { 12 };
+        let kinds = if self.climate.jumps { 16 } else { 11 };
         let what = match random.u32(..kinds) {
             0 => {
                 self.proxy.cut();
@@ -53,12 +51,11 @@ impl Weather<'_> {
             3 => self.one_command(Fault::Duplicate, "command doubled"),
             4 => self.one_command(Fault::CutBefore, "command lost"),
             5 => self.late_command(long, wait),
-            6 | 11 => {
-                self.slow = !self.slow;
-                let delay = if self.slow { short } else { Duration::ZERO };
-                self.proxy.delay_commands(delay);
-                self.proxy.delay_replies(delay);
-                "slower or faster"
+            6 => {
+                self.proxy.delay_commands(short);
+                wait(long);
+                self.proxy.delay_commands(Duration::ZERO);
+                "commands delayed"
             }
             7 => {
                 self.proxy.stall_downstream(true);
