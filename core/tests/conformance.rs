@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::backend::{Backend, Memory, Sqlite};
+use leasehold::backend::quorum::{MemoryNode, Node};
+use leasehold::backend::{Backend, Memory, Quorum, Sqlite};
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::testing::{ManualClock, Stage};
 
@@ -40,6 +41,48 @@ mod memory_that_grants {
         let server = Memory::granting(Arc::new(clock.clone()), Duration::from_secs(1));
         InMemory { server, clock }
     });
+}
+
+struct OnNodes {
+    nodes: Vec<MemoryNode>,
+    clock: ManualClock,
+    runtime: Arc<ThreadRuntime>,
+}
+
+impl OnNodes {
+    const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+    fn of(nodes: usize) -> Self {
+        let clock = ManualClock::new();
+        let node = || MemoryNode::new(Arc::new(clock.clone()), 2 * Self::MAX_TTL);
+        let nodes = (0..nodes).map(|_| node()).collect();
+        Self { nodes, clock, runtime: ThreadRuntime::start().expect("a thread") }
+    }
+}
+
+#[async_trait::async_trait]
+impl Stage for OnNodes {
+    async fn client(&self) -> Arc<dyn Backend> {
+        let nodes = self.nodes.iter().map(|node| Arc::new(node.client()) as Arc<dyn Node>);
+        let quorum = Quorum::new(nodes.collect(), Self::MAX_TTL, self.runtime.clone());
+        Arc::new(quorum.expect("a quorum"))
+    }
+
+    async fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+}
+
+mod three_nodes {
+    use super::*;
+
+    leasehold::conformance_tests!(OnNodes::of(3));
+}
+
+mod five_nodes {
+    use super::*;
+
+    leasehold::conformance_tests!(OnNodes::of(5));
 }
 
 struct InFile {

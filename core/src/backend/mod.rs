@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::name::{LockName, Owner};
 
 mod memory;
+pub mod quorum;
 mod record;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -33,6 +34,7 @@ pub(crate) mod redis;
 pub(crate) mod sqlite;
 
 pub use memory::{Memory, MemoryClient};
+pub use quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 #[cfg(feature = "sqlite")]
@@ -90,6 +92,8 @@ pub enum Answer {
         /// For how long.
         ends_in: Duration,
     },
+    /// Several asked at once and perhaps none of them has the lock: ask again soon.
+    Tied,
     /// This owner has been released or withdrawn before; nothing changed.
     Retired,
 }
@@ -114,6 +118,8 @@ pub enum Renewal {
     Kept,
     /// It is not held by this owner; nothing changed.
     Gone,
+    /// Of several servers too few have answered: ask again.
+    Unknown,
 }
 
 /// What a release came to.

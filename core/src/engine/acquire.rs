@@ -18,6 +18,8 @@ const PLACE: Duration = Duration::from_secs(2);
 /// How soon a lock that the server handed on is renewed for its whole ttl. Who
 /// is done with it by then saves the request.
 const EXTEND: Duration = Duration::from_millis(20);
+/// After so many ties in a row, some 60 ms, a lock that is only tried is busy.
+const TIES: u32 = 8;
 /// How long a waiter goes on while the backend does not answer.
 const OUTAGE: Duration = Duration::from_secs(10);
 
@@ -121,7 +123,7 @@ impl Drop for Visit<'_> {
 
 impl Visit<'_> {
     async fn until_granted(&self) -> Result<Option<Arc<Hold>>, Error> {
-        let mut outage = None;
+        let (mut outage, mut ties) = (None, 0);
         loop {
             if let Some(hold) = self.seat.take_granted() {
                 return Ok(Some(hold));
@@ -147,8 +149,14 @@ impl Visit<'_> {
                     return Ok(None);
                 }
                 Ok(Ask::Busy(pause)) => {
-                    outage = None;
+                    (outage, ties) = (None, 0);
                     pause
+                }
+                Ok(Ask::Tied) if self.patience == Patience::Try && ties == TIES => return Ok(None),
+                Ok(Ask::Tied) => {
+                    outage = None;
+                    ties += 1;
+                    self.engine.jitter(tie(ties))
                 }
                 Err(error) => self.bear(&mut outage, error)?,
             };
@@ -207,7 +215,7 @@ impl Visit<'_> {
                 Ok(Ask::Busy(lapse.map_or(recheck, |lapse| lapse.min(recheck))))
             }
             Answer::Quarantined { ends_in } => {
-                let message = "the server may have lost data in a restart; with quarantine=on it \
+                let message = "the server may have lost data in a restart and is in quarantine; it \
                                grants nothing for another";
                 let error = Error::unavailable(format!("{message} {ends_in:.0?}"));
                 if self.patience == Patience::Try {
@@ -216,6 +224,7 @@ impl Visit<'_> {
                 self.set_trouble(Some(error));
                 Ok(Ask::Busy(ends_in.min(RECHECK)))
             }
+            Answer::Tied => Ok(Ask::Tied),
             Answer::Retired => {
                 self.seat.renew_owner(engine.new_owner());
                 Ok(Ask::Busy(Duration::ZERO))
@@ -248,6 +257,17 @@ enum Ask {
     Granted,
     /// Ask again after this long, or when rung.
     Busy(Duration),
+    /// Ask again soon.
+    Tied,
+}
+
+/// How long to wait at most after so many ties in a row. The first may be over
+/// at once; later each waits another while, so that one of them comes first.
+fn tie(ties: u32) -> Duration {
+    match ties {
+        1 => Duration::ZERO,
+        _ => RECHECK.min(Duration::from_millis(1) * (1 << (ties - 2).min(10))),
+    }
 }
 
 /// A row of failures without an answer in between.

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -188,8 +188,8 @@ impl Engine {
                 Err(_) => None,
             };
             match answer {
+                Some(Renewal::Unknown) | None => self.retry_renewal(held.owner),
                 Some(answer) => self.apply(held.owner, sent, answer),
-                None => self.retry_renewal(held.owner),
             }
         }
         self.keeper.hurry.notify_one();
@@ -211,6 +211,7 @@ impl Engine {
             }
             Renewal::Kept => hold.loss_by_time(),
             Renewal::Gone => Loss::Gone,
+            Renewal::Unknown => return,
         };
         state.entries.remove(&owner);
         drop(state);
@@ -244,6 +245,11 @@ impl Engine {
         let about = |e: Error| e.about(&hold.held.name, self.backend.describe());
         let answers = self.request(limit, self.backend.renew(held)).await.map_err(about)?;
         let answer = answers.first().copied().unwrap_or(Renewal::Gone);
+        if answer == Renewal::Unknown {
+            let message = "too few servers answered; the lease lasts until its deadline";
+            let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
+            return Err(about(error));
+        }
         self.apply(hold.held.owner, sent, answer);
         if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }

@@ -1,0 +1,120 @@
+//! Choosing ballots: by the nodes' clocks, never by the client's own.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::node::CLAMP;
+use crate::time::Instant;
+
+/// What the clocks of the nodes said last.
+pub(super) struct Ballots {
+    state: Mutex<State>,
+}
+
+struct State {
+    clocks: Vec<Option<Reading>>,
+    /// The largest ballot that was chosen or heard of.
+    highest: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    micros: u64,
+    at: Instant,
+}
+
+impl Ballots {
+    pub(super) fn of(nodes: usize) -> Self {
+        Self { state: Mutex::new(State { clocks: vec![None; nodes], highest: 0 }) }
+    }
+
+    /// A node's wall clock showed `micros` at `at` or a little before.
+    pub(super) fn read(&self, node: usize, micros: u64, at: Instant) {
+        self.state().clocks[node] = Some(Reading { micros, at });
+    }
+
+    /// Somebody else's ballot, which the next is to exceed. If it is so far
+    /// ahead of the clocks that no node accepts a larger one, answers how long
+    /// that lasts.
+    pub(super) fn heard(&self, ballot: u64, now: Instant) -> Duration {
+        let mut state = self.state();
+        let acceptable = state.acceptable(now);
+        if ballot < acceptable {
+            state.highest = state.highest.max(ballot);
+        }
+        Duration::from_micros((ballot + 1).saturating_sub(acceptable))
+    }
+
+    /// A ballot larger than any before, unless the clocks went back.
+    pub(super) fn next(&self, now: Instant) -> u64 {
+        let mut state = self.state();
+        let next = state.highest + 1;
+        state.highest = if next < state.acceptable(now) { next } else { 0 };
+        state.highest = state.highest.max(state.estimate(now));
+        state.highest
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Nodes accept less, by their own clocks, which are not all the same.
+    fn acceptable(&self, now: Instant) -> u64 {
+        self.estimate(now) + (CLAMP / 2).as_micros() as u64
+    }
+
+    /// What the nodes' clocks say now: the median, so that one wild clock
+    /// neither drags the ballots ahead of what the others accept nor holds them
+    /// back.
+    fn estimate(&self, now: Instant) -> u64 {
+        let advance = |reading: &Reading| reading.micros + now.since(reading.at).as_micros() as u64;
+        let mut clocks: Vec<u64> = self.clocks.iter().flatten().map(advance).collect();
+        clocks.sort_unstable();
+        // Of two, the lower: what is too small is answered by what is wanted.
+        clocks.get(clocks.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn one_wild_clock_of_three_changes_nothing() {
+        for wild in [0, 3600 * SECOND] {
+            let ballots = Ballots::of(3);
+            for (node, micros) in [1000 * SECOND, wild, 1001 * SECOND].into_iter().enumerate() {
+                ballots.read(node, micros, at(5));
+            }
+            let ballot = ballots.next(at(7));
+            assert!((1002 * SECOND..=1003 * SECOND).contains(&ballot), "{ballot}");
+        }
+    }
+
+    #[test]
+    fn ballots_rise_in_one_instant_and_above_what_was_heard() {
+        let ballots = Ballots::of(3);
+        ballots.read(0, 1000 * SECOND, at(5));
+        let first = ballots.next(at(5));
+        assert!(ballots.next(at(5)) > first);
+        assert_eq!(ballots.heard(1000 * SECOND + 9_000, at(5)), Duration::ZERO);
+        assert_eq!(ballots.next(at(5)), 1000 * SECOND + 9_001);
+    }
+
+    #[test]
+    fn what_nobody_would_accept_is_not_followed() {
+        let ballots = Ballots::of(3);
+        ballots.read(0, 1000 * SECOND, at(5));
+        let lasts = ballots.heard(2000 * SECOND, at(5));
+        assert!(lasts > Duration::from_secs(999), "{lasts:?}");
+        assert_eq!(ballots.next(at(6)), 1001 * SECOND);
+    }
+}

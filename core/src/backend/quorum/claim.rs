@@ -1,0 +1,140 @@
+//! One claim, put to all nodes.
+
+use super::attempts::{Attempt, Place};
+use super::node::{Ask, Ends, Return, Role, Said, Vote};
+use super::round::Round;
+use super::tally::{Heard, Outcome, Tally};
+use super::{LAG, Quorum};
+use crate::backend::{Answer, Claim};
+use crate::error::Error;
+
+impl Quorum {
+    /// Ask all nodes at once; only who knows that others are before it asks the
+    /// keeper of the line first, and the others when it has its vote.
+    pub(super) async fn ask(&self, claim: &Claim) -> Result<Answer, Error> {
+        let Some(attempt) = self.attempts.begin(claim, || self.choose_ballot()) else {
+            return Ok(Answer::Retired);
+        };
+        let arbiter = self.arbiter(&claim.name);
+        let ask = |role| Ask { claim: claim.clone(), ballot: attempt.ballot, role };
+        let to_arbiter = ask(Role::Arbiter);
+        let (to_others, as_first);
+        let mut round = Round::of(self.nodes.len());
+        round.ask(arbiter, self.nodes[arbiter].vote(&to_arbiter));
+        let mut role = attempt.place.role();
+        if attempt.place == Place::Behind {
+            self.hear_arbiter(&mut round, arbiter).await;
+            let tally = tally(&round, arbiter);
+            match tally.arbiter() {
+                Some(Vote::Granted { waiting }) => role = Role::First { waiting },
+                Some(Vote::Busy { .. } | Vote::Reserved { .. }) => {
+                    return self.conclude(&attempt, &tally, || self.no_quorum(&round));
+                }
+                _ => {}
+            }
+        }
+        to_others = ask(role);
+        for node in (0..self.nodes.len()).filter(|node| *node != arbiter) {
+            round.ask(node, self.nodes[node].vote(&to_others));
+        }
+        self.hear_enough(&mut round, arbiter).await;
+        // It is our turn there too, only the other nodes do not know it.
+        if let Some(waiting) = tally(&round, arbiter).turn_elsewhere() {
+            as_first = ask(Role::First { waiting });
+            for (node, heard) in tally(&round, arbiter).heard.into_iter().enumerate() {
+                if matches!(heard, Heard::Vote(Vote::Reserved { .. })) {
+                    round.ask(node, self.nodes[node].vote(&as_first));
+                }
+            }
+            self.hear_enough(&mut round, arbiter).await;
+        }
+        self.conclude(&attempt, &tally(&round, arbiter), || self.no_quorum(&round))
+    }
+
+    /// Wait for the votes that decide, and a while for the keeper of the line,
+    /// who alone knows how long there is to wait.
+    async fn hear_enough(&self, round: &mut Round<'_, Said>, arbiter: usize) {
+        let is_decided = |round: &Round<'_, Said>| {
+            let tally = tally(round, arbiter);
+            tally.is_won() || tally.is_lost()
+        };
+        round.until(|node, said| self.hear(node, said), is_decided).await;
+        if !tally(round, arbiter).is_won() {
+            self.hear_arbiter(round, arbiter).await;
+        }
+    }
+
+    async fn hear_arbiter(&self, round: &mut Round<'_, Said>, arbiter: usize) {
+        if round.answer(arbiter).is_some() {
+            return;
+        }
+        let hear = |node: usize, said: &Said| self.hear(node, said);
+        tokio::select! {
+            biased;
+            () = round.until(hear, |round| round.answer(arbiter).is_some()) => {}
+            () = self.runtime.sleep(LAG) => {}
+        }
+    }
+
+    pub(super) fn hear(&self, node: usize, said: &Said) {
+        let now = self.runtime.now();
+        self.ballots.read(node, said.micros, now);
+        match said.vote {
+            Vote::Busy { holder, .. } => drop(self.ballots.heard(holder, now)),
+            Vote::Quarantined { ends_in } => self.close(node, now + ends_in),
+            _ => {}
+        }
+    }
+
+    /// What the votes mean for the attempt; gives back what is not to be kept.
+    pub(super) fn conclude(
+        &self,
+        attempt: &Attempt,
+        tally: &Tally,
+        failure: impl FnOnce() -> Error,
+    ) -> Result<Answer, Error> {
+        let (owner, now) = (attempt.claim.owner, self.runtime.now());
+        let outcome = tally.outcome(|above| self.ballots.heard(above, now));
+        let answer = match outcome {
+            Outcome::Won => return Ok(Answer::Granted { fence: attempt.ballot }),
+            Outcome::Again { afresh } => {
+                self.attempts.change(owner, |attempt| attempt.stale |= afresh);
+                return Ok(Answer::Tied);
+            }
+            Outcome::Lost(answer) => answer.ok_or_else(failure)?,
+        };
+        let is_only_try = attempt.claim.place.is_none() && answer != Answer::Tied;
+        let back = Return {
+            name: attempt.claim.name.clone(),
+            owner,
+            ballot: attempt.ballot,
+            what: if is_only_try { Ends::Attempt } else { Ends::Vote },
+            next: None,
+        };
+        let mut round = Round::of(self.nodes.len());
+        for (node, heard) in tally.heard.iter().enumerate() {
+            if matches!(heard, Heard::Nothing | Heard::Vote(Vote::Granted { .. })) {
+                round.ask(node, self.nodes[node].give_back(&back));
+            }
+        }
+        round.send();
+        if is_only_try {
+            self.attempts.forget(owner);
+        }
+        let in_line = matches!(answer, Answer::Busy { .. });
+        self.attempts.change(owner, |attempt| {
+            attempt.stale = true;
+            attempt.place = if in_line { Place::Behind } else { Place::Nowhere };
+        });
+        Ok(answer)
+    }
+}
+
+fn tally(round: &Round<'_, Said>, arbiter: usize) -> Tally {
+    let heard = (0..round.nodes()).map(|node| match round.answer(node) {
+        None if round.is_asked(node) => Heard::Nothing,
+        None | Some(Err(_)) => Heard::Failure,
+        Some(Ok(said)) => Heard::Vote(said.vote),
+    });
+    Tally { heard: heard.collect(), arbiter }
+}

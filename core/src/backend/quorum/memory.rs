@@ -1,0 +1,205 @@
+//! A node inside this process, on any clock: the reference, and what
+//! simulations are made of.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::node::{Ask, Kept, News, Node, Return, Returned, Said, Seen, Vote, Vow};
+use super::slot::{Address, Slot};
+use crate::error::Error;
+use crate::name::LockName;
+use crate::time::{Clock, Instant};
+
+/// A node of a quorum inside this process. It does everything by the wall clock
+/// of its [`Clock`], as a Redis server does. Clones are the same node.
+#[derive(Clone)]
+pub struct MemoryNode {
+    clock: Arc<dyn Clock>,
+    quarantine: Duration,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: BTreeMap<LockName, Slot>,
+    bells: BTreeMap<Address, mpsc::UnboundedSender<News>>,
+    next_address: Address,
+    /// Of the process: another after each restart.
+    identity: u64,
+    epoch: Option<Epoch>,
+}
+
+/// Which process it was when data may have been lost last, and until when
+/// nothing is granted because of that.
+#[derive(Clone, Copy)]
+struct Epoch {
+    identity: u64,
+    until: u64,
+}
+
+impl MemoryNode {
+    /// An empty node that after a restart grants nothing for `quarantine`.
+    /// New, it trusts itself.
+    pub fn new(clock: Arc<dyn Clock>, quarantine: Duration) -> Self {
+        let epoch = Some(Epoch { identity: 0, until: 0 });
+        let state = State { epoch, ..State::default() };
+        Self { clock, quarantine, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A connection to it, of one client.
+    pub fn client(&self) -> MemoryNodeClient {
+        let (bell, news) = mpsc::unbounded_channel();
+        let mut state = self.state();
+        state.next_address += 1;
+        let address = state.next_address;
+        state.bells.insert(address, bell);
+        drop(state);
+        let (node, news) = (self.clone(), tokio::sync::Mutex::new(news));
+        MemoryNodeClient { node, address, news }
+    }
+
+    /// What a restart does: lines and news on their way are forgotten, all else
+    /// only if it `loses_data`. The clients hear [`News::Reconnected`], so call it
+    /// at the moment when they are connected again.
+    pub fn restart(&self, loses_data: bool) {
+        let mut state = self.state();
+        state.identity += 1;
+        if loses_data {
+            state.slots.clear();
+            state.epoch = None;
+        }
+        state.slots.values_mut().for_each(Slot::forget_line);
+        for bell in state.bells.values() {
+            drop(bell.send(News::Reconnected));
+        }
+        let now = self.clock.wall_micros();
+        state.enter(now, self.quarantine);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every transition is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A client connects, and tells the node which process it is.
+    fn enter(&mut self, now: u64, quarantine: Duration) {
+        let identity = self.identity;
+        if self.epoch.is_none_or(|epoch| epoch.identity != identity) {
+            self.epoch = Some(Epoch { identity, until: now + quarantine.as_micros() as u64 });
+        }
+    }
+
+    /// The end of the last quarantine.
+    fn floor(&self) -> u64 {
+        self.epoch.map_or(u64::MAX, |epoch| epoch.until)
+    }
+
+    fn slot(&mut self, name: &LockName) -> &mut Slot {
+        self.slots.entry(name.clone()).or_default()
+    }
+
+    /// Tell the first of the line who can hear it that it is their turn.
+    fn wake_next(&mut self, name: &LockName) {
+        while let Some((first, waiting)) = self.slot(name).turn() {
+            let (client, owner) = (first.client, first.owner);
+            let news = News::Turn { name: name.clone(), owner, waiting };
+            if self.bells.get(&client).is_some_and(|bell| bell.send(news).is_ok()) {
+                return;
+            }
+            self.slot(name).drop_first();
+        }
+    }
+}
+
+/// A client's connection to a [`MemoryNode`].
+pub struct MemoryNodeClient {
+    node: MemoryNode,
+    address: Address,
+    news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
+}
+
+impl Drop for MemoryNodeClient {
+    fn drop(&mut self) {
+        self.node.state().bells.remove(&self.address);
+    }
+}
+
+#[async_trait]
+impl Node for MemoryNodeClient {
+    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
+        let micros = self.node.clock.wall_micros();
+        let mut state = self.node.state();
+        let floor = state.floor();
+        let vote = match floor.checked_sub(micros) {
+            Some(left) if left > 0 => Vote::Quarantined { ends_in: Duration::from_micros(left) },
+            _ => state.slot(&ask.claim.name).vote(ask, self.address, floor, micros),
+        };
+        Ok(Said { vote, micros })
+    }
+
+    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
+        let micros = self.node.clock.wall_micros();
+        let mut state = self.node.state();
+        let floor = Some(state.floor()).filter(|floor| *floor <= micros);
+        let (held, vote) = state.slot(&back.name).give_back(back, self.address, floor, micros);
+        state.wake_next(&back.name);
+        let waiting = state.slot(&back.name).waiting();
+        Ok(Returned { held, waiting, next: vote.map(|vote| Said { vote, micros }) })
+    }
+
+    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
+        let micros = self.node.clock.wall_micros();
+        let mut state = self.node.state();
+        let open = state.floor() <= micros;
+        let renew = |vow: &Vow| state.slot(&vow.claim.name).renew(vow, self.address, open, micros);
+        Ok(leases.iter().map(renew).collect())
+    }
+
+    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let micros = self.node.clock.wall_micros();
+        let mut state = self.node.state();
+        let Some(tenant) = state.slot(name).evict(micros) else { return Ok(false) };
+        if let Some(bell) = state.bells.get(&tenant.client) {
+            drop(bell.send(News::Gone(name.clone())));
+        }
+        state.wake_next(name);
+        Ok(true)
+    }
+
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+        let micros = self.node.clock.wall_micros();
+        let mut state = self.node.state();
+        let asked = state.slots.iter_mut().filter(|(n, _)| name.is_none_or(|name| *n == name));
+        let look = |(name, slot): (&LockName, &mut Slot)| {
+            let (holder, waiters) = slot.look(micros);
+            Seen { name: name.clone(), holder, waiters }
+        };
+        let seen = asked.map(look);
+        Ok(seen.filter(|seen| seen.holder.is_some() || !seen.waiters.is_empty()).collect())
+    }
+
+    async fn news(&self) -> News {
+        match self.news.lock().await.recv().await {
+            Some(news) => news,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        true
+    }
+
+    fn clock_at_connect(&self) -> Option<(u64, Instant)> {
+        None
+    }
+
+    fn describe(&self) -> &str {
+        "memory:"
+    }
+}

@@ -1,0 +1,251 @@
+//! A quorum of independent nodes: Redlock, with ballots.
+//!
+//! Built on the published Redlock algorithm
+//! (<https://redis.io/docs/latest/develop/use/patterns/distributed-locks/>), on
+//! what Kleppmann found missing in it (*How to do distributed locking*, 2016),
+//! and on ballots as in Lamport's *Paxos made simple* (2001).
+//!
+//! A client chooses the fence before it asks: a ballot, in microseconds, by the
+//! clocks of the nodes. A node grants only ballots larger than any that it has
+//! granted or seen used up. Two majorities share a node, so the fences of the
+//! lock rise. A node that may have lost data grants nothing until all leases
+//! that it may have forgotten are over, and afterwards only ballots larger than
+//! the end of that time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use crate::error::{Error, Kind, Outcome};
+use crate::name::LockName;
+use crate::runtime::Runtime;
+use crate::time::Instant;
+
+mod attempts;
+mod ballots;
+mod claim;
+mod memory;
+mod merge;
+mod node;
+mod release;
+mod renew;
+mod round;
+mod slot;
+mod tally;
+
+use attempts::{Attempts, Place};
+use ballots::Ballots;
+pub use memory::{MemoryNode, MemoryNodeClient};
+pub use node::{Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow};
+use round::Round;
+
+/// A node that has not answered for this long is not waited for, if the others
+/// will do.
+const LAG: Duration = Duration::from_millis(100);
+
+/// One client's connections to the nodes of a quorum, as a backend.
+pub struct Quorum {
+    nodes: Vec<Arc<dyn Node>>,
+    /// Until when each grants nothing, in nanoseconds of our clock.
+    closed_until: Vec<AtomicU64>,
+    runtime: Arc<dyn Runtime>,
+    max_ttl: Duration,
+    ballots: Ballots,
+    attempts: Attempts,
+    shown: String,
+}
+
+impl Quorum {
+    /// A client of these nodes, which share nothing and which all clients name
+    /// alike. The quarantine of the nodes is longer than `max_ttl`.
+    ///
+    /// # Errors
+    /// `refused` for an even number of nodes, or one.
+    pub fn new(
+        nodes: Vec<Arc<dyn Node>>,
+        max_ttl: Duration,
+        runtime: Arc<dyn Runtime>,
+    ) -> Result<Self, Error> {
+        check_number(nodes.len())?;
+        let shown = nodes.iter().map(|node| node.describe()).collect::<Vec<_>>().join(",");
+        let ballots = Ballots::of(nodes.len());
+        for (number, node) in nodes.iter().enumerate() {
+            if let Some((micros, at)) = node.clock_at_connect() {
+                ballots.read(number, micros, at);
+            }
+        }
+        let closed_until = nodes.iter().map(|_| AtomicU64::new(0)).collect();
+        let attempts = Attempts::default();
+        Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, shown })
+    }
+
+    /// How many nodes decide.
+    fn majority(&self) -> usize {
+        self.nodes.len() / 2 + 1
+    }
+
+    /// The node that keeps the line of a lock: the first that is well, in an
+    /// order of the lock's own, so that the lines are spread over the nodes.
+    /// Only order depends on it: who thinks of another waits in another line.
+    fn arbiter(&self, name: &LockName) -> usize {
+        let fnv = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+        let first = (hash % self.nodes.len() as u64) as usize;
+        let mut order = (first..self.nodes.len()).chain(0..first);
+        let now = self.runtime.now().as_nanos();
+        let is_open = |node: usize| self.closed_until[node].load(Ordering::Relaxed) <= now;
+        order.find(|node| self.nodes[*node].is_well() && is_open(*node)).unwrap_or(first)
+    }
+
+    /// A node grants nothing before `until`.
+    fn close(&self, node: usize, until: Instant) {
+        self.closed_until[node].store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn choose_ballot(&self) -> u64 {
+        self.ballots.next(self.runtime.now())
+    }
+
+    /// The error for an operation that too few nodes have answered.
+    fn no_quorum<T>(&self, round: &Round<'_, T>) -> Error {
+        let failures = self.nodes.iter().enumerate().filter_map(|(number, node)| {
+            let name = node.describe();
+            match round.answer(number) {
+                Some(Ok(_)) => None,
+                Some(Err(e)) => Some(format!("{name}: {e}")),
+                None => Some(format!("{name}: no answer yet")),
+            }
+        });
+        let failures = failures.collect::<Vec<_>>().join("; ");
+        let (answered, all) = (round.answers().count(), self.nodes.len());
+        let message = format!(
+            "{answered} of {all} nodes answered, and it takes {}: {failures}",
+            self.majority()
+        );
+        let refused = (0..all).filter_map(|node| round.answer(node)?.as_ref().err());
+        // What no retry can mend is what the user is to see.
+        let kinds: Vec<Kind> = refused.map(Error::kind).collect();
+        let kind = kinds.into_iter().find(|kind| *kind != Kind::Unavailable);
+        Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(Outcome::Unknown)
+    }
+
+    /// Ask all nodes, and wait until the answers are `enough` or all there; fails
+    /// when a majority has not answered.
+    async fn ask_all<'a, T>(
+        &'a self,
+        mut round: Round<'a, T>,
+        enough: impl Fn(&Round<'a, T>) -> bool,
+    ) -> Result<Round<'a, T>, Error> {
+        round.until(|_, _| (), enough).await;
+        match round.answers().count() >= self.majority() {
+            true => Ok(round),
+            false => Err(self.no_quorum(&round)),
+        }
+    }
+
+    /// The same, and all answers that come soon.
+    async fn ask_patiently<'a, T>(
+        &'a self,
+        mut round: Round<'a, T>,
+    ) -> Result<Round<'a, T>, Error> {
+        let majority = self.majority();
+        round.until(|_, _| (), |round| round.answers().count() >= majority).await;
+        tokio::select! {
+            biased;
+            () = round.until(|_, _| (), |_| false) => {}
+            () = self.runtime.sleep(LAG) => {}
+        }
+        self.ask_all(round, |_| true).await
+    }
+}
+
+/// Of how many nodes a quorum can be made.
+pub(crate) fn check_number(nodes: usize) -> Result<(), Error> {
+    let cure = match nodes {
+        0 | 1 => "use redis:// for one server, and three or five for a quorum",
+        _ if nodes.is_multiple_of(2) => {
+            "of an even number one more must answer, and no more may fail: \
+                                leave one out or add one"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Kind::Refused, format!("a quorum of {nodes} nodes: {cure}")))
+}
+
+#[async_trait]
+impl Backend for Quorum {
+    async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
+        if claim.ttl > self.max_ttl {
+            return Err(Error::invalid(format!(
+                "a ttl of {:?} is more than the {:?} of max_ttl, after which the nodes trust one \
+                 of them that was restarted; raise max_ttl in every client's URL",
+                claim.ttl, self.max_ttl
+            )));
+        }
+        self.ask(claim).await
+    }
+
+    async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        self.renew_or_heal(leases).await
+    }
+
+    async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        self.hand_back(held, then).await
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
+        let Some(attempt) = self.attempts.retire(claim.owner) else { return Ok(()) };
+        let back = Return {
+            name: claim.name.clone(),
+            owner: claim.owner,
+            ballot: attempt.ballot,
+            what: Ends::Attempt,
+            next: None,
+        };
+        // Also those that are slow. What a dead node may have granted ends by itself.
+        let round = Round::of_all(self.nodes.iter().map(|node| node.give_back(&back)));
+        self.ask_all(round, |_| false).await?;
+        self.attempts.forget(claim.owner);
+        Ok(())
+    }
+
+    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let round = Round::of_all(self.nodes.iter().map(|node| node.evict(name)));
+        let round = self.ask_patiently(round).await?;
+        Ok(round.answers().any(|evicted| *evicted))
+    }
+
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        let round = Round::of_all(self.nodes.iter().map(|node| node.inspect(name)));
+        let round = self.ask_patiently(round).await?;
+        let silent = self.nodes.len() - round.answers().count();
+        Ok(merge::merge(round.answers().flatten().cloned(), silent, self.majority()))
+    }
+
+    async fn wake(&self) -> Wake {
+        let mut news: Vec<_> = self.nodes.iter().map(|node| node.news()).collect();
+        let next = std::future::poll_fn(|cx| {
+            let ready = news.iter_mut().find_map(|news| match news.as_mut().poll(cx) {
+                Poll::Ready(news) => Some(news),
+                Poll::Pending => None,
+            });
+            ready.map_or(Poll::Pending, Poll::Ready)
+        });
+        match next.await {
+            News::Turn { name, owner, waiting } => {
+                self.attempts.change(owner, |attempt| attempt.place = Place::First(waiting));
+                Wake::Name(name)
+            }
+            News::Gone(name) => Wake::Name(name),
+            News::Reconnected => Wake::All,
+        }
+    }
+
+    fn describe(&self) -> &str {
+        &self.shown
+    }
+}

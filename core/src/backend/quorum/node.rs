@@ -1,0 +1,210 @@
+//! One server of a quorum: what it is asked, and what it says.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backend::{Claim, Holder};
+use crate::error::Error;
+use crate::name::{LockName, Owner};
+
+/// How far ahead of its own clock a node accepts a ballot, so that no wild
+/// clock can drive the ballots away from what the others accept.
+pub const CLAMP: Duration = Duration::from_secs(1);
+
+/// A claim for one node.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Who asks, and for how long.
+    pub claim: Claim,
+    /// The fence that the claim is to have, in microseconds since 1970.
+    pub ballot: u64,
+    /// As whom it asks this node.
+    pub role: Role,
+}
+
+/// As whom a claim asks a node. Safety does not depend on it, order does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The node keeps the line of this lock: grant to the first of it only, and
+    /// let others take a place.
+    Arbiter,
+    /// The line is kept elsewhere: grant only while nobody is known to wait.
+    Newcomer,
+    /// The same, but this is the first of the line; so many wait behind it.
+    First {
+        /// How many.
+        waiting: usize,
+    },
+}
+
+/// What a node says to a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vote {
+    /// The node has the claim's owner as its holder, for its ttl from now, and
+    /// grants no ballot that is not larger.
+    Granted {
+        /// How many wait in the node's line.
+        waiting: usize,
+    },
+    /// Somebody else holds it here.
+    Busy {
+        /// The ballot of the holder; zero for one that has none, of another library.
+        holder: u64,
+        /// When that lease ends unless it is renewed; unknown if it has no end.
+        free_in: Option<Duration>,
+        /// How many stand before the claim in the node's line.
+        ahead: usize,
+    },
+    /// It is free here, but somebody else's turn.
+    Reserved {
+        /// How many stand before the claim in the node's line.
+        ahead: usize,
+    },
+    /// Only a larger ballot than this can be granted.
+    Stale {
+        /// The largest that was granted or used up, or the quarantine's end.
+        above: u64,
+    },
+    /// The ballot is too far ahead of the node's clock.
+    Ahead,
+    /// The node may have lost data and grants nothing until all leases that it
+    /// may have forgotten are over.
+    Quarantined {
+        /// For how long.
+        ends_in: Duration,
+    },
+}
+
+/// A vote, and the node's wall clock at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The vote.
+    pub vote: Vote,
+    /// Microseconds since 1970.
+    pub micros: u64,
+}
+
+/// What is given back to a node.
+#[derive(Clone, Debug)]
+pub struct Return {
+    /// The lock.
+    pub name: LockName,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Used up: the node grants this ballot to nobody from here on.
+    pub ballot: u64,
+    /// What ends.
+    pub what: Ends,
+    /// Who is to have the lock next, ahead of the line if this was held.
+    pub next: Option<Ask>,
+}
+
+/// What ends with a [`Return`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// A lease; renewals of it that come late take nothing again.
+    Lease,
+    /// An attempt, and its place in the line.
+    Attempt,
+    /// The vote only; the attempt waits on.
+    Vote,
+}
+
+/// What came of a [`Return`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// Whether the owner held the lock here until now.
+    pub held: bool,
+    /// How many wait in the node's line.
+    pub waiting: usize,
+    /// The vote on the next.
+    pub next: Option<Said>,
+}
+
+/// A lease that wants to be renewed, on a node that may not know it yet.
+#[derive(Clone, Debug)]
+pub struct Vow {
+    /// The lease, with who holds it.
+    pub claim: Claim,
+    /// Its fence.
+    pub ballot: u64,
+}
+
+/// What a node says to a [`Vow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It was held here, and its ttl runs anew.
+    Yes,
+    /// It was not held here, and is from now on.
+    TakenIn,
+    /// It is not held here.
+    No,
+}
+
+/// A lock as one node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The lock.
+    pub name: LockName,
+    /// Who holds it here, and by which ballot.
+    pub holder: Option<(u64, Holder)>,
+    /// The labels of those who wait here, first come first.
+    pub waiters: Vec<std::sync::Arc<str>>,
+}
+
+/// What a node tells a client unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The lock is free, and it is this waiter's turn.
+    Turn {
+        /// The lock.
+        name: LockName,
+        /// The claim that waits in the node's line.
+        owner: Owner,
+        /// How many wait behind it.
+        waiting: usize,
+    },
+    /// A lease of this lock may be gone.
+    Gone(LockName),
+    /// The connection was made anew: anything may have happened.
+    Reconnected,
+}
+
+/// One client's connection to one node.
+///
+/// A request is on its way as soon as its future was polled once, and arrives
+/// or not whatever becomes of the future. `unavailable` at once when there is
+/// no connection; the node looks for a new one by itself.
+#[async_trait]
+pub trait Node: Send + Sync + 'static {
+    /// Ask for a vote.
+    async fn vote(&self, ask: &Ask) -> Result<Said, Error>;
+
+    /// Give back what was or may have been granted, and wake the first of the
+    /// line or grant to the next.
+    async fn give_back(&self, back: &Return) -> Result<Returned, Error>;
+
+    /// Restart the ttl of leases that are held here, and take in those that are
+    /// not while nobody else holds the lock; one answer each, in order.
+    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error>;
+
+    /// Take the lock from whoever holds it. Answers whether somebody did.
+    async fn evict(&self, name: &LockName) -> Result<bool, Error>;
+
+    /// The locks that are held or waited for here: all, or the one of this name.
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error>;
+
+    /// What the node tells next. Only one caller waits at a time.
+    async fn news(&self) -> News;
+
+    /// Whether it is connected and answers.
+    fn is_well(&self) -> bool;
+
+    /// Its wall clock as it was read at connect, in microseconds since 1970, and
+    /// how long ago that was; `None` before the first connection.
+    fn clock_at_connect(&self) -> Option<(u64, crate::time::Instant)>;
+
+    /// As messages name it; without passwords.
+    fn describe(&self) -> &str;
+}

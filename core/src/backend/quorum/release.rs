@@ -1,0 +1,88 @@
+//! One release, told to all nodes, and the claim that it hands the lock to.
+
+use super::node::{Ask, Ends, Return, Returned, Role};
+use super::round::Round;
+use super::tally::{Heard, Tally};
+use super::{LAG, Quorum};
+use crate::backend::{Answer, Claim, Held, Released};
+use crate::error::Error;
+
+impl Quorum {
+    pub(super) async fn hand_back(
+        &self,
+        held: &Held,
+        then: Option<&Claim>,
+    ) -> Result<Released, Error> {
+        self.attempts.retire(held.owner);
+        let arbiter = self.arbiter(&held.name);
+        // Larger than that of the lease, whatever was asked before.
+        let next = then.map(|then| {
+            self.attempts.change(then.owner, |attempt| attempt.stale = true);
+            self.attempts.begin(then, || self.choose_ballot()).ok_or(Answer::Retired)
+        });
+        let ask = next.as_ref().and_then(|next| next.as_ref().ok());
+        let back = |role| Return {
+            name: held.name.clone(),
+            owner: held.owner,
+            ballot: held.fence,
+            what: Ends::Lease,
+            next: ask.map(|next| Ask { claim: next.claim.clone(), ballot: next.ballot, role }),
+        };
+        let (to_arbiter, to_others) = (back(Role::Arbiter), back(Role::Newcomer));
+        let questions = self.nodes.iter().enumerate().map(|(number, node)| {
+            node.give_back(if number == arbiter { &to_arbiter } else { &to_others })
+        });
+        let mut round = Round::of_all(questions);
+        self.hear_release(&mut round, arbiter, ask.is_some()).await;
+        let round = self.ask_all(round, |_| true).await?;
+        self.attempts.forget(held.owner);
+        let next = next.map(|next| match next {
+            Ok(attempt) => {
+                let answer =
+                    self.conclude(&attempt, &votes(&round, arbiter), || self.no_quorum(&round));
+                // Without a quorum, whoever waits finds out by asking.
+                answer.unwrap_or(Answer::Tied)
+            }
+            Err(retired) => retired,
+        });
+        let held = round.answers().filter(|back| back.held).count();
+        let silent = round.nodes() - round.answers().count();
+        let others = round.answers().map(|back| back.waiting).max().unwrap_or_default();
+        Ok(Released { held: held > 0 && held + silent >= self.majority(), next, others })
+    }
+
+    /// Wait until a majority has or has not had the lease and, if somebody is to
+    /// have it next, for their votes and a while for the keeper of the line.
+    async fn hear_release(&self, round: &mut Round<'_, Returned>, arbiter: usize, next: bool) {
+        let hear = |node: usize, back: &Returned| {
+            if let Some(said) = &back.next {
+                self.hear(node, said);
+            }
+        };
+        let majority = self.majority();
+        let is_decided = |round: &Round<'_, Returned>| {
+            let held = round.answers().filter(|back| back.held).count();
+            let votes = votes(round, arbiter);
+            (held >= majority || held + round.open() < majority)
+                && (!next || votes.is_won() || votes.is_lost())
+        };
+        round.until(hear, is_decided).await;
+        if next && round.answer(arbiter).is_none() {
+            tokio::select! {
+                biased;
+                () = round.until(hear, |round| round.answer(arbiter).is_some()) => {}
+                () = self.runtime.sleep(LAG) => {}
+            }
+        }
+    }
+}
+
+/// On the next.
+fn votes(round: &Round<'_, Returned>, arbiter: usize) -> Tally {
+    let heard = (0..round.nodes()).map(|node| match round.answer(node) {
+        None => Heard::Nothing,
+        Some(Ok(Returned { next: Some(said), .. })) => Heard::Vote(said.vote),
+        Some(_) => Heard::Failure,
+    });
+    Tally { heard: heard.collect(), arbiter }
+}

@@ -1,0 +1,92 @@
+//! One question to many nodes, and no waiting for more answers than it takes.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::error::Error;
+
+/// A request under way.
+pub(super) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// Node by node, what was asked and what was answered.
+pub(super) struct Round<'a, T> {
+    nodes: Vec<State<'a, T>>,
+}
+
+enum State<'a, T> {
+    Unasked,
+    Asked(Asking<'a, T>),
+    Answered(Result<T, Error>),
+}
+
+impl<'a, T> Round<'a, T> {
+    pub(super) fn of(nodes: usize) -> Self {
+        Self { nodes: (0..nodes).map(|_| State::Unasked).collect() }
+    }
+
+    /// Put a question to all of them.
+    pub(super) fn of_all(questions: impl Iterator<Item = Asking<'a, T>>) -> Self {
+        Self { nodes: questions.map(State::Asked).collect() }
+    }
+
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Ask a node, for the first time or anew.
+    pub(super) fn ask(&mut self, node: usize, asking: Asking<'a, T>) {
+        self.nodes[node] = State::Asked(asking);
+    }
+
+    pub(super) fn is_asked(&self, node: usize) -> bool {
+        !matches!(self.nodes[node], State::Unasked)
+    }
+
+    pub(super) fn answer(&self, node: usize) -> Option<&Result<T, Error>> {
+        match &self.nodes[node] {
+            State::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    pub(super) fn answers(&self) -> impl Iterator<Item = &T> {
+        (0..self.nodes()).filter_map(|node| self.answer(node)?.as_ref().ok())
+    }
+
+    /// How many may still answer.
+    pub(super) fn open(&self) -> usize {
+        self.nodes.iter().filter(|state| matches!(state, State::Asked(_))).count()
+    }
+
+    /// Let everything go out, and do not care what becomes of it.
+    pub(super) fn send(mut self) {
+        self.poll(&mut Context::from_waker(Waker::noop()), &mut |_, _| ());
+    }
+
+    /// Until there are `enough` answers, or all. Each is shown to `hear` when it
+    /// comes.
+    pub(super) async fn until(
+        &mut self,
+        mut hear: impl FnMut(usize, &T),
+        enough: impl Fn(&Self) -> bool,
+    ) {
+        poll_fn(|cx| {
+            self.poll(cx, &mut hear);
+            if self.open() == 0 || enough(self) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, hear: &mut impl FnMut(usize, &T)) {
+        for (node, state) in self.nodes.iter_mut().enumerate() {
+            let State::Asked(asking) = state else { continue };
+            if let Poll::Ready(answer) = asking.as_mut().poll(cx) {
+                if let Ok(answer) = &answer {
+                    hear(node, answer);
+                }
+                *state = State::Answered(answer);
+            }
+        }
+    }
+}

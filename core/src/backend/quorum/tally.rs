@@ -1,0 +1,245 @@
+//! What the votes on a claim come to.
+
+use std::time::Duration;
+
+use super::node::Vote;
+use crate::backend::Answer;
+
+/// What one node has said so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Nothing,
+    Failure,
+    Vote(Vote),
+}
+
+/// The votes so far.
+pub(super) struct Tally {
+    pub(super) heard: Vec<Heard>,
+    /// Which node keeps the line.
+    pub(super) arbiter: usize,
+}
+
+/// What to do about them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Enough votes.
+    Won,
+    /// Not enough, and nobody else has: keep those that were given, and ask again.
+    Again {
+        /// With a ballot that is chosen anew.
+        afresh: bool,
+    },
+    /// Give back what was given. `None`: there is no quorum to be had.
+    Lost(Option<Answer>),
+}
+
+impl Tally {
+    fn quorum(&self) -> usize {
+        self.heard.len() / 2 + 1
+    }
+
+    pub(super) fn is_won(&self) -> bool {
+        self.granted() >= self.quorum()
+    }
+
+    /// Whether what is still to come cannot make a quorum.
+    pub(super) fn is_lost(&self) -> bool {
+        let open = self.heard.iter().filter(|heard| **heard == Heard::Nothing).count();
+        self.granted() + open < self.quorum()
+    }
+
+    fn waiting(&self) -> Option<usize> {
+        match self.arbiter() {
+            Some(Vote::Granted { waiting }) => Some(waiting),
+            _ => None,
+        }
+    }
+
+    /// How many wait in the line, if it is our turn in it, and somebody who does
+    /// not know that withholds the votes that we need.
+    pub(super) fn turn_elsewhere(&self) -> Option<usize> {
+        let withheld = self.votes().any(|vote| matches!(vote, Vote::Reserved { .. }));
+        self.waiting().filter(|_| withheld && !self.is_won())
+    }
+
+    /// What the keeper of the line says.
+    pub(super) fn arbiter(&self) -> Option<Vote> {
+        match self.heard[self.arbiter] {
+            Heard::Vote(vote) => Some(vote),
+            _ => None,
+        }
+    }
+
+    fn votes(&self) -> impl Iterator<Item = Vote> {
+        self.heard.iter().filter_map(|heard| match heard {
+            Heard::Vote(vote) => Some(*vote),
+            _ => None,
+        })
+    }
+
+    fn granted(&self) -> usize {
+        self.votes().filter(|vote| matches!(vote, Vote::Granted { .. })).count()
+    }
+
+    /// `kept_out`: how long a ballot above this one would not be accepted.
+    pub(super) fn outcome(&self, kept_out: impl Fn(u64) -> Duration) -> Outcome {
+        if self.is_won() {
+            return Outcome::Won;
+        }
+        let granted = self.granted();
+        let mut closed = Vec::new();
+        let mut afresh = 0;
+        for vote in self.votes() {
+            match vote {
+                Vote::Quarantined { ends_in } => closed.push(ends_in),
+                Vote::Stale { above } if kept_out(above) > Duration::ZERO => {
+                    closed.push(kept_out(above));
+                }
+                Vote::Stale { .. } | Vote::Ahead => afresh += 1,
+                _ => {}
+            }
+        }
+        if granted + afresh >= self.quorum() {
+            return Outcome::Again { afresh: true };
+        }
+        if self.votes().any(|vote| matches!(vote, Vote::Busy { .. } | Vote::Reserved { .. })) {
+            return self.contended(granted, closed.len());
+        }
+        closed.sort_unstable();
+        let missing = self.quorum() - granted - afresh;
+        let ends_in = closed.get(missing - 1).copied();
+        Outcome::Lost(ends_in.map(|ends_in| Answer::Quarantined { ends_in }))
+    }
+
+    fn contended(&self, granted: usize, closed: usize) -> Outcome {
+        let (ahead, in_line) = match self.arbiter() {
+            Some(Vote::Busy { ahead, .. } | Vote::Reserved { ahead }) => (ahead, true),
+            _ => (0, false),
+        };
+        if in_line {
+            let missing = self.quorum() - granted;
+            let (free_in, fence) = (self.free_in(missing), self.largest_holder());
+            return Outcome::Lost(Some(Answer::Busy { free_in, ahead, fence }));
+        }
+        // Whoever has the vote of the line's keeper goes on, so that of many who
+        // split the votes one wins; unless somebody may hold the lock already.
+        let silent = self.heard.len() - self.votes().count();
+        match self.waiting() {
+            Some(_) if self.votes_of_a_rival() + silent + closed < self.quorum() => {
+                Outcome::Again { afresh: false }
+            }
+            _ => Outcome::Lost(Some(Answer::Tied)),
+        }
+    }
+
+    /// When so many busy nodes more are free, if nobody renews.
+    fn free_in(&self, missing: usize) -> Option<Duration> {
+        let mut ends: Vec<Duration> = self
+            .votes()
+            .filter_map(|vote| match vote {
+                Vote::Busy { free_in, .. } => free_in,
+                _ => None,
+            })
+            .collect();
+        ends.sort_unstable();
+        ends.get(missing.checked_sub(1)?).copied()
+    }
+
+    fn holders(&self) -> impl Iterator<Item = u64> {
+        self.votes().filter_map(|vote| match vote {
+            Vote::Busy { holder, .. } => Some(holder),
+            _ => None,
+        })
+    }
+
+    fn largest_holder(&self) -> u64 {
+        self.holders().max().unwrap_or_default()
+    }
+
+    /// How many nodes one and the same other has, at most.
+    fn votes_of_a_rival(&self) -> usize {
+        self.holders()
+            .map(|rival| self.holders().filter(|other| *other == rival).count())
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRANTED: Vote = Vote::Granted { waiting: 0 };
+    const RESERVED: Vote = Vote::Reserved { ahead: 2 };
+    const LATER: Duration = Duration::from_secs(7);
+
+    fn busy(holder: u64) -> Vote {
+        Vote::Busy { holder, free_in: Some(Duration::from_millis(holder)), ahead: 1 }
+    }
+
+    /// Of three nodes, the first of which keeps the line.
+    fn outcome(votes: [Option<Vote>; 3]) -> Outcome {
+        let heard = votes.map(|vote| vote.map_or(Heard::Failure, Heard::Vote)).to_vec();
+        let tally = Tally { heard, arbiter: 0 };
+        tally.outcome(|above| if above > 1000 { LATER } else { Duration::ZERO })
+    }
+
+    #[test]
+    fn a_majority_wins_whatever_the_others_say() {
+        assert_eq!(outcome([Some(GRANTED), None, Some(GRANTED)]), Outcome::Won);
+        assert_eq!(outcome([Some(busy(5)), Some(GRANTED), Some(GRANTED)]), Outcome::Won);
+    }
+
+    #[test]
+    fn who_stands_in_the_line_gives_back_and_waits() {
+        let waits = |free_in, fence| {
+            let free_in = Some(Duration::from_millis(free_in));
+            Outcome::Lost(Some(Answer::Busy { free_in, ahead: 1, fence }))
+        };
+        assert_eq!(outcome([Some(busy(5)), Some(busy(5)), Some(GRANTED)]), waits(5, 5));
+        assert_eq!(outcome([Some(busy(5)), Some(busy(8)), None]), waits(8, 8));
+        let behind = Outcome::Lost(Some(Answer::Busy { free_in: None, ahead: 2, fence: 0 }));
+        assert_eq!(outcome([Some(RESERVED), Some(RESERVED), Some(GRANTED)]), behind);
+    }
+
+    #[test]
+    fn of_split_votes_the_arbiters_goes_on() {
+        let again = Outcome::Again { afresh: false };
+        assert_eq!(outcome([Some(GRANTED), Some(busy(5)), Some(busy(6))]), again);
+    }
+
+    #[test]
+    fn nobody_goes_on_against_one_who_may_hold_it() {
+        let tied = || Outcome::Lost(Some(Answer::Tied));
+        assert_eq!(outcome([Some(GRANTED), Some(busy(5)), Some(busy(5))]), tied());
+        assert_eq!(outcome([Some(GRANTED), Some(busy(5)), None]), tied());
+        let quarantined = Vote::Quarantined { ends_in: LATER };
+        assert_eq!(outcome([Some(GRANTED), Some(busy(5)), Some(quarantined)]), tied());
+        assert_eq!(outcome([None, Some(busy(5)), Some(GRANTED)]), tied());
+    }
+
+    #[test]
+    fn a_ballot_that_is_too_small_or_too_large_is_chosen_anew() {
+        let stale = Vote::Stale { above: 9 };
+        let again = || Outcome::Again { afresh: true };
+        assert_eq!(outcome([Some(stale), Some(GRANTED), None]), again());
+        assert_eq!(outcome([Some(Vote::Ahead), Some(stale), Some(busy(4))]), again());
+    }
+
+    #[test]
+    fn a_quarantine_lasts_until_enough_nodes_are_out_of_it() {
+        let ends = |seconds| Vote::Quarantined { ends_in: Duration::from_secs(seconds) };
+        let until = |ends_in| Outcome::Lost(Some(Answer::Quarantined { ends_in }));
+        let (three, five) = (Duration::from_secs(3), Duration::from_secs(5));
+        assert_eq!(outcome([Some(ends(5)), Some(ends(3)), Some(GRANTED)]), until(three));
+        assert_eq!(outcome([Some(ends(5)), Some(ends(3)), None]), until(five));
+        let wild = Vote::Stale { above: 2000 };
+        assert_eq!(outcome([Some(wild), None, Some(GRANTED)]), until(LATER));
+    }
+
+    #[test]
+    fn without_a_quorum_there_is_no_answer() {
+        assert_eq!(outcome([None, None, Some(GRANTED)]), Outcome::Lost(None));
+    }
+}
