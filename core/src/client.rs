@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "redis")]
-use crate::backend::redis::{Address, Redis};
+use crate::backend::redis::{Address, Redis, Redlock};
 use crate::backend::{Backend, Memory, Status};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -69,6 +69,9 @@ impl Options {
     /// * `redis://USER:PASSWORD@HOST:PORT/DB`: one Redis or Valkey server;
     ///   `rediss://…` encrypted, `redis+unix:///PATH?db=DB` through a socket. See
     ///   [`Redis`](crate::backend::Redis) for what it promises and its options.
+    /// * `redlock://HOST:PORT,HOST:PORT,HOST:PORT`: three, five or more independent
+    ///   Redis or Valkey servers, of which a majority decides; each can also be a
+    ///   whole `redis://…` URL. See [`quorum`](crate::backend::quorum).
     /// * `memory:`: inside this client only.
     ///
     /// `ttl`, `wait`, `max_hold` and `label` can follow as a query, as in
@@ -105,6 +108,11 @@ impl Options {
                     path => path.strip_prefix("//").unwrap_or(path).into(),
                 };
                 self.open(Arc::new(Sqlite::open(&path, runtime).await?))
+            }
+            #[cfg(feature = "redis")]
+            "redlock" => {
+                let nodes = Redlock::parse(path, &backend_options)?;
+                self.open(Arc::new(nodes.connect(runtime).await?))
             }
             #[cfg(feature = "redis")]
             scheme if Address::SCHEMES.contains(&scheme) => {
@@ -158,7 +166,8 @@ impl Options {
 
 /// Of a URL it names only the scheme: what follows may hold a password.
 fn unknown(url: &str) -> Error {
-    let known = "there are redis://HOST, rediss://HOST, sqlite:PATH, sqlite: and memory:";
+    let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, sqlite:PATH, \
+                 sqlite: and memory:";
     match url.split_once(':') {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
         None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),

@@ -64,7 +64,7 @@ fn a_lease_that_was_forgotten_is_over_before_the_next_is_granted() {
         let error = place.wait(other.lock("y").try_acquire()).err()?;
         assert_eq!(error.kind(), Kind::Unavailable, "{error}");
         let message = error.to_string();
-        message.contains("quarantine=on").then(|| message.rsplit(' ').next().unwrap().to_owned())
+        message.contains("in quarantine").then(|| message.rsplit(' ').next().unwrap().to_owned())
     });
     let left = left.expect("it says so");
     assert!(left.starts_with(|c: char| c.is_ascii_digit()) && left.ends_with('s'), "{left}");

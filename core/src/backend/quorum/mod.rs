@@ -83,6 +83,21 @@ impl Quorum {
         Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, shown })
     }
 
+    /// Connect to the Redis servers that a `redlock:` URL names; see above.
+    ///
+    /// # Errors
+    /// `unavailable` when a majority cannot be reached; `refused` when a server
+    /// does not accept the user, when other clients use it with other nodes or
+    /// another `max_ttl`, and for nodes that make no quorum; `invalid` for a URL
+    /// that cannot be read.
+    #[cfg(feature = "redis")]
+    pub async fn connect(url: &str, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let options: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let list = address.strip_prefix("redlock:").unwrap_or(address);
+        super::redis::Redlock::parse(list, &options)?.connect(runtime).await
+    }
+
     /// How many nodes decide.
     fn majority(&self) -> usize {
         self.nodes.len() / 2 + 1

@@ -1,6 +1,8 @@
 //! Where the server is and how to log in: what a URL and its options say.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
@@ -16,6 +18,8 @@ pub(crate) struct Address {
     /// Stands before every lock's name.
     pub(super) prefix: String,
     pub(super) quarantine: Option<Quarantine>,
+    /// Whether it is one of a quorum.
+    pub(super) is_node: bool,
     /// As messages name the server: no user, no password.
     pub(super) shown: String,
 }
@@ -36,16 +40,23 @@ pub(super) enum Place {
 }
 
 /// After a restart that may have lost data nothing is granted for a while.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Quarantine {
     /// The longest ttl that anybody may ask for.
     pub(super) max_ttl: Duration,
+    /// Longer than any lease granted before can be believed in.
+    pub(super) span: Duration,
+    /// What all clients must agree on.
+    pub(super) agreed: String,
+    /// While it is true, a server without a record may be a new one.
+    pub(super) founding: Arc<AtomicBool>,
 }
 
 impl Quarantine {
-    /// Longer than any lease granted before can be believed in.
-    pub(super) fn span(self) -> Duration {
-        self.max_ttl + drift(self.max_ttl)
+    fn of_one_server(max_ttl: Duration) -> Self {
+        let agreed = format!("one server, max_ttl={max_ttl:?}");
+        let founding = Arc::new(AtomicBool::new(false));
+        Self { max_ttl, span: max_ttl + drift(max_ttl), agreed, founding }
     }
 }
 
@@ -61,7 +72,7 @@ impl Address {
     /// A lease longer than the quarantine could outlive it.
     pub(super) fn check_ttl(&self, ttl: Duration) -> Result<(), Error> {
         match self.quarantine {
-            Some(Quarantine { max_ttl }) if ttl > max_ttl => Err(Error::invalid(format!(
+            Some(Quarantine { max_ttl, .. }) if ttl > max_ttl => Err(Error::invalid(format!(
                 "a ttl of {ttl:?} is more than the {max_ttl:?} of max_ttl, after which \
                  quarantine=on trusts a restarted server; raise max_ttl in every client's URL"
             ))),
@@ -143,8 +154,8 @@ impl Rest {
             Place::Tls { host, port, .. } => format!("{scheme}://{host}:{port}{database}"),
         };
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
-        let quarantine = self.quarantine.then_some(Quarantine { max_ttl });
-        Ok(Address { place, login, prefix, quarantine, shown })
+        let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
+        Ok(Address { place, login, prefix, quarantine, is_node: false, shown })
     }
 }
 
@@ -167,7 +178,7 @@ fn on_or_off(value: &str) -> Result<bool, Error> {
     }
 }
 
-fn span(value: &str) -> Result<Duration, Error> {
+pub(super) fn span(value: &str) -> Result<Duration, Error> {
     humantime::parse_duration(value).map_err(|e| {
         let message = format!("max_ttl={value} in the URL is not a time such as 30s");
         Error::invalid(message).because(e)

@@ -29,13 +29,13 @@ enum State {
 }
 
 impl Connection {
-    /// Connect; fails if the first attempt does.
-    pub(super) async fn open(
+    /// Begin to connect.
+    pub(super) fn start(
         address: Arc<Address>,
         channel: Arc<str>,
         runtime: Arc<dyn Runtime>,
         news: mpsc::UnboundedSender<News>,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let unborn = State::Down { failures: 0, kind: Kind::Unavailable, why: String::new() };
         let (state, seen) = watch::channel(unborn);
         let (alive, mut gone) = watch::channel(());
@@ -48,6 +48,7 @@ impl Connection {
             state,
             hurry: hurry.clone(),
             failures: 0,
+            number: 0,
         };
         runtime.spawn(Box::pin(async move {
             tokio::select! {
@@ -56,9 +57,16 @@ impl Connection {
                 () = caretaker.keep_connected() => {}
             }
         }));
-        let connection = Self { state: seen, hurry, _alive: alive };
-        connection.session().await?;
-        Ok(connection)
+        Self { state: seen, hurry, _alive: alive }
+    }
+
+    /// The session, if there is one now.
+    pub(super) fn session_now(&self) -> Result<Session, Error> {
+        match &*self.state.borrow() {
+            State::Up(session) => Ok(session.clone()),
+            State::Down { failures: 0, .. } => Err(Error::unavailable("it is not connected yet")),
+            State::Down { kind, why, .. } => Err(Error::new(*kind, why)),
+        }
     }
 
     /// The session; without one, what comes of the attempt to connect that is
@@ -90,6 +98,8 @@ struct Caretaker {
     state: watch::Sender<State>,
     hurry: Arc<Notify>,
     failures: u64,
+    /// The largest number of an epoch that was seen.
+    number: u64,
 }
 
 impl Caretaker {
@@ -101,10 +111,13 @@ impl Caretaker {
                 address: &self.address,
                 channel: &self.channel,
                 news: &self.news,
-                runtime: &*runtime,
+                runtime: &runtime,
+                number: self.number,
             };
             match dial.open(number).await {
                 Ok((session, drivers)) => {
+                    let seen = session.epoch.as_ref().map_or(0, |epoch| epoch.number);
+                    self.number = self.number.max(seen);
                     self.state.send_replace(State::Up(session));
                     if number > 1 {
                         drop(self.news.send(News::Reconnected));

@@ -1,6 +1,7 @@
 //! Opening a connection: the socket, encryption, and the words at the start.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
@@ -12,9 +13,10 @@ use super::address::{Address, Place};
 use super::failure::Failure;
 use super::inbox::{Inbox, News};
 use super::link::Link;
-use super::scripts;
+use super::{scripts, strange};
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
+use crate::time::Instant;
 
 /// How long it may take in all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,8 +25,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) link: Arc<Link>,
-    /// Which server it is, where that matters: with `quarantine=on`.
-    pub(super) identity: Option<Arc<str>>,
+    /// Which server it is, where that matters: with a quarantine.
+    pub(super) epoch: Option<Arc<Epoch>>,
+}
+
+/// Which server it is.
+pub(super) struct Epoch {
+    pub(super) identity: String,
+    /// Rises with every quarantine.
+    pub(super) number: u64,
+    /// Whether it has no record yet, and so grants nothing.
+    pub(super) is_missing: bool,
+    /// What its wall clock showed, and when.
+    pub(super) micros: u64,
+    pub(super) at: Instant,
 }
 
 /// What keeps a session going.
@@ -57,7 +71,9 @@ pub(super) struct Dial<'a> {
     pub(super) address: &'a Address,
     pub(super) channel: &'a str,
     pub(super) news: &'a mpsc::UnboundedSender<News>,
-    pub(super) runtime: &'a dyn Runtime,
+    pub(super) runtime: &'a Arc<dyn Runtime>,
+    /// The largest number of an epoch that was seen there.
+    pub(super) number: u64,
 }
 
 impl Dial<'_> {
@@ -82,11 +98,23 @@ impl Dial<'_> {
             if hears {
                 link.call(&words(&["SUBSCRIBE", self.channel])).await?;
             }
-            Ok((hears, self.identity(&link).await?))
+            let unrecorded = match self.may_be_new() {
+                true => Unrecorded::Look,
+                false => Unrecorded::Quarantine,
+            };
+            let epoch =
+                enter(&link, self.address, unrecorded, self.number, &**self.runtime).await?;
+            if self.address.is_node {
+                teach(&link).await;
+            }
+            Ok((hears, epoch))
         };
-        let (hears, identity) = link.driven(greet, self.runtime).await?;
+        let (hears, epoch) = link.driven(greet, &**self.runtime).await?;
         let ear = if hears { None } else { Some(self.ear(number).await?) };
-        Ok((Session { link: link.clone(), identity }, Drivers { main: link, ear }))
+        Ok((
+            Session { link: link.clone(), epoch: epoch.map(Arc::new) },
+            Drivers { main: link, ear },
+        ))
     }
 
     async fn ear(&self, number: u64) -> Result<Arc<Link>, Failure> {
@@ -95,7 +123,7 @@ impl Dial<'_> {
             self.log_in(&link).await?;
             link.call(&words(&["SUBSCRIBE", self.channel])).await
         };
-        link.driven(listen, self.runtime).await?;
+        link.driven(listen, &**self.runtime).await?;
         Ok(link)
     }
 
@@ -149,19 +177,19 @@ impl Dial<'_> {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, self.inbox(reader), writer))
+                Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
             }
             Place::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, self.inbox(reader), writer))
+                Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
             }
             #[cfg(feature = "tls")]
             Place::Tls { host, port, ca } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let stream = super::tls::wrap(stream, host, ca.as_deref()).await?;
                 let (reader, writer) = tokio::io::split(stream);
-                Ok(Link::over(number, self.inbox(reader), writer))
+                Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
             }
         }
     }
@@ -170,15 +198,75 @@ impl Dial<'_> {
         Inbox::of(reader, self.news.clone())
     }
 
-    async fn identity(&self, link: &Link) -> Result<Option<Arc<str>>, Failure> {
-        let Some(quarantine) = self.address.quarantine else { return Ok(None) };
-        let mut epoch = words(&["EVAL", &scripts::EPOCH.body, "1"]);
-        epoch.arg(self.address.epoch_key()).arg(quarantine.span().as_millis() as u64);
-        match link.call(&epoch).await? {
-            Value::BulkString(identity) => Ok(Some(String::from_utf8_lossy(&identity).into())),
-            other => Err(Error::new(Kind::Internal, format!("an identity is no {other:?}")).into()),
-        }
+    fn may_be_new(&self) -> bool {
+        let quarantine = self.address.quarantine.as_ref();
+        quarantine.is_some_and(|quarantine| quarantine.founding.load(Ordering::SeqCst))
     }
+}
+
+/// Load the scripts of a node: whoever has enough votes does not wait to hear
+/// from the others that they do not know one. Where that is not allowed, they
+/// learn them in time.
+async fn teach(link: &Link) {
+    for script in [&scripts::VOTE, &scripts::GIVE_BACK, &scripts::KEEP] {
+        drop(link.call(&words(&["SCRIPT", "LOAD", &script.body])).await);
+    }
+}
+
+/// What to do about a server that has no record.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unrecorded {
+    /// It may have lost data.
+    Quarantine,
+    /// Nothing yet.
+    Look,
+    /// It is new.
+    Found,
+}
+
+/// Learn which server it is; `None` where that does not matter.
+pub(super) async fn enter(
+    link: &Link,
+    address: &Address,
+    unrecorded: Unrecorded,
+    number: u64,
+    runtime: &dyn Runtime,
+) -> Result<Option<Epoch>, Failure> {
+    let Some(quarantine) = &address.quarantine else { return Ok(None) };
+    let mut epoch = words(&["EVAL", &scripts::EPOCH.body, "1"]);
+    epoch.arg(address.epoch_key()).arg(quarantine.span.as_millis() as u64);
+    epoch.arg(&quarantine.agreed).arg(number).arg(match unrecorded {
+        Unrecorded::Quarantine => "quarantine",
+        Unrecorded::Look => "look",
+        Unrecorded::Found => "found",
+    });
+    let answer = link.call(&epoch).await?;
+    let at = runtime.now();
+    let Value::Array(parts) = &answer else { return Err(strange(&answer).into()) };
+    let text = |part: &Value| match part {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    };
+    match &parts[..] {
+        [_, others] => Err(disagreement(&text(others), &quarantine.agreed, address).into()),
+        [what, identity, Value::Int(number), Value::Int(micros)] => Ok(Some(Epoch {
+            identity: text(identity),
+            number: *number as u64,
+            is_missing: text(what) == "missing",
+            micros: *micros as u64,
+            at,
+        })),
+        _ => Err(strange(parts).into()),
+    }
+}
+
+fn disagreement(others: &str, ours: &str, address: &Address) -> Error {
+    let message = format!(
+        "other clients use this server as {others}, this one as {ours}; give all the same URL. To \
+         change what they use, stop them all, then DEL {} on every server",
+        address.epoch_key()
+    );
+    Error::new(Kind::Refused, message)
 }
 
 fn words(words: &[&str]) -> Cmd {

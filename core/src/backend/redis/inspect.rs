@@ -16,7 +16,7 @@ pub(super) async fn inspect(
     link: &Link,
     prefix: &str,
     name: Option<&LockName>,
-) -> Result<Vec<Status>, Error> {
+) -> Result<Vec<(Status, u64)>, Error> {
     let names = match name {
         Some(name) => vec![name.clone()],
         None => names(link, prefix).await?,
@@ -25,9 +25,9 @@ pub(super) async fn inspect(
     for name in names {
         let keys = Keys::of(prefix, name.as_str());
         let answer = Request::about(&scripts::INSPECT, &keys, None).send(link).await?;
-        let status = status(name, &answer)?;
-        if status.holder.is_some() || !status.waiters.is_empty() {
-            found.push(status);
+        let seen = status(name, &answer)?;
+        if seen.0.holder.is_some() || !seen.0.waiters.is_empty() {
+            found.push(seen);
         }
     }
     Ok(found)
@@ -56,10 +56,11 @@ async fn names(link: &Link, prefix: &str) -> Result<Vec<LockName>, Error> {
     Ok(names)
 }
 
-/// See `inspect.lua` for the answer.
-fn status(name: LockName, answer: &Value) -> Result<Status, Error> {
+/// The lock, and its holder's ballot, zero for none. See `inspect.lua` for the
+/// answer.
+fn status(name: LockName, answer: &Value) -> Result<(Status, u64), Error> {
     let Value::Array(parts) = answer else { return Err(strange(answer)) };
-    let [owner, Value::Int(free_in), fence, granted, time, places @ ..] = &parts[..] else {
+    let [owner, Value::Int(free_in), fence, granted, ballot, time, places @ ..] = &parts[..] else {
         return Err(strange(parts));
     };
     let time = text(time).unwrap_or_default();
@@ -67,13 +68,14 @@ fn status(name: LockName, answer: &Value) -> Result<Status, Error> {
     let number = |text: &str| text.parse::<u64>().unwrap_or_default();
     let now = number(seconds) * 1_000_000 + number(micros);
     let fence = text(fence).map_or(0, |fence| number(&fence));
+    let granted = text(granted).unwrap_or_default();
+    let is_ours = |owner: &str| granted.split(' ').next() == Some(owner);
+    let ballot = text(ballot).filter(|_| text(owner).is_some_and(|owner| is_ours(&owner)));
+    let ballot = ballot.map(|ballot| number(&ballot));
     let holder = text(owner).map(|owner| {
-        let granted = text(granted).unwrap_or_default();
-        let mut words = granted.splitn(3, ' ');
-        let is_ours = words.next() == Some(&*owner);
-        let label = words.nth(1).filter(|_| is_ours);
-        // A fence is at least the clock at its grant.
-        let since = if is_ours { fence } else { now };
+        let label = granted.splitn(3, ' ').nth(2).filter(|_| is_ours(&owner));
+        // A fence is at least, and a ballot about, the clock at its grant.
+        let since = if is_ours(&owner) { ballot.unwrap_or(fence) } else { now };
         Holder {
             label: label.unwrap_or("a client of another library").into(),
             held_for: Duration::from_micros(now.saturating_sub(since)),
@@ -86,7 +88,7 @@ fn status(name: LockName, answer: &Value) -> Result<Status, Error> {
         words.nth(2).filter(|_| until > now).map(Into::into)
     };
     let waiters = places.iter().filter_map(text).filter_map(waiter).collect();
-    Ok(Status { name, fence, holder, waiters })
+    Ok((Status { name, fence, holder, waiters }, ballot.unwrap_or_default()))
 }
 
 fn text(value: &Value) -> Option<String> {

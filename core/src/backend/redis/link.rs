@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::inbox::Inbox;
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
+use crate::time::Instant;
 
 /// A server that answers nothing for this long, or for up to twice as long, is
 /// given up, and the connection made anew.
@@ -26,6 +27,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     /// Different for every connection of this client.
     pub(super) number: u64,
+    clock: Arc<dyn Runtime>,
     queue: Mutex<Queue>,
     inbox: Mutex<Inbox>,
     /// Rung when the driver has something to write.
@@ -41,6 +43,8 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<Value>>,
     sent: u64,
     answered: u64,
+    /// Since when nothing has come that is waited for.
+    silent_since: Option<Instant>,
     watched: bool,
     /// Why it has ended.
     broken: Option<Arc<str>>,
@@ -49,6 +53,7 @@ struct Queue {
 impl Link {
     pub(super) fn over(
         number: u64,
+        clock: Arc<dyn Runtime>,
         inbox: Inbox,
         writer: impl AsyncWrite + Send + 'static,
     ) -> Arc<Self> {
@@ -58,11 +63,13 @@ impl Link {
             waiting: VecDeque::new(),
             sent: 0,
             answered: 0,
+            silent_since: None,
             watched: false,
             broken: None,
         };
         Arc::new(Self {
             number,
+            clock,
             queue: Mutex::new(queue),
             inbox: Mutex::new(inbox),
             flush: Notify::new(),
@@ -84,6 +91,7 @@ impl Link {
         let alone = queue.waiting.is_empty() && queue.unwritten.is_empty();
         queue.waiting.push_back(tell);
         queue.sent += 1;
+        queue.silent_since.get_or_insert_with(|| self.clock.now());
         if !(alone && queue.write_at_once(&packed)) {
             self.flush.notify_one();
         }
@@ -99,6 +107,13 @@ impl Link {
     /// One request and its answer. An error that the server answers is an `Err`.
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, Failure> {
         self.send(command)?.wait(self).await
+    }
+
+    /// Whether it works and no answer is overdue.
+    pub(super) fn is_prompt(&self, within: Duration) -> bool {
+        let queue = self.queue();
+        let overdue = |since| self.clock.now().since(since) >= within;
+        queue.broken.is_none() && !queue.silent_since.is_some_and(overdue)
     }
 
     /// End the connection; every request under way fails.
@@ -204,6 +219,7 @@ impl Link {
             }
         }
         queue.answered += told.len() as u64;
+        queue.silent_since = (!queue.waiting.is_empty()).then(|| self.clock.now());
         drop(queue);
         for (tell, value) in told {
             drop(tell.send(value));

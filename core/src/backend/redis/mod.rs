@@ -28,6 +28,8 @@ mod inbox;
 mod inspect;
 mod keys;
 mod link;
+mod node;
+mod redlock;
 mod request;
 mod scripts;
 #[cfg(feature = "tls")]
@@ -40,6 +42,7 @@ use failure::Failure;
 use inbox::News;
 use keys::Keys;
 use link::Link;
+pub(crate) use redlock::Redlock;
 use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
@@ -156,7 +159,8 @@ impl Redis {
         let address = Arc::new(address);
         let channel: Arc<str> = format!("leasehold:{:032x}", runtime.random()).into();
         let (tell, news) = mpsc::unbounded_channel();
-        let connection = Connection::open(address.clone(), channel.clone(), runtime, tell).await?;
+        let connection = Connection::start(address.clone(), channel.clone(), runtime, tell);
+        connection.session().await?;
         let (news, past) = (tokio::sync::Mutex::new(news), Mutex::default());
         Ok(Self { address, connection, channel, news, past, in_cluster: AtomicBool::new(false) })
     }
@@ -182,7 +186,7 @@ impl Redis {
         session: &'a Session,
     ) -> Request<'a> {
         let epoch =
-            session.identity.as_ref().map(|identity| (self.address.epoch_key(), &**identity));
+            session.epoch.as_ref().map(|epoch| (self.address.epoch_key(), &*epoch.identity));
         Request::about(script, &self.keys(name), epoch)
     }
 
@@ -353,7 +357,8 @@ impl Backend for Redis {
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let session = self.connection.session().await?;
-        inspect::inspect(&session.link, &self.address.prefix, name).await
+        let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
+        Ok(found.into_iter().map(|(status, _)| status).collect())
     }
 
     async fn wake(&self) -> Wake {

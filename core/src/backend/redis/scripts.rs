@@ -24,6 +24,15 @@ macro_rules! granting {
     };
 }
 
+/// A script of a node of a quorum.
+macro_rules! on_node {
+    ($file:literal) => {
+        LazyLock::new(|| {
+            Script::new(concat!(include_str!("lua/ballot.lua"), include_str!($file)).to_owned())
+        })
+    };
+}
+
 macro_rules! plain {
     ($file:literal) => {
         LazyLock::new(|| Script::new(include_str!($file).to_owned()))
@@ -34,6 +43,10 @@ pub(super) static CLAIM: LazyLock<Script> = granting!("lua/claim.lua");
 pub(super) static RELEASE: LazyLock<Script> = granting!("lua/release.lua");
 pub(super) static WITHDRAW: LazyLock<Script> = granting!("lua/withdraw.lua");
 pub(super) static EVICT: LazyLock<Script> = granting!("lua/evict.lua");
+pub(super) static VOTE: LazyLock<Script> = on_node!("lua/vote.lua");
+pub(super) static GIVE_BACK: LazyLock<Script> = on_node!("lua/give_back.lua");
+pub(super) static OUST: LazyLock<Script> = on_node!("lua/oust.lua");
+pub(super) static KEEP: LazyLock<Script> = plain!("lua/keep.lua");
 pub(super) static RENEW: LazyLock<Script> = plain!("lua/renew.lua");
 pub(super) static INSPECT: LazyLock<Script> = plain!("lua/inspect.lua");
 pub(super) static EPOCH: LazyLock<Script> = plain!("lua/epoch.lua");

@@ -1,16 +1,28 @@
 -- Learn which server this is; if it is not the one that the record names, it
 -- may have lost data: nothing is granted for a while.
 -- KEYS: 1 epoch
--- ARGV: 1 ms of quarantine
--- Reply: the identity
+-- ARGV: 1 ms of quarantine, 2 what all clients must agree on, 3 the number of
+--       the record when we last looked, 4 without a record: 'quarantine', 'look'
+--       (do nothing yet), or 'found' (the server is new)
+-- Reply: {'known', identity, number, µs} | {'missing', identity, 0, µs}
+--      | {'other', what the others agree on}
 
 local DAY = 86400000
 local server, replication = redis.call('INFO', 'server'), redis.call('INFO', 'replication')
 local identity = string.match(server, 'run_id:(%x+)') .. string.match(replication, 'master_replid:(%x+)')
-if redis.call('HGET', KEYS[1], 'identity') ~= identity then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000000 + time[2]
-  redis.call('HSET', KEYS[1], 'identity', identity, 'until', string.format('%.0f', now + ARGV[1] * 1000))
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local record = redis.call('HMGET', KEYS[1], 'identity', 'agreed', 'number')
+local number = tonumber(record[3]) or 0
+if record[2] and record[2] ~= ARGV[2] then return {'other', record[2]} end
+if not record[1] and ARGV[4] == 'look' then return {'missing', identity, 0, now} end
+-- A smaller number: this server was replaced by another one for a while.
+if record[1] ~= identity or number < tonumber(ARGV[3]) then
+  number = math.max(number, tonumber(ARGV[3])) + 1
+  local is_new = not record[1] and ARGV[4] == 'found'
+  local ends = is_new and 0 or now + ARGV[1] * 1000
+  redis.call('HSET', KEYS[1], 'identity', identity, 'agreed', ARGV[2], 'number', number,
+    'until', string.format('%.0f', ends))
 end
 redis.call('PEXPIRE', KEYS[1], 400 * DAY)
-return identity
+return {'known', identity, number, now}

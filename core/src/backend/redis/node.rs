@@ -1,0 +1,240 @@
+//! A Redis server as one node of a quorum.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::Value;
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::address::Address;
+use super::connection::Connection;
+use super::dial::{self, Epoch, Session, Unrecorded};
+use super::inbox;
+use super::keys::Keys;
+use super::request::{Request, numbers};
+use super::{BATCH, inspect, millis, scripts, strange};
+use crate::backend::quorum::{
+    Ask, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow,
+};
+use crate::error::Error;
+use crate::name::{LockName, Owner};
+use crate::runtime::Runtime;
+use crate::time::Instant;
+
+/// A server that has not answered for this long is not asked alone.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// One client's connection to it.
+pub(super) struct RedisNode {
+    pub(super) address: Arc<Address>,
+    connection: Connection,
+    runtime: Arc<dyn Runtime>,
+    channel: Arc<str>,
+    news: tokio::sync::Mutex<mpsc::UnboundedReceiver<inbox::News>>,
+}
+
+impl RedisNode {
+    /// Begin to connect. `channel`: where the client is told what concerns it.
+    pub(super) fn start(address: Address, channel: Arc<str>, runtime: Arc<dyn Runtime>) -> Self {
+        let address = Arc::new(address);
+        let (tell, news) = mpsc::unbounded_channel();
+        let connection = Connection::start(address.clone(), channel.clone(), runtime.clone(), tell);
+        let news = tokio::sync::Mutex::new(news);
+        Self { address, connection, runtime, channel, news }
+    }
+
+    /// Which server it is, when it is known whether it can be reached.
+    pub(super) async fn epoch(&self) -> Result<Arc<Epoch>, Error> {
+        let session = self.connection.session().await?;
+        session.epoch.ok_or_else(|| strange(&"no epoch"))
+    }
+
+    /// Make a record where there is none: the server is new, or begins a
+    /// quarantine.
+    pub(super) async fn enter(&self, unrecorded: Unrecorded) -> Result<(), Error> {
+        let Session { link, .. } = self.connection.session_now()?;
+        let runtime = &*self.runtime;
+        dial::enter(&link, &self.address, unrecorded, 0, runtime).await?;
+        Ok(())
+    }
+
+    fn request<'a>(
+        &self,
+        script: &'static scripts::Script,
+        name: &LockName,
+        session: &'a Session,
+    ) -> Request<'a> {
+        let keys = Keys::of(&self.address.prefix, name.as_str());
+        let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
+        Request::about(script, &keys, Some((self.address.epoch_key(), identity)))
+    }
+
+    fn who(&self, ask: &Ask) -> String {
+        format!("{} {}", self.channel, ask.claim.label)
+    }
+
+    /// What all votes are asked with, after the owner.
+    fn with_vote<'a>(&self, request: Request<'a>, ask: &Ask) -> Request<'a> {
+        let request = request.arg(self.who(ask)).arg(millis(ask.claim.ttl)).arg(ask.ballot);
+        let request = request.arg(ask.claim.place.map_or(0, millis));
+        match ask.role {
+            Role::Arbiter => request.arg("arbiter"),
+            Role::Newcomer => request.arg("newcomer"),
+            Role::First { waiting } => request.arg(waiting),
+        }
+    }
+
+    /// See `vote.lua`.
+    fn said(&self, reply: &[i64], session: &Session) -> Result<Said, Error> {
+        let span = |millis: i64| u64::try_from(millis).ok().map(Duration::from_millis);
+        let (vote, micros) = match *reply {
+            [0, micros, holder, free_in, ahead] => {
+                let (holder, ahead) = (holder as u64, ahead as usize);
+                (Vote::Busy { holder, free_in: span(free_in), ahead }, micros)
+            }
+            [1, micros, waiting] => (Vote::Granted { waiting: waiting as usize }, micros),
+            [2, micros, ahead] => (Vote::Reserved { ahead: ahead as usize }, micros),
+            [3, micros, left] => match span(left) {
+                Some(ends_in) => (Vote::Quarantined { ends_in }, micros),
+                None => {
+                    let why = "the server has another identity than when we connected";
+                    session.link.shut(why);
+                    return Err(Error::unavailable(why));
+                }
+            },
+            [4, micros, above] => (Vote::Stale { above: above as u64 }, micros),
+            [5, micros] => (Vote::Ahead, micros),
+            _ => return Err(strange(&reply)),
+        };
+        Ok(Said { vote, micros: micros as u64 })
+    }
+
+    /// What a message on our channel says: `turn OWNER WAITING KEY`, or `gone KEY`.
+    fn understand(&self, message: &[u8]) -> Option<News> {
+        let message = std::str::from_utf8(message).ok()?;
+        let name = |key: &str| LockName::new(key.strip_prefix(&self.address.prefix)?).ok();
+        let (what, rest) = message.split_once(' ')?;
+        match what {
+            "gone" => Some(News::Gone(name(rest)?)),
+            "turn" => {
+                let mut words = rest.splitn(3, ' ');
+                let owner = u128::from_str_radix(words.next()?, 16).ok()?;
+                let (owner, waiting) = (Owner::from_bits(owner), words.next()?.parse().ok()?);
+                Some(News::Turn { name: name(words.next()?)?, owner, waiting })
+            }
+            _ => None,
+        }
+    }
+
+    async fn keep(&self, leases: &[Vow], session: &Session) -> Result<Vec<Kept>, Error> {
+        let keys = leases.iter().map(|vow| Keys::of(&self.address.prefix, vow.claim.name.as_str()));
+        let keys = keys.flat_map(|keys| [keys.lock, keys.side]);
+        let keys: Vec<String> = std::iter::once(self.address.epoch_key()).chain(keys).collect();
+        let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
+        let mut request = Request::over(&scripts::KEEP, &keys).arg(identity);
+        for Vow { claim, ballot } in leases {
+            let who = format!("{} {}", self.channel, claim.label);
+            request = request.arg(claim.owner.to_string()).arg(who).arg(millis(claim.ttl));
+            request = request.arg(*ballot);
+        }
+        let answer = |kept: &u8| match kept {
+            b'1' => Kept::Yes,
+            b'2' => Kept::TakenIn,
+            _ => Kept::No,
+        };
+        match request.send(&session.link).await? {
+            Value::BulkString(kept) => Ok(kept.iter().map(answer).collect()),
+            other => Err(strange(&other)),
+        }
+    }
+}
+
+#[async_trait]
+impl Node for RedisNode {
+    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
+        let session = self.connection.session_now()?;
+        let request = self.request(&scripts::VOTE, &ask.claim.name, &session);
+        let request = self.with_vote(request.arg(ask.claim.owner.to_string()), ask);
+        let reply = numbers(request.send(&session.link).await?)?;
+        self.said(&reply, &session)
+    }
+
+    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
+        let session = self.connection.session_now()?;
+        let request = self.request(&scripts::GIVE_BACK, &back.name, &session);
+        let request = request.arg(back.owner.to_string()).arg(back.ballot).arg(match back.what {
+            Ends::Lease => "lease",
+            Ends::Attempt => "attempt",
+            Ends::Vote => "vote",
+        });
+        let request = match &back.next {
+            Some(next) => self.with_vote(request.arg(next.claim.owner.to_string()), next),
+            None => request.arg(""),
+        };
+        let reply = numbers(request.send(&session.link).await?)?;
+        let [held, waiting, vote @ ..] = &reply[..] else { return Err(strange(&reply)) };
+        let next = match vote {
+            [] => None,
+            vote => Some(self.said(vote, &session)?),
+        };
+        Ok(Returned { held: *held == 1, waiting: *waiting as usize, next })
+    }
+
+    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
+        let session = self.connection.session_now()?;
+        let mut answers = Vec::with_capacity(leases.len());
+        for batch in leases.chunks(BATCH) {
+            answers.extend(self.keep(batch, &session).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let session = self.connection.session_now()?;
+        let request = self.request(&scripts::OUST, name, &session);
+        match request.send(&session.link).await? {
+            Value::Int(evicted) => Ok(evicted == 1),
+            other => Err(strange(&other)),
+        }
+    }
+
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+        let session = self.connection.session_now()?;
+        let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
+        let seen = found.into_iter().map(|(status, ballot)| Seen {
+            name: status.name,
+            holder: status.holder.map(|holder| (ballot, holder)),
+            waiters: status.waiters,
+        });
+        Ok(seen.collect())
+    }
+
+    async fn news(&self) -> News {
+        let mut news = self.news.lock().await;
+        loop {
+            match news.recv().await {
+                Some(inbox::News::Reconnected) => return News::Reconnected,
+                Some(inbox::News::Message(message)) => {
+                    if let Some(news) = self.understand(&message) {
+                        return news;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.connection.session_now().is_ok_and(|session| session.link.is_prompt(SLOW))
+    }
+
+    fn clock_at_connect(&self) -> Option<(u64, Instant)> {
+        let epoch = self.connection.session_now().ok()?.epoch?;
+        Some((epoch.micros, epoch.at))
+    }
+
+    fn describe(&self) -> &str {
+        &self.address.shown
+    }
+}

@@ -1,0 +1,155 @@
+//! Redlock: three, five or more independent Redis servers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::address::{Address, Quarantine, span};
+use super::dial::{Epoch, Unrecorded};
+use super::node::RedisNode;
+use crate::backend::Quorum;
+use crate::backend::quorum::{CLAMP, Node, check_number};
+use crate::error::{Error, Kind};
+use crate::runtime::Runtime;
+use crate::time::drift;
+
+const MAX_TTL: Duration = Duration::from_secs(30);
+
+/// What a `redlock:` URL says.
+pub(crate) struct Redlock {
+    nodes: Vec<Address>,
+    max_ttl: Duration,
+    /// Even if no server has a record, none is taken for new.
+    strict: bool,
+    founding: Arc<AtomicBool>,
+}
+
+type Epochs = Vec<Option<Result<Arc<Epoch>, Error>>>;
+
+impl Redlock {
+    /// Read what follows `redlock:`, without the query, and the options from it.
+    pub(crate) fn parse(list: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let (mut max_ttl, mut strict, mut rest) = (MAX_TTL, false, Vec::new());
+        for (option, value) in options {
+            match (&**option, &**value) {
+                ("max_ttl", value) => max_ttl = span(value)?,
+                ("quarantine", "on") => strict = false,
+                ("quarantine", "strict") => strict = true,
+                ("quarantine", value) => {
+                    let message = format!("quarantine={value} in the URL is neither on nor strict");
+                    return Err(Error::invalid(message));
+                }
+                _ => rest.push((option.clone(), value.to_owned())),
+            }
+        }
+        let list = list.strip_prefix("//").unwrap_or(list);
+        let mut nodes: Vec<Address> = list
+            .split(',')
+            .filter(|node| !node.is_empty())
+            .map(|node| match node.contains(':') && node.contains("//") {
+                true => Address::parse(node, &rest),
+                false => Address::parse(&format!("redis://{node}"), &rest),
+            })
+            .collect::<Result<_, Error>>()?;
+        check_number(nodes.len())?;
+        // The same for all clients, in whatever order they name the nodes.
+        nodes.sort_by(|a, b| a.shown.cmp(&b.shown));
+        if let Some(twice) = nodes.windows(2).find(|pair| pair[0].shown == pair[1].shown) {
+            return Err(same(&twice[0], &twice[1]));
+        }
+        let names: Vec<&str> = nodes.iter().map(|node| node.shown.as_str()).collect();
+        let (needed, names) = (nodes.len() / 2 + 1, names.join(","));
+        let agreed = format!("{needed} of {names}, max_ttl={max_ttl:?}");
+        let founding = Arc::new(AtomicBool::new(true));
+        // Longer than a lease, and than what ballots may be ahead by the longest
+        // step back of a clock that is allowed for.
+        let span = max_ttl + drift(max_ttl) + CLAMP;
+        let quarantine = Quarantine { max_ttl, span, agreed, founding: founding.clone() };
+        for node in &mut nodes {
+            node.quarantine = Some(quarantine.clone());
+            node.is_node = true;
+        }
+        Ok(Self { nodes, max_ttl, strict, founding })
+    }
+
+    /// Connect to as many as can be reached.
+    pub(crate) async fn connect(self, runtime: Arc<dyn Runtime>) -> Result<Quorum, Error> {
+        let channel: Arc<str> = format!("leasehold:{:032x}", runtime.random()).into();
+        let start = |address| Arc::new(RedisNode::start(address, channel.clone(), runtime.clone()));
+        let nodes: Vec<Arc<RedisNode>> = self.nodes.into_iter().map(start).collect();
+        let epochs = look(&nodes).await;
+        check(&nodes, &epochs)?;
+        let is_missing = |epoch: &Option<Result<Arc<Epoch>, Error>>| matches!(epoch, Some(Ok(epoch)) if epoch.is_missing);
+        let are_new = !self.strict && epochs.iter().all(is_missing);
+        self.founding.store(false, Ordering::SeqCst);
+        for (node, _) in nodes.iter().zip(&epochs).filter(|(_, epoch)| is_missing(epoch)) {
+            let unrecorded = if are_new { Unrecorded::Found } else { Unrecorded::Quarantine };
+            // If that fails, the next connection sees to it.
+            drop(node.enter(unrecorded).await);
+        }
+        let nodes = nodes.into_iter().map(|node| node as Arc<dyn Node>).collect();
+        Quorum::new(nodes, self.max_ttl, runtime)
+    }
+}
+
+/// What each server is, until that decides whether they are new.
+async fn look(nodes: &[Arc<RedisNode>]) -> Epochs {
+    let mut asking: Vec<_> = nodes.iter().map(|node| Box::pin(node.epoch())).collect();
+    let mut epochs: Epochs = nodes.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (asking, epoch) in asking.iter_mut().zip(&mut epochs).filter(|(_, e)| e.is_none()) {
+            if let std::task::Poll::Ready(known) = asking.as_mut().poll(cx) {
+                *epoch = Some(known);
+            }
+        }
+        let up = epochs.iter().flatten().flatten();
+        // If one has a record, they are not all new.
+        let decided = up.clone().count() > nodes.len() / 2 && up.clone().any(|e| !e.is_missing);
+        match decided || epochs.iter().all(Option::is_some) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+    epochs
+}
+
+/// Whether this is a quorum that can be worked with.
+fn check(nodes: &[Arc<RedisNode>], epochs: &Epochs) -> Result<(), Error> {
+    let mut up: Vec<(&str, &Address)> = Vec::new();
+    let mut failures = Vec::new();
+    for (node, epoch) in nodes.iter().zip(epochs) {
+        match epoch {
+            Some(Ok(epoch)) => up.push((&epoch.identity, &node.address)),
+            // What does not mend itself is not to be found out in an emergency.
+            Some(Err(e)) if e.kind() != Kind::Unavailable => {
+                return Err(Error::new(e.kind(), e.to_string()));
+            }
+            Some(Err(e)) => failures.push(e.to_string()),
+            None => {}
+        }
+    }
+    up.sort_by_key(|(identity, _)| *identity);
+    if let Some(twice) = up.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(same(twice[0].1, twice[1].1));
+    }
+    let (all, needed) = (nodes.len(), nodes.len() / 2 + 1);
+    match up.len() >= needed {
+        true => Ok(()),
+        false => Err(Error::unavailable(format!(
+            "{} of {all} nodes can be used, and it takes {needed}: {}",
+            up.len(),
+            failures.join("; ")
+        ))),
+    }
+}
+
+fn same(one: &Address, other: &Address) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!(
+            "{} and {} are one server, which would have two votes; name each once",
+            one.shown, other.shown
+        ),
+    )
+}
