@@ -71,7 +71,8 @@ impl Quorum {
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, Error> {
         check_number(nodes.len())?;
-        let shown = nodes.iter().map(|node| node.describe()).collect::<Vec<_>>().join(",");
+        let shown = nodes.iter().map(|node| node.describe().trim_start_matches("redis://"));
+        let shown = format!("redlock://{}", shown.collect::<Vec<_>>().join(","));
         let ballots = Ballots::of(nodes.len());
         for (number, node) in nodes.iter().enumerate() {
             if let Some((micros, at)) = node.clock_at_connect() {
@@ -196,8 +197,8 @@ impl Backend for Quorum {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         if claim.ttl > self.max_ttl {
             return Err(Error::invalid(format!(
-                "a ttl of {:?} is more than the {:?} of max_ttl, after which the nodes trust one \
-                 of them that was restarted; raise max_ttl in every client's URL",
+                "a ttl of {:?} is more than the {:?} of max_ttl, for which a node that was \
+                 restarted is not trusted; ask for less, or raise max_ttl in every client's URL",
                 claim.ttl, self.max_ttl
             )));
         }
