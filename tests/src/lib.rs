@@ -5,6 +5,7 @@ pub mod processes;
 pub mod proxy;
 pub mod register;
 pub mod resp;
+pub mod scene;
 pub mod servers;
 pub mod sim;
 pub mod soak;

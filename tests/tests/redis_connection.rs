@@ -54,11 +54,7 @@ fn an_untrusted_certificate_is_refused() {
     let foreign = format!("{url}?ca={}", stranger.ca_path().display());
     for url in [&url, &foreign] {
         let error = place.no_client_of(url);
-        assert_refused(
-            &error,
-            Kind::Unavailable,
-            &["?ca=FILE", "ertificate", &place.server.tls_url()],
-        );
+        assert_refused(&error, Kind::Refused, &["?ca=FILE", "ertificate", &place.server.tls_url()]);
     }
     let missing = place.no_client_of(&format!("{url}?ca=/nowhere.pem"));
     assert_refused(&missing, Kind::Invalid, &["/nowhere.pem"]);

@@ -31,6 +31,7 @@ mod claim;
 mod memory;
 mod merge;
 mod node;
+mod owed;
 mod release;
 mod renew;
 mod round;
@@ -41,6 +42,7 @@ use attempts::{Attempts, Place};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow};
+use owed::Owed;
 use round::Round;
 
 /// A node that has not answered for this long is not waited for, if the others
@@ -56,6 +58,7 @@ pub struct Quorum {
     max_ttl: Duration,
     ballots: Ballots,
     attempts: Attempts,
+    owed: Owed,
     shown: String,
 }
 
@@ -80,8 +83,8 @@ impl Quorum {
             }
         }
         let closed_until = nodes.iter().map(|_| AtomicU64::new(0)).collect();
-        let attempts = Attempts::default();
-        Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, shown })
+        let (attempts, owed) = (Attempts::default(), Owed::default());
+        Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, owed, shown })
     }
 
     /// Connect to the Redis servers that a `redlock:` URL names; see above.
@@ -147,6 +150,19 @@ impl Quorum {
         let kinds: Vec<Kind> = refused.map(Error::kind).collect();
         let kind = kinds.into_iter().find(|kind| *kind != Kind::Unavailable);
         Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(Outcome::Unknown)
+    }
+
+    /// Remember what did not reach a node, which may hold it for a ttl.
+    fn owe(&self, round: &Round<'_, Returned>, back: &Return, ttl: Duration) {
+        let now = self.runtime.now();
+        let failed = (0..round.nodes()).filter(|node| matches!(round.answer(*node), Some(Err(_))));
+        failed.for_each(|node| self.owed.add(node, back, now + ttl, now));
+    }
+
+    fn pay(&self, node: usize) {
+        for back in self.owed.take(node) {
+            Round::of_all(std::iter::once(self.nodes[node].give_back(&back))).send();
+        }
     }
 
     /// Ask all nodes, and wait until the answers are `enough` or all there; fails
@@ -222,9 +238,10 @@ impl Backend for Quorum {
             what: Ends::Attempt,
             next: None,
         };
-        // Also those that are slow. What a dead node may have granted ends by itself.
+        // Also those that are slow.
         let round = Round::of_all(self.nodes.iter().map(|node| node.give_back(&back)));
-        self.ask_all(round, |_| false).await?;
+        let round = self.ask_all(round, |_| false).await?;
+        self.owe(&round, &back, claim.ttl);
         self.attempts.forget(claim.owner);
         Ok(())
     }
@@ -245,19 +262,24 @@ impl Backend for Quorum {
     async fn wake(&self) -> Wake {
         let mut news: Vec<_> = self.nodes.iter().map(|node| node.news()).collect();
         let next = std::future::poll_fn(|cx| {
-            let ready = news.iter_mut().find_map(|news| match news.as_mut().poll(cx) {
-                Poll::Ready(news) => Some(news),
-                Poll::Pending => None,
-            });
+            let ready =
+                news.iter_mut().enumerate().find_map(|(node, news)| match news.as_mut().poll(cx) {
+                    Poll::Ready(news) => Some((node, news)),
+                    Poll::Pending => None,
+                });
             ready.map_or(Poll::Pending, Poll::Ready)
         });
-        match next.await {
+        let (node, news) = next.await;
+        match news {
             News::Turn { name, owner, waiting } => {
                 self.attempts.change(owner, |attempt| attempt.place = Place::First(waiting));
                 Wake::Name(name)
             }
             News::Gone(name) => Wake::Name(name),
-            News::Reconnected => Wake::All,
+            News::Reconnected => {
+                self.pay(node);
+                Wake::All
+            }
         }
     }
 

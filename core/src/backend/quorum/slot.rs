@@ -17,7 +17,7 @@ type Micros = u64;
 
 /// A ballot older than this is stale, so that a record can be forgotten later
 /// than that after its last use.
-const OLDEST: Micros = 3_600_000_000;
+const OLDEST: Micros = 12 * 3_600_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {

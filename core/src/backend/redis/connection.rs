@@ -116,7 +116,8 @@ impl Caretaker {
             };
             match dial.open(number).await {
                 Ok((session, drivers)) => {
-                    let seen = session.epoch.as_ref().map_or(0, |epoch| epoch.number);
+                    // A server without a record is about to be given its first.
+                    let seen = session.epoch.as_ref().map_or(0, |epoch| epoch.number.max(1));
                     self.number = self.number.max(seen);
                     self.state.send_replace(State::Up(session));
                     if number > 1 {

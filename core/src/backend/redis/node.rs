@@ -25,6 +25,8 @@ use crate::time::Instant;
 /// A server that has not answered for this long is not asked alone.
 const SLOW: Duration = Duration::from_millis(100);
 
+const REPLACED: &str = "the server is not the one any more to which we connected";
+
 /// One client's connection to it.
 pub(super) struct RedisNode {
     pub(super) address: Arc<Address>,
@@ -98,9 +100,8 @@ impl RedisNode {
             [3, micros, left] => match span(left) {
                 Some(ends_in) => (Vote::Quarantined { ends_in }, micros),
                 None => {
-                    let why = "the server has another identity than when we connected";
-                    session.link.shut(why);
-                    return Err(Error::unavailable(why));
+                    session.link.shut(REPLACED);
+                    return Err(Error::unavailable(REPLACED));
                 }
             },
             [4, micros, above] => (Vote::Stale { above: above as u64 }, micros),
@@ -144,7 +145,12 @@ impl RedisNode {
             _ => Kept::No,
         };
         match request.send(&session.link).await? {
-            Value::BulkString(kept) => Ok(kept.iter().map(answer).collect()),
+            Value::BulkString(kept) => {
+                if kept.contains(&b'3') {
+                    session.link.shut(REPLACED);
+                }
+                Ok(kept.iter().map(answer).collect())
+            }
             other => Err(strange(&other)),
         }
     }

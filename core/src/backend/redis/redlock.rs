@@ -42,15 +42,22 @@ impl Redlock {
                 _ => rest.push((option.clone(), value.to_owned())),
             }
         }
-        let list = list.strip_prefix("//").unwrap_or(list);
-        let mut nodes: Vec<Address> = list
-            .split(',')
-            .filter(|node| !node.is_empty())
-            .map(|node| match node.contains(':') && node.contains("//") {
-                true => Address::parse(node, &rest),
-                false => Address::parse(&format!("redis://{node}"), &rest),
+        let list = list.strip_prefix("//").unwrap_or(list).split(',').filter(|n| !n.is_empty());
+        let urls: Vec<String> = list
+            .map(|node| match node.contains("://") {
+                true => node.to_owned(),
+                false => format!("redis://{node}"),
             })
-            .collect::<Result<_, Error>>()?;
+            .collect();
+        let is_encrypted = |url: &String| url.starts_with("rediss:") || url.starts_with("valkeys:");
+        let some_are = urls.iter().any(is_encrypted);
+        let parse = |url: &String| {
+            let mut options = rest.clone();
+            // Meant for those that are encrypted.
+            options.retain(|(option, _)| option != "ca" || is_encrypted(url) || !some_are);
+            Address::parse(url, &options)
+        };
+        let mut nodes: Vec<Address> = urls.iter().map(parse).collect::<Result<_, Error>>()?;
         check_number(nodes.len())?;
         // The same for all clients, in whatever order they name the nodes.
         nodes.sort_by(|a, b| a.shown.cmp(&b.shown));

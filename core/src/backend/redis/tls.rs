@@ -8,9 +8,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Encrypt the connection with the server called `host`, which is trusted if
 /// its certificate is signed by an authority in `ca`, or by one of the system's.
@@ -40,7 +40,12 @@ pub(super) async fn wrap(
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config)).connect(server, stream).await.map_err(|e| {
-        Error::unavailable("no encrypted connection; a private authority needs ?ca=FILE").because(e)
+        let cause = e.get_ref().and_then(|cause| cause.downcast_ref());
+        let kind = match cause {
+            Some(rustls::Error::InvalidCertificate(_)) => Kind::Refused,
+            _ => Kind::Unavailable,
+        };
+        Error::new(kind, "no encrypted connection; a private authority needs ?ca=FILE").because(e)
     })
 }
 

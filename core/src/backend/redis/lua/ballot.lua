@@ -7,7 +7,7 @@
 -- known to live; and who waits here: owner = 'ms ttl channel label'.
 
 local CLAMP = 1000000 -- µs that a ballot may be ahead of our clock
-local OLDEST = 3600000000 -- µs: a ballot that is older is stale
+local OLDEST = 43200000000 -- µs: a ballot that is older is stale
 local HOUR, DAY = 3600000, 86400000
 local BUSY, GRANTED, RESERVED, QUARANTINED, STALE, AHEAD = 0, 1, 2, 3, 4, 5
 

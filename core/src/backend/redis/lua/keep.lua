@@ -3,15 +3,17 @@
 -- were granted here is no obstacle, only having been released is.
 -- KEYS: 1 epoch, then lock and side of each
 -- ARGV: 1 identity, then owner, channel and label, ttl in ms and ballot of each
--- Reply: a string with a '1' for each that was held, '2' taken in, else '0'
+-- Reply: a string with a '1' for each that was held, '2' taken in, '0' neither,
+--        '3' neither, and the identity is out of date
 
-local now, open, kept = nil, nil, {}
+local answer, kept = nil, {}
 
-local function is_open()
+-- What to say to those that are not held here; '2' if they are taken in.
+local function newcomers()
   local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
   local epoch = redis.call('HMGET', KEYS[1], 'identity', 'until')
-  return epoch[1] == ARGV[1] and tonumber(epoch[2]) <= now
+  if epoch[1] ~= ARGV[1] then return '3' end
+  return tonumber(epoch[2]) <= time[1] * 1000000 + time[2] and '2' or '0'
 end
 
 for i = 1, (#KEYS - 1) / 2 do
@@ -24,9 +26,11 @@ for i = 1, (#KEYS - 1) / 2 do
     redis.call('PEXPIRE', lock, ttl)
     kept[i] = '1'
   elseif holder == false then
-    if open == nil then open = is_open() end
+    answer = answer or newcomers()
     local seen = redis.call('HMGET', side, 'fence', 'freed')
-    if open and tonumber(ballot) > (tonumber(seen[2]) or 0) then
+    if answer ~= '2' then
+      kept[i] = answer
+    elseif tonumber(ballot) > (tonumber(seen[2]) or 0) then
       redis.call('SET', lock, owner, 'PX', ttl)
       local fence = tonumber(ballot) > (tonumber(seen[1]) or 0) and ballot or seen[1]
       redis.call('HSET', side, 'fence', fence, 'ballot', ballot, 'holder', owner .. ' ' .. who)
