@@ -1,5 +1,6 @@
 //! What needs more than one process, or a made-up world.
 
+pub mod model;
 pub mod patience;
 pub mod processes;
 pub mod proxy;

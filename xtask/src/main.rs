@@ -12,6 +12,7 @@ usage: cargo xtask COMMAND
   servers          install and unpack the servers that tests start, where they are missing
   planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
                    each must be caught
+  model            larger worlds of the protocol's model than the tests have
   soak redis       ten minutes of bad luck on real servers
   bench local      the backends that need no server, beside bare SQLite
   bench redis [N]  one Redis, beside other clients of it; all five workloads, or some";
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ["servers"] => servers::ensure(),
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
+        ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
         ["soak", "redis"] => cargo("run --release -p leasehold-tests --bin soak -- 600"),
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),

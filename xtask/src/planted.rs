@@ -187,6 +187,8 @@ fn check(root: &Path, copy: &Path, test: &str, sign: &str) -> Result<String, Fai
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let output = Command::new("cargo")
         .args(["test", "-p", "leasehold-tests", "--test", test])
+        // It is built once for each bug, and the model is not asked.
+        .args(["--config", "profile.dev.package.leasehold-tests.opt-level=0"])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", target.join("planted-build"))
         .env("LEASEHOLD_SEEDS", "3000")

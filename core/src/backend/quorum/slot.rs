@@ -58,7 +58,7 @@ impl Slot {
     /// `floor` is the end of the node's last quarantine, which is over.
     pub(super) fn vote(&mut self, ask: &Ask, from: Address, floor: Micros, now: Micros) -> Vote {
         self.expire(now);
-        let stored = self.stored;
+        let stored = self.stored.max(floor);
         if let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == ask.claim.owner) {
             if ask.ballot != tenant.ballot {
                 if ask.ballot <= stored {
@@ -68,7 +68,7 @@ impl Slot {
                     return Vote::Ahead;
                 }
             }
-            (tenant.ballot, self.stored) = (ask.ballot, stored.max(ask.ballot));
+            (tenant.ballot, self.stored) = (ask.ballot, self.stored.max(ask.ballot));
             tenant.expires = now + micros(ask.claim.ttl);
             return Vote::Granted { waiting: self.line.len() };
         }

@@ -97,7 +97,8 @@ local function vote(ask, now)
   if holder == ask.owner then
     local ballot = tonumber(ask.ballot)
     if ask.ballot ~= seen[2] then
-      if ballot <= stored then return {STALE, now, stored} end
+      local above = math.max(stored, floor)
+      if ballot <= above then return {STALE, now, above} end
       if ballot > now + CLAMP then return {AHEAD, now} end
       redis.call('HSET', KEYS[2], 'fence', ask.ballot, 'ballot', ask.ballot)
     end
