@@ -61,8 +61,9 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default): the embedded backend. `testing`: the conformance suite
-//! for authors of backends.
+//! `sqlite`, `redis` and `tls` (all by default): the embedded backend, one Redis
+//! server or a quorum of them, and encryption to them. `testing`: the conformance
+//! suite for authors of backends.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]

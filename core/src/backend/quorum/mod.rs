@@ -50,6 +50,41 @@ use round::Round;
 const LAG: Duration = Duration::from_millis(100);
 
 /// One client's connections to the nodes of a quorum, as a backend.
+///
+/// # URL
+/// `redlock://HOST:PORT,HOST:PORT,HOST:PORT` names three, five or more
+/// independent Redis servers, 6.2 or newer, or Valkey. Each can also be a whole
+/// URL as for [`Redis`](super::Redis), as in
+/// `redlock:rediss://:PASSWORD@a,rediss://:PASSWORD@b,rediss://:PASSWORD@c`;
+/// write `%2C` for a comma in a password. All clients name the same nodes, in
+/// any order; what they agree on stands on every node under
+/// `PREFIXleasehold:epoch`. Options follow as a query:
+///
+/// * `max_ttl=30s`: the longest ttl. So long and a little more a node that may
+///   have lost data grants nothing.
+/// * `quarantine=strict`: not even when no node has a record of ever having been
+///   used. Otherwise that counts as a first deployment and locks can be taken at
+///   once, and servers that *all* lose their data look the same.
+/// * `prefix=leasehold:` and `ca=FILE`, as for [`Redis`](super::Redis).
+///
+/// # What it promises
+/// One holder at a time and rising fences while any minority of the nodes is
+/// dead, hung, or has lost its data, as long as the wall clocks of a majority do
+/// not jump. The fence is chosen by the nodes' clocks, never by the client's. If
+/// clocks jump, leases may end early; fences rise all the same on nodes that
+/// keep their data. The assumptions, and the tests that would break, are in
+/// `docs/promises.md`.
+///
+/// A lease is taken with a majority of the votes and comes to the other nodes
+/// with its renewals. An error `unavailable` names the nodes that did not answer.
+///
+/// # Waiting
+/// One node keeps the line of a lock: the first that answers, in an order of the
+/// lock's own. A release wakes the first of that line. If the node dies, who
+/// waits stands in the line of the next within 600 ms, in any order.
+///
+/// # Access
+/// As for [`Redis`](super::Redis), on each node.
 pub struct Quorum {
     nodes: Vec<Arc<dyn Node>>,
     /// Until when each grants nothing, in nanoseconds of our clock.
