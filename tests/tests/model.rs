@@ -66,6 +66,7 @@ each_rule_is_needed! {
     wild_ballots_must_be_refused: Clamp,
     a_raise_must_be_stored: RaiseIsStored,
     answers_to_other_rounds_must_not_count: AnswersOfThisRound,
+    a_return_must_leave_later_rounds_alone: ReturnOfItsRound,
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub fn plantings() -> Vec<(Rule, Property, Scenario)> {
         (Rule::RaiseIsStored, Fences, rounds()),
         (Rule::AnswersOfThisRound, Exclusion, rounds()),
         (Rule::AnswersOfThisRound, Exclusion, renewals()),
+        (Rule::ReturnOfItsRound, Exclusion, rounds()),
     ]
 }
 
@@ -49,7 +50,8 @@ fn claims() -> Scenario {
 
 /// An attempt asks again, with the same ballot or with a larger one.
 fn rounds() -> Scenario {
-    Scenario { name: "rounds", rounds: 2, ttl: 2, ballots: &[1, 2, 3], horizon: 3, ..PLAIN }
+    let ballots = &[1, 2, 3];
+    Scenario { name: "rounds", rounds: 2, yields: true, ttl: 2, ballots, horizon: 3, ..PLAIN }
 }
 
 /// Four nodes, of which three make a lease.

@@ -99,6 +99,15 @@ impl Node {
         self.given_back |= 1 << owner;
     }
 
+    /// What an earlier round came to is given back; the attempt goes on.
+    pub(super) fn give_back_round(&mut self, owner: u8, ballot: u8, with: &Scenario) {
+        let record = &mut self.record;
+        let later =
+            |holder: &Holder| holder.ballot > ballot && with.keeps_to(Rule::ReturnOfItsRound);
+        record.holder = record.holder.filter(|holder| holder.owner != owner || later(holder));
+        record.stored = record.stored.max(ballot);
+    }
+
     /// Whether the lease was kept.
     pub(super) fn renew(&mut self, owner: u8, ballot: u8, time: u8, with: &Scenario) -> bool {
         let now = time + self.ahead;

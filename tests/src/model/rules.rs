@@ -33,10 +33,12 @@ pub enum Rule {
     RaiseIsStored,
     /// Answers to an earlier round do not count, of votes or of renewals.
     AnswersOfThisRound,
+    /// What is given back of an earlier round leaves a later one's vote alone.
+    ReturnOfItsRound,
 }
 
 /// All rules.
-pub const RULES: [Rule; 15] = [
+pub const RULES: [Rule; 16] = [
     Rule::BallotsRise,
     Rule::Burn,
     Rule::Majority,
@@ -52,6 +54,7 @@ pub const RULES: [Rule; 15] = [
     Rule::Clamp,
     Rule::RaiseIsStored,
     Rule::AnswersOfThisRound,
+    Rule::ReturnOfItsRound,
 ];
 
 /// What must hold in every state.

@@ -15,6 +15,9 @@ pub struct Scenario {
     pub attempts: usize,
     /// How many rounds of votes an attempt has.
     pub rounds: u8,
+    /// Whether it gives back what a round came to before it asks by a larger
+    /// ballot.
+    pub yields: bool,
     /// The length of a lease.
     pub ttl: u8,
     /// What a client takes off it.
@@ -59,6 +62,7 @@ pub(super) const PLAIN: Scenario = Scenario {
     quorum: 2,
     attempts: 2,
     rounds: 1,
+    yields: false,
     ttl: 1,
     margin: 0,
     drift: false,

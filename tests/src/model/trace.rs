@@ -50,6 +50,7 @@ impl Trace {
     fn take_down(&mut self, action: Action, world: &World) {
         let about = match action {
             Action::Vote { node, .. }
+            | Action::Yield { node, .. }
             | Action::Renewal { node, .. }
             | Action::Return { node, .. }
             | Action::Restart { node, .. } => about_node(&world.nodes[node], world.time),

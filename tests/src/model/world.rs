@@ -42,6 +42,8 @@ pub(super) enum Action {
     GiveBack { attempt: usize },
     /// One of its messages arrives, not necessarily for the first time.
     Vote { attempt: usize, ballot: u8, node: usize },
+    /// See `Vote`; it gives back what an earlier round came to.
+    Yield { attempt: usize, ballot: u8, node: usize },
     /// See `Vote`.
     Renewal { attempt: usize, node: usize },
     /// See `Vote`.
@@ -74,7 +76,7 @@ impl World {
         for attempt in 0..with.attempts {
             self.client_actions(attempt, with, list);
             for node in 0..with.nodes {
-                self.arrivals(attempt, node, list);
+                self.arrivals(attempt, node, with, list);
             }
         }
         for node in 0..with.nodes {
@@ -133,10 +135,14 @@ impl World {
         list.push(Action::GiveBack { attempt });
     }
 
-    fn arrivals(&self, attempt: usize, node: usize, list: &mut Vec<Action>) {
+    fn arrivals(&self, attempt: usize, node: usize, with: &Scenario, list: &mut Vec<Action>) {
         let client = &self.clients[attempt];
         let ballots = (0..16).filter(|ballot| client.votes & (1 << ballot) != 0);
-        list.extend(ballots.map(|ballot| Action::Vote { attempt, ballot, node }));
+        list.extend(ballots.clone().map(|ballot| Action::Vote { attempt, ballot, node }));
+        if with.yields {
+            let earlier = ballots.filter(|ballot| *ballot < client.ballot);
+            list.extend(earlier.map(|ballot| Action::Yield { attempt, ballot, node }));
+        }
         if client.renewed {
             list.push(Action::Renewal { attempt, node });
         }
@@ -165,6 +171,7 @@ impl World {
                 None
             }
             Action::Vote { attempt, node, .. }
+            | Action::Yield { attempt, node, .. }
             | Action::Renewal { attempt, node }
             | Action::Return { attempt, node } => self.arrive(action, attempt, node, with),
             Action::Ask { attempt, .. }
@@ -238,6 +245,7 @@ impl World {
                     node.granted |= bit;
                 }
             }
+            Action::Yield { ballot, .. } => node.give_back_round(owner, ballot, with),
             Action::Renewal { .. } => {
                 if node.renew(owner, client.ballot, time, with) {
                     node.kept |= bit;
@@ -304,6 +312,9 @@ impl fmt::Display for Action {
             Self::GiveBack { attempt } => write!(f, "{} gives back", letter(attempt)),
             Self::Vote { attempt, ballot, node } => {
                 write!(f, "{}'s vote for ballot {ballot} reaches node {node}", letter(attempt))
+            }
+            Self::Yield { attempt, ballot, node } => {
+                write!(f, "{}'s return of ballot {ballot} reaches node {node}", letter(attempt))
             }
             Self::Renewal { attempt, node } => {
                 write!(f, "{}'s renewal reaches node {node}", letter(attempt))

@@ -113,8 +113,12 @@ impl Quorum {
         };
         let mut round = Round::of(self.nodes.len());
         for (node, heard) in tally.heard.iter().enumerate() {
-            if matches!(heard, Heard::Nothing | Heard::Vote(Vote::Granted { .. })) {
-                round.ask(node, self.nodes[node].give_back(&back));
+            match heard {
+                Heard::Nothing | Heard::Vote(Vote::Granted { .. }) => {
+                    round.ask(node, self.nodes[node].give_back(&back));
+                }
+                Heard::Failure => self.owed.add(node, &back, now + attempt.claim.ttl, now),
+                Heard::Vote(_) => {}
             }
         }
         round.send();

@@ -92,7 +92,8 @@ pub struct Return {
     pub name: LockName,
     /// Whose it is.
     pub owner: Owner,
-    /// Used up: the node grants this ballot to nobody from here on.
+    /// Used up: the node grants this ballot to nobody from here on. What the
+    /// owner was granted by a larger one stays.
     pub ballot: u64,
     /// What ends.
     pub what: Ends,

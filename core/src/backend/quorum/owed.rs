@@ -24,8 +24,9 @@ impl Owed {
 
     pub(super) fn add(&self, node: usize, back: &Return, until: Instant, now: Instant) {
         let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner);
-        returns.retain(|debt| debt.until > now);
-        if returns.len() == Self::MOST {
+        // In about the order in which they end.
+        while returns.front().is_some_and(|first| first.until <= now) || returns.len() >= Self::MOST
+        {
             returns.pop_front();
         }
         returns.push_back(Debt { node, back: Return { next: None, ..back.clone() }, until });

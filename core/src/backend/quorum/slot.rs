@@ -143,7 +143,9 @@ impl Slot {
         now: Micros,
     ) -> (bool, Option<Vote>) {
         self.expire(now);
-        let held = self.tenant.take_if(|tenant| tenant.owner == back.owner).is_some();
+        // The same attempt may have asked again, by a larger ballot, and this be late.
+        let is_meant = |t: &mut Tenant| t.owner == back.owner && t.ballot <= back.ballot;
+        let held = self.tenant.take_if(is_meant).is_some();
         // A ballot that is too far ahead was granted by nobody, and would keep
         // all others out.
         if back.ballot <= now + micros(CLAMP) {

@@ -5,9 +5,10 @@
 -- Reply: {1 if it was held, how many wait in the line, and the vote}
 
 local owner, ballot, what = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local held = redis.call('GET', KEYS[1]) == owner
+local seen = redis.call('HMGET', KEYS[2], 'fence', 'freed', 'ballot')
+-- The same attempt may have asked again, by a larger ballot, and this be late.
+local held = redis.call('GET', KEYS[1]) == owner and ballot >= (tonumber(seen[3]) or 0)
 if held then redis.call('DEL', KEYS[1]) end
-local seen = redis.call('HMGET', KEYS[2], 'fence', 'freed')
 local stored, freed = tonumber(seen[1]) or 0, tonumber(seen[2]) or 0
 -- pcall: without memory for it, the lock is free all the same.
 if ballot > stored then
