@@ -43,11 +43,11 @@ use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow};
 use owed::Owed;
-use round::Round;
+pub(crate) use round::{Asking, Round};
 
 /// A node that has not answered for this long is not waited for, if the others
 /// will do.
-const LAG: Duration = Duration::from_millis(100);
+pub(crate) const LAG: Duration = Duration::from_millis(250);
 
 /// One client's connections to the nodes of a quorum, as a backend.
 ///
@@ -207,8 +207,10 @@ impl Quorum {
         mut round: Round<'a, T>,
         enough: impl Fn(&Round<'a, T>) -> bool,
     ) -> Result<Round<'a, T>, Error> {
-        round.until(|_, _| (), enough).await;
-        match round.answers().count() >= self.majority() {
+        let majority = self.majority();
+        let is_enough = |round: &Round<'a, T>| round.answers().count() >= majority && enough(round);
+        round.until(|_, _| (), is_enough).await;
+        match round.answers().count() >= majority {
             true => Ok(round),
             false => Err(self.no_quorum(&round)),
         }

@@ -64,7 +64,8 @@ impl Quorum {
         let is_decided = |round: &Round<'_, Returned>| {
             let held = round.answers().filter(|back| back.held).count();
             let votes = votes(round, arbiter);
-            (held >= majority || held + round.open() < majority)
+            let is_known = held >= majority || held + round.open() < majority;
+            (is_known && round.answers().count() >= majority)
                 && (!next || votes.is_won() || votes.is_lost())
         };
         round.until(hear, is_decided).await;

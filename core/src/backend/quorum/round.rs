@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 use crate::error::Error;
 
 /// A request under way.
-pub(super) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// Node by node, what was asked and what was answered.
-pub(super) struct Round<'a, T> {
+pub(crate) struct Round<'a, T> {
     nodes: Vec<State<'a, T>>,
 }
 
@@ -26,7 +26,7 @@ impl<'a, T> Round<'a, T> {
     }
 
     /// Put a question to all of them.
-    pub(super) fn of_all(questions: impl Iterator<Item = Asking<'a, T>>) -> Self {
+    pub(crate) fn of_all(questions: impl Iterator<Item = Asking<'a, T>>) -> Self {
         Self { nodes: questions.map(State::Asked).collect() }
     }
 
@@ -50,8 +50,16 @@ impl<'a, T> Round<'a, T> {
         }
     }
 
-    pub(super) fn answers(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &T> {
         (0..self.nodes()).filter_map(|node| self.answer(node)?.as_ref().ok())
+    }
+
+    pub(crate) fn into_answers(self) -> Vec<Option<Result<T, Error>>> {
+        let answer = |state| match state {
+            State::Answered(answer) => Some(answer),
+            _ => None,
+        };
+        self.nodes.into_iter().map(answer).collect()
     }
 
     /// How many may still answer.
@@ -66,7 +74,7 @@ impl<'a, T> Round<'a, T> {
 
     /// Until there are `enough` answers, or all. Each is shown to `hear` when it
     /// comes.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &mut self,
         mut hear: impl FnMut(usize, &T),
         enough: impl Fn(&Self) -> bool,

@@ -15,15 +15,12 @@ use super::keys::Keys;
 use super::request::{Request, numbers};
 use super::{BATCH, inspect, millis, scripts, strange};
 use crate::backend::quorum::{
-    Ask, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow,
+    Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow,
 };
 use crate::error::Error;
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 use crate::time::Instant;
-
-/// A server that has not answered for this long is not asked alone.
-const SLOW: Duration = Duration::from_millis(100);
 
 const REPLACED: &str = "the server is not the one any more to which we connected";
 
@@ -232,7 +229,7 @@ impl Node for RedisNode {
     }
 
     fn is_well(&self) -> bool {
-        self.connection.session_now().is_ok_and(|session| session.link.is_prompt(SLOW))
+        self.connection.session_now().is_ok_and(|session| session.link.is_prompt(LAG))
     }
 
     fn clock_at_connect(&self) -> Option<(u64, Instant)> {

@@ -8,7 +8,7 @@ use super::address::{Address, Quarantine, span};
 use super::dial::{Epoch, Unrecorded};
 use super::node::RedisNode;
 use crate::backend::Quorum;
-use crate::backend::quorum::{CLAMP, Node, check_number};
+use crate::backend::quorum::{Asking, CLAMP, LAG, Node, Round, check_number};
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
 use crate::time::drift;
@@ -24,7 +24,7 @@ pub(crate) struct Redlock {
     founding: Arc<AtomicBool>,
 }
 
-type Epochs = Vec<Option<Result<Arc<Epoch>, Error>>>;
+type Seen = Result<Arc<Epoch>, Error>;
 
 impl Redlock {
     /// Read what follows `redlock:`, without the query, and the options from it.
@@ -84,9 +84,10 @@ impl Redlock {
         let channel: Arc<str> = format!("leasehold:{:032x}", runtime.random()).into();
         let start = |address| Arc::new(RedisNode::start(address, channel.clone(), runtime.clone()));
         let nodes: Vec<Arc<RedisNode>> = self.nodes.into_iter().map(start).collect();
-        let epochs = look(&nodes).await;
+        let epochs = look(&nodes, &*runtime).await;
         check(&nodes, &epochs)?;
-        let is_missing = |epoch: &Option<Result<Arc<Epoch>, Error>>| matches!(epoch, Some(Ok(epoch)) if epoch.is_missing);
+        let is_missing =
+            |epoch: &Option<Seen>| matches!(epoch, Some(Ok(epoch)) if epoch.is_missing);
         let are_new = !self.strict && epochs.iter().all(is_missing);
         self.founding.store(false, Ordering::SeqCst);
         for (node, _) in nodes.iter().zip(&epochs).filter(|(_, epoch)| is_missing(epoch)) {
@@ -99,30 +100,26 @@ impl Redlock {
     }
 }
 
-/// What each server is, until that decides whether they are new.
-async fn look(nodes: &[Arc<RedisNode>]) -> Epochs {
-    let mut asking: Vec<_> = nodes.iter().map(|node| Box::pin(node.epoch())).collect();
-    let mut epochs: Epochs = nodes.iter().map(|_| None).collect();
-    std::future::poll_fn(|cx| {
-        for (asking, epoch) in asking.iter_mut().zip(&mut epochs).filter(|(_, e)| e.is_none()) {
-            if let std::task::Poll::Ready(known) = asking.as_mut().poll(cx) {
-                *epoch = Some(known);
-            }
-        }
-        let up = epochs.iter().flatten().flatten();
+/// What each server is. Who is slow is waited for while it takes all of them to
+/// tell whether they are new, and else a little.
+async fn look(nodes: &[Arc<RedisNode>], runtime: &dyn Runtime) -> Vec<Option<Seen>> {
+    let mut round = Round::of_all(nodes.iter().map(|node| Box::pin(node.epoch()) as Asking<'_, _>));
+    let needed = nodes.len() / 2 + 1;
+    let is_enough = |round: &Round<'_, Arc<Epoch>>| {
         // If one has a record, they are not all new.
-        let decided = up.clone().count() > nodes.len() / 2 && up.clone().any(|e| !e.is_missing);
-        match decided || epochs.iter().all(Option::is_some) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }
-    })
-    .await;
-    epochs
+        round.answers().count() >= needed && round.answers().any(|epoch| !epoch.is_missing)
+    };
+    round.until(|_, _| (), is_enough).await;
+    tokio::select! {
+        biased;
+        () = round.until(|_, _| (), |_| false) => {}
+        () = runtime.sleep(LAG) => {}
+    }
+    round.into_answers()
 }
 
 /// Whether this is a quorum that can be worked with.
-fn check(nodes: &[Arc<RedisNode>], epochs: &Epochs) -> Result<(), Error> {
+fn check(nodes: &[Arc<RedisNode>], epochs: &[Option<Seen>]) -> Result<(), Error> {
     let mut up: Vec<(&str, &Address)> = Vec::new();
     let mut failures = Vec::new();
     for (node, epoch) in nodes.iter().zip(epochs) {
