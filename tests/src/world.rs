@@ -44,20 +44,22 @@ impl Clock for TrueClock {
     }
 }
 
-/// The server's clock: true, except that its wall clock jumps.
+/// A server's clock: true, except that its wall clock drifts and jumps.
 pub struct ServerClock {
     truth: TrueClock,
+    /// Of its wall clock's seconds, how many a true second has.
+    rate: f64,
     wall_offset: AtomicI64,
 }
 
 impl ServerClock {
-    /// A clock that is right.
-    pub fn new(truth: TrueClock) -> Arc<Self> {
-        Arc::new(Self { truth, wall_offset: AtomicI64::new(0) })
+    /// A wall clock that goes at `rate`, from the right time on.
+    pub fn new(truth: TrueClock, rate: f64) -> Arc<Self> {
+        Arc::new(Self { truth, rate, wall_offset: AtomicI64::new(0) })
     }
 
     /// Set the wall clock to this many microseconds off the truth.
-    pub fn jump(&self, micros: i64) {
+    pub fn set(&self, micros: i64) {
         self.wall_offset.store(micros, Ordering::SeqCst);
     }
 }
@@ -68,7 +70,9 @@ impl Clock for ServerClock {
     }
 
     fn wall_micros(&self) -> u64 {
-        self.truth.wall_micros().saturating_add_signed(self.wall_offset.load(Ordering::SeqCst))
+        let gained = self.truth.elapsed().as_micros() as f64 * (self.rate - 1.0);
+        let offset = self.wall_offset.load(Ordering::SeqCst) + gained as i64;
+        self.truth.wall_micros().saturating_add_signed(offset)
     }
 }
 

@@ -124,6 +124,78 @@ const BUGS: &[Bug] = &[
         healthy: "first.ttl = first.ttl.min(window);",
         broken: "first.ttl = window;",
     },
+    Bug {
+        name: "a quorum is less than a majority",
+        file: "backend/quorum/tally.rs",
+        healthy: "self.heard.len() / 2 + 1",
+        broken: "self.heard.len() / 2",
+    },
+    Bug {
+        name: "a node grants a ballot twice",
+        file: "backend/quorum/slot.rs",
+        healthy: "if ask.ballot <= above {",
+        broken: "if ask.ballot < above {",
+    },
+    Bug {
+        name: "a node that lost its data votes at once",
+        file: "backend/quorum/memory.rs",
+        healthy: "until: now + quarantine.as_micros() as u64",
+        broken: "until: now + quarantine.as_micros() as u64 * 0",
+    },
+    Bug {
+        name: "a lease that was released is taken in again",
+        file: "backend/quorum/slot.rs",
+        healthy: "if !open || vow.ballot <= self.freed {",
+        broken: "if !open {",
+    },
+    Bug {
+        name: "a ballot that was given back is granted",
+        file: "backend/quorum/slot.rs",
+        healthy: "self.stored = self.stored.max(back.ballot);",
+        broken: "",
+    },
+    Bug {
+        name: "a late return takes away a later vote",
+        file: "backend/quorum/slot.rs",
+        healthy: " && t.ballot <= back.ballot",
+        broken: "",
+    },
+    Bug {
+        name: "a node whose clock is behind keeps the line",
+        file: "backend/quorum/mod.rs",
+        healthy: " && self.ballots.is_in_step(node, now)",
+        broken: "",
+    },
+    Bug {
+        name: "a lease is renewed by less than a majority",
+        file: "backend/quorum/renew.rs",
+        healthy: "kept > 0 && held >= majority =>",
+        broken: "kept > 0 && held + 1 >= majority =>",
+    },
+    Bug {
+        name: "a withdrawal gives back nothing",
+        file: "backend/quorum/mod.rs",
+        healthy: "            what: Ends::Attempt,",
+        broken: "            what: Ends::Vote,",
+    },
+    Bug {
+        name: "a node wakes nobody",
+        file: "backend/quorum/memory.rs",
+        healthy: "        state.wake_next(&back.name);",
+        broken: "",
+    },
+    Bug {
+        name: "a node lets anybody give back",
+        file: "backend/quorum/slot.rs",
+        healthy: "t.owner == back.owner && t.ballot",
+        broken: "t.ballot",
+    },
+    Bug {
+        name: "a node never takes a lease in",
+        file: "backend/quorum/slot.rs",
+        healthy: "if !open || vow.ballot <= self.freed {",
+        broken: "if open || vow.ballot <= self.freed {",
+    },
 ];
 
 /// What the run against real servers must catch, besides the first two above.

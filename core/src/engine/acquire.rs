@@ -227,7 +227,7 @@ impl Visit<'_> {
             Answer::Tied => Ok(Ask::Tied),
             Answer::Retired => {
                 self.seat.renew_owner(engine.new_owner());
-                Ok(Ask::Busy(Duration::ZERO))
+                Ok(Ask::Tied)
             }
         }
     }

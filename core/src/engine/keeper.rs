@@ -180,6 +180,9 @@ impl Engine {
     async fn renew_batch(&self, limit: Duration, mut leases: Vec<Held>) {
         // Some may have been released since, while the process was stopped.
         leases.retain(|held| self.keeper.state().entries.contains_key(&held.owner));
+        if leases.is_empty() {
+            return;
+        }
         let sent = self.runtime.now();
         let answers = self.request(limit, self.backend.renew(&leases)).await;
         for (at, held) in leases.iter().enumerate() {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use leasehold::backend::{Answer, Claim, Held};
-use leasehold::{Lease, Owner};
+use leasehold::{Lease, LockName, Owner};
 
 /// Watches all leases of one simulation.
-#[derive(Default)]
 pub(super) struct Ledger {
     state: Mutex<State>,
+    /// Servers whose clocks jump end leases too early, and forget what they were
+    /// told; only the fences are left.
+    only_fences: bool,
 }
 
 #[derive(Default)]
@@ -17,7 +18,8 @@ struct State {
     leases: BTreeMap<String, Vec<Watched>>,
     highest: BTreeMap<String, u64>,
     over: BTreeSet<(String, u64)>,
-    withdrawn: BTreeSet<Owner>,
+    /// By server, who has ended there.
+    ended: BTreeSet<(usize, Owner)>,
     grants: u64,
     broken: Vec<String>,
 }
@@ -28,8 +30,18 @@ struct Watched {
 }
 
 impl Ledger {
-    /// A task was given a lease.
-    pub(super) fn granted(&self, lease: Lease) -> Arc<Lease> {
+    pub(super) fn new(only_fences: bool) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), only_fences })
+    }
+
+    /// The largest fence that was granted so far.
+    pub(super) fn highest(&self, name: &str) -> u64 {
+        self.state().highest.get(name).copied().unwrap_or_default()
+    }
+
+    /// A task was given a lease, after it had asked when `before` was the
+    /// highest fence.
+    pub(super) fn granted(&self, lease: Lease, before: u64) -> Arc<Lease> {
         let lease = Arc::new(lease);
         let name = lease.name().to_owned();
         let mut state = self.state();
@@ -39,16 +51,16 @@ impl Ledger {
         let valid = |other: &Watched| other.lease.upgrade().filter(|other| other.is_valid());
         let double = others.iter().find_map(valid).filter(|_| lease.is_valid());
         others.push(Watched { lease: Arc::downgrade(&lease), was_over: false });
-        if let Some(other) = double {
+        if let Some(other) = double.filter(|_| !self.only_fences) {
             state.broken.push(format!("two hold {name}: {other:?} and {lease:?}"));
         }
-        if lease.is_valid() {
-            let highest = state.highest.entry(name.clone()).or_default();
-            let (fence, before) = (lease.fence(), *highest);
-            *highest = before.max(fence);
-            if fence <= before {
-                state.broken.push(format!("{name}: fence {fence} after {before}"));
-            }
+        let (fence, highest) = (lease.fence(), state.highest.entry(name.clone()).or_default());
+        // While nobody else holds it, every grant is later than those that are known.
+        let in_order = lease.is_valid() && !self.only_fences;
+        let before = if in_order { *highest } else { before };
+        *highest = fence.max(*highest);
+        if fence <= before {
+            state.broken.push(format!("{name}: fence {fence} after {before}"));
         }
         lease
     }
@@ -71,28 +83,29 @@ impl Ledger {
         self.state().over.insert((name.to_owned(), fence));
     }
 
-    pub(super) fn renewing(&self, leases: &[Held]) {
+    pub(super) fn renewing(&self, name: &LockName, fence: u64) {
         let mut state = self.state();
-        let late = leases
-            .iter()
-            .find(|held| state.over.contains(&(held.name.as_str().to_owned(), held.fence)));
-        if let Some(held) = late {
-            let broken = format!("renewed after release: {held:?}");
-            state.broken.push(broken);
+        if state.over.contains(&(name.as_str().to_owned(), fence)) {
+            state.broken.push(format!("renewed after release: {name:?}, fence {fence}"));
         }
     }
 
-    /// A client has heard that its claim is undone.
-    pub(super) fn withdrawn(&self, owner: Owner) {
-        self.state().withdrawn.insert(owner);
+    /// A server has heard that it is over with this owner.
+    pub(super) fn ended(&self, server: usize, owner: Owner) {
+        self.state().ended.insert((server, owner));
     }
 
-    /// The server has answered a claim, perhaps a late one.
-    pub(super) fn answered(&self, claim: &Claim, answer: Answer) {
+    /// A server has made it the holder, perhaps long after it was asked to.
+    pub(super) fn made_holder(&self, server: usize, owner: Owner) {
         let mut state = self.state();
-        if matches!(answer, Answer::Granted { .. }) && state.withdrawn.contains(&claim.owner) {
-            state.broken.push(format!("granted after its withdraw: {claim:?}"));
+        if state.ended.contains(&(server, owner)) && !self.only_fences {
+            state.broken.push(format!("held on server {server} after its end: {owner:?}"));
         }
+    }
+
+    /// A server has lost its data.
+    pub(super) fn forgot(&self, server: usize) {
+        self.state().ended.retain(|(other, _)| *other != server);
     }
 
     pub(super) fn broken(&self, what: String) {

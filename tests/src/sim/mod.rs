@@ -1,25 +1,32 @@
-//! The real engine on virtual time, over a memory server in bad weather.
+//! The real engine on virtual time, over a memory server or a quorum of memory
+//! nodes in bad weather.
 //!
 //! One seed is one made-up history of a few clients, some tasks each, that
 //! fight over one or two locks while messages are delayed, lost and doubled,
-//! processes stop, and the server restarts. Then the weather clears up, and
-//! everything must be as if nothing had been.
+//! processes stop, and servers restart, lose their data and lose contact. Then
+//! the weather clears up, and everything must be as if nothing had been.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::backend::Memory;
 use leasehold::runtime::Runtime;
 use leasehold::{Client, Error, Kind, Lease, Lock, Options};
 
-use crate::world::{Machine, ServerClock, TrueClock, cut_at};
+use crate::world::{Machine, TrueClock, cut_at};
 
+mod calm;
 mod ledger;
+mod link;
 mod network;
+mod node;
+mod server;
+mod weather;
 
 use ledger::Ledger;
-pub use network::Faults;
-use network::{Fault, Network, Weather, pause_process};
+use server::Servers;
+pub use weather::Faults;
+use weather::{Fault, Weather};
 
 const STORM: Duration = Duration::from_secs(15);
 const MAX_TTL: Duration = Duration::from_secs(2);
@@ -56,21 +63,15 @@ struct Process {
 async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let truth = TrueClock::start();
-    let ledger = Arc::new(Ledger::default());
+    let kind = server::Kind::of(seed);
+    let ledger = Ledger::new(kind == server::Kind::JumpingQuorum);
     let weather = Weather::new(truth, faults, ledger.clone(), random.u64(..));
-    let clock = ServerClock::new(truth);
-    // Half of the servers wake the first of a line, half make it the holder.
-    let server = match seed % 2 {
-        0 => Memory::new(clock.clone()),
-        _ => Memory::granting(clock.clone(), Duration::from_secs(1)),
-    };
+    let servers = Servers::new(kind, &mut random, &weather);
     let processes: Vec<Arc<Process>> = (0..random.usize(2..=4))
         .map(|_| {
-            // Two clocks differ by less than the 2 % that the margin allows.
-            let rate = 1.0 + (random.f64() - 0.5) * 0.018;
-            let machine = Machine::new(truth, rate, random.u64(..));
-            let options = Options::new().runtime(machine.clone());
-            let client = options.open(Network::new(&server, &machine, &weather));
+            let machine = Machine::new(truth, drifting(&mut random), random.u64(..));
+            let backend = servers.client(&mut random, &machine).map_err(|e| e.to_string())?;
+            let client = Options::new().runtime(machine.clone()).open(backend);
             let client = client.map_err(|e| e.to_string())?;
             Ok(Arc::new(Process { machine, client, weather: weather.clone() }))
         })
@@ -93,108 +94,53 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
     tokio::select! {
         biased;
         () = watch => {}
-        () = bad_luck(&mut random, &weather, &server, &clock, &processes) => {}
+        () = bad_luck(&mut random, &weather, &servers, &processes) => {}
     }
     weather.calm_down();
+    let recovery = servers.settle(&mut random);
     for task in tasks {
         task.await.map_err(|e| e.to_string())?;
     }
-    truth.sleep(SETTLED).await;
-    everything_is_free(&server, names).await?;
-    hand_over_is_prompt(&truth, &processes).await?;
-    nothing_stays_behind(&mut random, &truth, &server, &processes).await?;
+    truth.sleep(SETTLED + recovery).await;
+    calm::everything_is_free(&servers).await?;
+    calm::hand_over_is_prompt(&truth, &servers, &processes).await?;
+    calm::what_is_free_can_be_taken(&truth, &servers, &processes).await?;
+    calm::nothing_stays_behind(&mut random, &truth, &servers, &processes).await?;
+    calm::a_lease_spreads(&mut random, &truth, &servers, &processes).await?;
     for process in &processes {
         process.client.close().await;
     }
-    everything_is_free(&server, names).await?;
+    calm::everything_is_free(&servers).await?;
     ledger.verdict()?;
     Ok(ledger.grants())
+}
+
+/// The rate of a clock: two differ by less than the 2 % that the margin allows.
+fn drifting(random: &mut fastrand::Rng) -> f64 {
+    1.0 + (random.f64() - 0.5) * 0.018
+}
+
+fn millis(random: &mut fastrand::Rng, range: Range<u64>) -> Duration {
+    Duration::from_millis(random.u64(range))
 }
 
 /// Stop and restart things until the storm is over.
 async fn bad_luck(
     random: &mut fastrand::Rng,
-    weather: &Arc<Weather>,
-    server: &Memory,
-    clock: &ServerClock,
+    weather: &Weather,
+    servers: &Servers,
     processes: &[Arc<Process>],
 ) {
     while weather.truth.elapsed() < STORM {
-        weather.truth.sleep(Duration::from_millis(random.u64(100..4000))).await;
+        weather.truth.sleep(millis(random, 100..servers.lull())).await;
         match random.u32(..4) {
-            0 => weather.restart(server, Duration::from_millis(random.u64(10..3000))).await,
-            1 => {
+            0 => {
                 let machine = processes[random.usize(..processes.len())].machine.clone();
-                let pause = Duration::from_millis(random.u64(10..5000));
-                pause_process(weather.clone(), machine, pause).await;
+                weather.pause(machine, millis(random, 10..5000)).await;
             }
-            2 => {
-                weather.faults.count(Fault::WallJump);
-                clock.jump(random.i64(-10_000_000..10_000_000));
-            }
-            _ => {}
+            _ => servers.misfortune(random).await,
         }
     }
-}
-
-async fn everything_is_free(server: &Memory, names: &[&str]) -> Result<(), String> {
-    use leasehold::backend::Backend;
-    let left = server.client().inspect(None).await.map_err(|e| e.to_string())?;
-    match left.is_empty() {
-        true => Ok(()),
-        false => Err(format!("of {names:?} these are not free long after the storm: {left:?}")),
-    }
-}
-
-/// In calm weather a lock goes from hand to hand within a few messages; a lost
-/// wake-up would cost a re-check, some hundred times as long.
-#[allow(clippy::disallowed_methods)] // the simulation is one Tokio runtime
-async fn hand_over_is_prompt(truth: &TrueClock, all: &[Arc<Process>]) -> Result<(), String> {
-    const ROUNDS: u32 = 3;
-    let started = truth.elapsed();
-    let mut tasks = Vec::new();
-    let waiters = all.len() * 2;
-    for process in all.iter().chain(all) {
-        let lock = process.client.lock("calm").ttl(MAX_TTL);
-        let truth = *truth;
-        tasks.push(tokio::spawn(process.machine.within(async move {
-            for _ in 0..ROUNDS {
-                let lease = lock.acquire().await?;
-                truth.sleep(Duration::from_millis(5)).await;
-                lease.release().await?;
-            }
-            Ok::<_, Error>(())
-        })));
-    }
-    for task in tasks {
-        task.await.map_err(|e| e.to_string())?.map_err(|e| format!("in calm weather: {e}"))?;
-    }
-    let turns = ROUNDS * waiters as u32;
-    let took = truth.elapsed() - started;
-    // Hold, release, wake, claim: 5 + 2 + 1 + 2 ms.
-    if took > Duration::from_millis(15) * turns {
-        return Err(format!("{turns} turns in calm weather took {took:?}: a wake-up was lost"));
-    }
-    Ok(())
-}
-
-/// In calm weather, acquires that are cancelled at any await point leave
-/// nothing behind after two round trips, neither a lease nor a place.
-async fn nothing_stays_behind(
-    random: &mut fastrand::Rng,
-    truth: &TrueClock,
-    server: &Memory,
-    all: &[Arc<Process>],
-) -> Result<(), String> {
-    for polls in 1..6 {
-        let process = &all[random.usize(..all.len())];
-        let lock = process.client.lock("cancelled").ttl(MAX_TTL);
-        let acquire = process.machine.within(async move { lock.acquire().await });
-        drop(cut_at(polls, acquire).await);
-        truth.sleep(Duration::from_millis(6)).await;
-        everything_is_free(server, &["cancelled"]).await?;
-    }
-    Ok(())
 }
 
 impl Process {
@@ -207,8 +153,9 @@ impl Process {
             if random.u32(..10) == 0 {
                 lock = lock.max_hold(ttl * random.u32(1..4));
             }
+            let before = self.weather.ledger.highest(name);
             let lease = match self.take(&mut random, lock).await {
-                Ok(Some(lease)) => self.weather.ledger.granted(lease),
+                Ok(Some(lease)) => self.weather.ledger.granted(lease, before),
                 Ok(None) => {
                     self.pause(&mut random, 300).await;
                     continue;
@@ -241,7 +188,11 @@ impl Process {
     /// Hold a lease for a while, or until it is lost, and end it some way.
     async fn hold(&self, random: &mut fastrand::Rng, lease: Arc<Lease>) {
         let (name, fence) = (lease.name().to_owned(), lease.fence());
-        let work = if random.u32(..4) == 0 { 4000 } else { 100 };
+        let work = match random.u32(..8) {
+            0 => 10_000,
+            1 => 4000,
+            _ => 100,
+        };
         tokio::select! {
             biased;
             _ = lease.lost() => {}

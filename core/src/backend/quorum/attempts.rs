@@ -1,6 +1,6 @@
 //! What this client has asked for and not yet given up.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::node::Role;
@@ -16,7 +16,7 @@ pub(super) struct Attempts {
 
 #[derive(Default)]
 struct State {
-    attempts: HashMap<Owner, Attempt>,
+    attempts: BTreeMap<Owner, Attempt>,
     retired: Retired,
 }
 
@@ -52,6 +52,9 @@ impl Place {
 }
 
 impl Attempts {
+    /// Only as many as can matter, whatever happens.
+    const MOST: usize = 65_536;
+
     /// The claim's owner is about to ask, by its old ballot or one that `choose`
     /// answers; `None` when it is retired. Either [`retire`](Self::retire) comes
     /// first, or whoever retires it finds its last ballot.
@@ -59,6 +62,9 @@ impl Attempts {
         let mut state = self.state();
         if state.retired.contains(claim.owner) {
             return None;
+        }
+        if state.attempts.len() >= Self::MOST {
+            state.attempts.pop_first();
         }
         let attempt = state.attempts.entry(claim.owner).or_insert_with(|| Attempt {
             claim: claim.clone(),

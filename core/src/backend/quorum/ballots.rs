@@ -23,6 +23,12 @@ struct Reading {
     at: Instant,
 }
 
+impl Reading {
+    fn advanced(&self, now: Instant) -> u64 {
+        self.micros + now.since(self.at).as_micros() as u64
+    }
+}
+
 impl Ballots {
     pub(super) fn of(nodes: usize) -> Self {
         Self { state: Mutex::new(State { clocks: vec![None; nodes], highest: 0 }) }
@@ -54,6 +60,16 @@ impl Ballots {
         state.highest
     }
 
+    /// Whether the node's clock is so near the others' that it accepts ballots
+    /// which they accept.
+    pub(super) fn is_in_step(&self, node: usize, now: Instant) -> bool {
+        let state = self.state();
+        let estimate = state.estimate(now);
+        state.clocks[node].is_none_or(|reading| {
+            reading.advanced(now).abs_diff(estimate) <= (CLAMP / 2).as_micros() as u64
+        })
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,8 +85,8 @@ impl State {
     /// neither drags the ballots ahead of what the others accept nor holds them
     /// back.
     fn estimate(&self, now: Instant) -> u64 {
-        let advance = |reading: &Reading| reading.micros + now.since(reading.at).as_micros() as u64;
-        let mut clocks: Vec<u64> = self.clocks.iter().flatten().map(advance).collect();
+        let clocks = self.clocks.iter().flatten();
+        let mut clocks: Vec<u64> = clocks.map(|reading| reading.advanced(now)).collect();
         clocks.sort_unstable();
         // Of two, the lower: what is too small is answered by what is wanted.
         clocks.get(clocks.len().saturating_sub(1) / 2).copied().unwrap_or_default()

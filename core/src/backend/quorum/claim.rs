@@ -97,18 +97,25 @@ impl Quorum {
         let outcome = tally.outcome(|above| self.ballots.heard(above, now));
         let answer = match outcome {
             Outcome::Won => return Ok(Answer::Granted { fence: attempt.ballot }),
+            // Two who think that another node keeps the line could each keep from
+            // the other what it needs.
+            Outcome::Again { afresh: false } if self.runtime.random().is_multiple_of(8) => {
+                Answer::Tied
+            }
             Outcome::Again { afresh } => {
                 self.attempts.change(owner, |attempt| attempt.stale |= afresh);
                 return Ok(Answer::Tied);
             }
+            Outcome::TooLarge => Answer::Retired,
             Outcome::Lost(answer) => answer.ok_or_else(failure)?,
         };
         let is_only_try = attempt.claim.place.is_none() && answer != Answer::Tied;
+        let is_over = is_only_try || answer == Answer::Retired;
         let back = Return {
             name: attempt.claim.name.clone(),
             owner,
             ballot: attempt.ballot,
-            what: if is_only_try { Ends::Attempt } else { Ends::Vote },
+            what: if is_over { Ends::Attempt } else { Ends::Vote },
             next: None,
         };
         let mut round = Round::of(self.nodes.len());
@@ -118,11 +125,18 @@ impl Quorum {
                     round.ask(node, self.nodes[node].give_back(&back));
                 }
                 Heard::Failure => self.owed.add(node, &back, now + attempt.claim.ttl, now),
+                // Who starts anew leaves its place, too.
+                Heard::Vote(_) if answer == Answer::Retired => {
+                    round.ask(node, self.nodes[node].give_back(&back));
+                }
                 Heard::Vote(_) => {}
             }
         }
         round.send();
-        if is_only_try {
+        if answer == Answer::Retired {
+            self.attempts.retire(owner);
+        }
+        if is_over {
             self.attempts.forget(owner);
         }
         let in_line = matches!(answer, Answer::Busy { .. });

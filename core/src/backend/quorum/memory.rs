@@ -95,9 +95,13 @@ impl State {
         }
     }
 
-    /// The end of the last quarantine.
-    fn floor(&self) -> u64 {
-        self.epoch.map_or(u64::MAX, |epoch| epoch.until)
+    /// The end of the last quarantine, or how long it lasts.
+    fn floor(&self, now: u64) -> Result<u64, Duration> {
+        let until = self.epoch.map_or(u64::MAX, |epoch| epoch.until);
+        match until.checked_sub(now) {
+            Some(left) if left > 0 => Err(Duration::from_micros(left)),
+            _ => Ok(until),
+        }
     }
 
     fn slot(&mut self, name: &LockName) -> &mut Slot {
@@ -135,10 +139,9 @@ impl Node for MemoryNodeClient {
     async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
-        let floor = state.floor();
-        let vote = match floor.checked_sub(micros) {
-            Some(left) if left > 0 => Vote::Quarantined { ends_in: Duration::from_micros(left) },
-            _ => state.slot(&ask.claim.name).vote(ask, self.address, floor, micros),
+        let vote = match state.floor(micros) {
+            Err(ends_in) => Vote::Quarantined { ends_in },
+            Ok(floor) => state.slot(&ask.claim.name).vote(ask, self.address, floor, micros),
         };
         Ok(Said { vote, micros })
     }
@@ -146,7 +149,7 @@ impl Node for MemoryNodeClient {
     async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
-        let floor = Some(state.floor()).filter(|floor| *floor <= micros);
+        let floor = state.floor(micros);
         let (held, vote) = state.slot(&back.name).give_back(back, self.address, floor, micros);
         state.wake_next(&back.name);
         let waiting = state.slot(&back.name).waiting();
@@ -156,7 +159,7 @@ impl Node for MemoryNodeClient {
     async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
-        let open = state.floor() <= micros;
+        let open = state.floor(micros).is_ok();
         let renew = |vow: &Vow| state.slot(&vow.claim.name).renew(vow, self.address, open, micros);
         Ok(leases.iter().map(renew).collect())
     }

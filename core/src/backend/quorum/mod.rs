@@ -150,9 +150,13 @@ impl Quorum {
         let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
         let first = (hash % self.nodes.len() as u64) as usize;
         let mut order = (first..self.nodes.len()).chain(0..first);
-        let now = self.runtime.now().as_nanos();
-        let is_open = |node: usize| self.closed_until[node].load(Ordering::Relaxed) <= now;
-        order.find(|node| self.nodes[*node].is_well() && is_open(*node)).unwrap_or(first)
+        let now = self.runtime.now();
+        let keeps_line = |node: usize| {
+            let is_open = self.closed_until[node].load(Ordering::Relaxed) <= now.as_nanos();
+            // One whose clock is behind grants nothing, and its line would not move.
+            is_open && self.nodes[node].is_well() && self.ballots.is_in_step(node, now)
+        };
+        order.find(|node| keeps_line(*node)).unwrap_or(first)
     }
 
     /// A node grants nothing before `until`.

@@ -134,12 +134,13 @@ impl Slot {
         }
     }
 
-    /// Answers whether it was held, and the vote on the next.
+    /// Answers whether it was held, and the vote on the next. `floor` as above, or
+    /// how long the quarantine lasts.
     pub(super) fn give_back(
         &mut self,
         back: &Return,
         from: Address,
-        floor: Option<Micros>,
+        floor: Result<Micros, Duration>,
         now: Micros,
     ) -> (bool, Option<Vote>) {
         self.expire(now);
@@ -159,9 +160,9 @@ impl Slot {
         }
         let next = back.next.as_ref().map(|next| match floor {
             // Who held it says whose turn it is.
-            Some(floor) if held => self.grant(next, from, floor, now),
-            Some(floor) => self.vote(next, from, floor, now),
-            None => Vote::Quarantined { ends_in: Duration::ZERO },
+            Ok(floor) if held => self.grant(next, from, floor, now),
+            Ok(floor) => self.vote(next, from, floor, now),
+            Err(ends_in) => Vote::Quarantined { ends_in },
         });
         (held, next)
     }
@@ -181,6 +182,9 @@ impl Slot {
                 return Kept::No;
             }
             tenant.expires = expires;
+            // It may have been granted by an earlier ballot of the attempt.
+            tenant.ballot = tenant.ballot.max(vow.ballot);
+            self.stored = self.stored.max(vow.ballot);
             return Kept::Yes;
         }
         if !open || vow.ballot <= self.freed {

@@ -30,6 +30,9 @@ pub(super) enum Outcome {
         /// With a ballot that is chosen anew.
         afresh: bool,
     },
+    /// Too few nodes accept so large a ballot, or a larger one: start anew as
+    /// another owner, whose ballots may be smaller.
+    TooLarge,
     /// Give back what was given. `None`: there is no quorum to be had.
     Lost(Option<Answer>),
 }
@@ -71,6 +74,11 @@ impl Tally {
         }
     }
 
+    /// Whether somebody stands before us there.
+    fn is_in_line(&self) -> bool {
+        matches!(self.arbiter(), Some(Vote::Busy { .. } | Vote::Reserved { .. }))
+    }
+
     fn votes(&self) -> impl Iterator<Item = Vote> {
         self.heard.iter().filter_map(|heard| match heard {
             Heard::Vote(vote) => Some(*vote),
@@ -87,6 +95,10 @@ impl Tally {
         if self.is_won() {
             return Outcome::Won;
         }
+        let ahead = self.votes().filter(|vote| *vote == Vote::Ahead).count();
+        if ahead > self.heard.len() - self.quorum() {
+            return Outcome::TooLarge;
+        }
         let granted = self.granted();
         let mut closed = Vec::new();
         let mut afresh = 0;
@@ -96,11 +108,12 @@ impl Tally {
                 Vote::Stale { above } if kept_out(above) > Duration::ZERO => {
                     closed.push(kept_out(above));
                 }
-                Vote::Stale { .. } | Vote::Ahead => afresh += 1,
+                Vote::Stale { .. } => afresh += 1,
                 _ => {}
             }
         }
-        if granted + afresh >= self.quorum() {
+        // Not against the keeper of the line, who has others before us.
+        if granted + afresh >= self.quorum() && !self.is_in_line() {
             return Outcome::Again { afresh: true };
         }
         if self.votes().any(|vote| matches!(vote, Vote::Busy { .. } | Vote::Reserved { .. })) {
@@ -113,11 +126,7 @@ impl Tally {
     }
 
     fn contended(&self, granted: usize, closed: usize) -> Outcome {
-        let (ahead, in_line) = match self.arbiter() {
-            Some(Vote::Busy { ahead, .. } | Vote::Reserved { ahead }) => (ahead, true),
-            _ => (0, false),
-        };
-        if in_line {
+        if let Some(Vote::Busy { ahead, .. } | Vote::Reserved { ahead }) = self.arbiter() {
             let missing = self.quorum() - granted;
             let (free_in, fence) = (self.free_in(missing), self.largest_holder());
             return Outcome::Lost(Some(Answer::Busy { free_in, ahead, fence }));
@@ -224,7 +233,11 @@ mod tests {
         let stale = Vote::Stale { above: 9 };
         let again = || Outcome::Again { afresh: true };
         assert_eq!(outcome([Some(stale), Some(GRANTED), None]), again());
-        assert_eq!(outcome([Some(Vote::Ahead), Some(stale), Some(busy(4))]), again());
+        assert_eq!(outcome([Some(stale), Some(stale), Some(busy(4))]), again());
+        let tied = || Outcome::Lost(Some(Answer::Tied));
+        assert_eq!(outcome([Some(Vote::Ahead), Some(GRANTED), Some(busy(4))]), tied());
+        let too_large = [Some(Vote::Ahead), Some(Vote::Ahead), Some(GRANTED)];
+        assert_eq!(outcome(too_large), Outcome::TooLarge);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(super) struct Drivers {
     main: Arc<Link>,
     /// Only where the server has no RESP3: the connection that hears the channel.
     ear: Option<Arc<Link>>,
+    is_node: bool,
 }
 
 impl Drivers {
@@ -57,9 +58,19 @@ impl Drivers {
                 None => std::future::pending().await,
             }
         };
+        let remind = async {
+            if !self.is_node {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                self.main.forgot.notified().await;
+                teach(&self.main).await;
+            }
+        };
         let why = tokio::select! {
             why = self.main.drive(runtime) => why,
             why = ear => why,
+            why = remind => why,
         };
         self.main.shut(&why);
         why
@@ -113,7 +124,7 @@ impl Dial<'_> {
         let ear = if hears { None } else { Some(self.ear(number).await?) };
         Ok((
             Session { link: link.clone(), epoch: epoch.map(Arc::new) },
-            Drivers { main: link, ear },
+            Drivers { main: link, ear, is_node: self.address.is_node },
         ))
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Link {
     flush: Notify,
     /// Rung when an answer is waited for and the driver does not watch.
     watch: Notify,
+    /// Rung when the server did not know a script, and nobody waited to hear it.
+    pub(super) forgot: Notify,
 }
 
 struct Queue {
@@ -74,6 +76,7 @@ impl Link {
             inbox: Mutex::new(inbox),
             flush: Notify::new(),
             watch: Notify::new(),
+            forgot: Notify::new(),
         })
     }
 
@@ -222,7 +225,12 @@ impl Link {
         queue.silent_since = (!queue.waiting.is_empty()).then(|| self.clock.now());
         drop(queue);
         for (tell, value) in told {
-            drop(tell.send(value));
+            match tell.send(value) {
+                Err(Value::ServerError(error)) if error.code() == "NOSCRIPT" => {
+                    self.forgot.notify_one();
+                }
+                _ => {}
+            }
         }
         unasked
     }

@@ -24,6 +24,11 @@ for i = 1, (#KEYS - 1) / 2 do
   kept[i] = '0'
   if holder == owner then
     redis.call('PEXPIRE', lock, ttl)
+    local seen = redis.call('HMGET', side, 'fence', 'ballot')
+    if ballot ~= seen[2] then -- it was granted by an earlier one of the attempt
+      local fence = tonumber(ballot) > (tonumber(seen[1]) or 0) and ballot or seen[1]
+      redis.call('HSET', side, 'fence', fence, 'ballot', ballot)
+    end
     kept[i] = '1'
   elseif holder == false then
     answer = answer or newcomers()

@@ -1,0 +1,285 @@
+//! What the clients of one history lock on: one server, or a quorum of nodes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leasehold::Error;
+use leasehold::backend::quorum::{CLAMP, MemoryNode, Node};
+use leasehold::backend::{Backend, Memory, Quorum};
+use leasehold::time::{Clock, drift};
+
+use super::link::{Link, LinkState};
+use super::network::Network;
+use super::node::DistantNode;
+use super::weather::{Fault, Weather};
+use super::{MAX_TTL, drifting, millis};
+use crate::world::{Machine, ServerClock};
+
+/// In microseconds, how far a node's clock may go back while the node is down
+/// and loses its data: the quarantine less the clamp.
+const MAX_STEP: i64 = 2_000_000;
+
+/// In microseconds, how far off the true time a clock is that is looked after.
+const USUAL_SKEW: i64 = 300_000;
+
+/// Of which kind the servers of a history are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One that wakes the first of a line.
+    Waking,
+    /// One that makes the first of a line the holder.
+    Granting,
+    /// Nodes whose clocks are wrong, but go on.
+    Quorum,
+    /// Nodes whose clocks jump, which ends leases too early.
+    JumpingQuorum,
+}
+
+impl Kind {
+    /// Half of the histories are about quorums.
+    pub(super) fn of(seed: u64) -> Self {
+        match seed % 8 {
+            0 | 4 => Kind::Waking,
+            1 | 5 => Kind::Granting,
+            7 => Kind::JumpingQuorum,
+            _ => Kind::Quorum,
+        }
+    }
+}
+
+/// The servers, and all connections to them.
+pub(super) struct Servers {
+    kind: Kind,
+    weather: Arc<Weather>,
+    all: Vec<Arc<Server>>,
+    links: Mutex<Vec<Arc<LinkState>>>,
+}
+
+struct Server {
+    number: usize,
+    engine: Engine,
+    clock: Arc<ServerClock>,
+    /// In microseconds, how far off the wall clock was at the start.
+    skew: i64,
+    weather: Arc<Weather>,
+    down: Arc<AtomicBool>,
+}
+
+enum Engine {
+    Memory(Memory),
+    Node(MemoryNode),
+}
+
+impl Servers {
+    pub(super) fn new(kind: Kind, random: &mut fastrand::Rng, weather: &Arc<Weather>) -> Self {
+        let number = match kind {
+            Kind::Waking | Kind::Granting => 1,
+            Kind::Quorum | Kind::JumpingQuorum => random.choice([3, 3, 5]).unwrap_or(3),
+        };
+        // In some worlds the clocks are about right, in some they are not.
+        let skew = random.choice([USUAL_SKEW, 5_000_000]).unwrap_or_default();
+        let all =
+            (0..number).map(|number| Arc::new(Server::new(kind, number, skew, random, weather)));
+        Self { kind, weather: weather.clone(), all: all.collect(), links: Mutex::default() }
+    }
+
+    /// A client that runs on this machine.
+    pub(super) fn client(
+        &self,
+        random: &mut fastrand::Rng,
+        machine: &Arc<Machine>,
+    ) -> Result<Arc<dyn Backend>, Error> {
+        let mut nodes: Vec<Arc<dyn Node>> = Vec::new();
+        for server in &self.all {
+            let node = match &server.engine {
+                Engine::Memory(memory) => {
+                    let inner = memory.client();
+                    let link = Link::new(inner, machine, &self.weather, &server.down, 2);
+                    return Ok(Network::new(link));
+                }
+                Engine::Node(node) => self.distant_node(server, node, random, machine),
+            };
+            lock(&self.links).push(node.link().clone());
+            nodes.push(node);
+        }
+        Ok(Arc::new(Quorum::new(nodes, MAX_TTL, machine.clone())?))
+    }
+
+    fn distant_node(
+        &self,
+        server: &Server,
+        node: &MemoryNode,
+        random: &mut fastrand::Rng,
+        machine: &Arc<Machine>,
+    ) -> Arc<DistantNode> {
+        // Not all could be reached at once.
+        let at_connect = random.bool().then(|| (server.clock.wall_micros(), machine.now()));
+        let link = Link::new(node.client(), machine, &self.weather, &server.down, 1);
+        DistantNode::new(link, server.number, server.clock.clone(), at_connect)
+    }
+
+    /// Something happens to one of them. Nodes go wrong independently: what is
+    /// begun here goes on while other things happen.
+    #[allow(clippy::disallowed_methods)] // the simulation is one Tokio runtime
+    pub(super) async fn misfortune(&self, random: &mut fastrand::Rng) {
+        let server = self.all[random.usize(..self.all.len())].clone();
+        let down_for = millis(random, 10..3000);
+        match (self.kind, random.u32(..3)) {
+            (Kind::Waking | Kind::Granting, 0) => server.restart(false, down_for).await,
+            (Kind::Waking | Kind::Granting, 1) | (Kind::JumpingQuorum, 2) => {
+                self.weather.faults.count(Fault::WallJump);
+                server.clock.set(random.i64(-10_000_000..10_000_000));
+            }
+            (Kind::JumpingQuorum, 0) => drop(tokio::spawn(server.restart(false, down_for))),
+            (Kind::Quorum, 0) => server.lose(random, down_for),
+            (Kind::Quorum, 2) => {
+                // The power fails: they all go, and soon come back.
+                for server in &self.all {
+                    let down_for = millis(random, 10..400);
+                    server.clone().lose(random, down_for);
+                }
+            }
+            (Kind::Quorum | Kind::JumpingQuorum, 1) => self.cut_links(random),
+            _ => {}
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)] // the simulation is one Tokio runtime
+    fn cut_links(&self, random: &mut fastrand::Rng) {
+        let links = lock(&self.links);
+        let (lost, lasts) = (random.u32(1..4), millis(random, 100..5000));
+        let cut: Vec<Arc<LinkState>> = match random.u32(..3) {
+            // All but one of those of one client.
+            0 => {
+                let all = random.choice(links.chunks(self.all.len())).unwrap_or_default();
+                let spared = random.usize(..all.len());
+                let others = all.iter().enumerate().filter(|(at, _)| *at != spared);
+                others.map(|(_, link)| link.clone()).collect()
+            }
+            _ => random.choice(links.iter()).cloned().into_iter().collect(),
+        };
+        for link in cut {
+            tokio::spawn(async move { link.partition(lost & 1 > 0, lost & 2 > 0, lasts).await });
+        }
+    }
+
+    /// Who holds or waits anywhere.
+    pub(super) async fn occupied(&self) -> Result<Vec<String>, String> {
+        let mut occupied = Vec::new();
+        for server in &self.all {
+            match &server.engine {
+                Engine::Memory(memory) => {
+                    let statuses = memory.client().inspect(None).await;
+                    let statuses = statuses.map_err(|e| e.to_string())?;
+                    occupied.extend(statuses.iter().map(|status| format!("{status:?}")));
+                }
+                Engine::Node(node) => {
+                    let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?;
+                    let number = server.number;
+                    occupied.extend(seen.iter().map(|seen| format!("node {number}: {seen:?}")));
+                }
+            }
+        }
+        Ok(occupied)
+    }
+
+    /// By which ballot each node of a quorum has the lock held; none for one server.
+    pub(super) async fn ballots(&self, name: &str) -> Result<Vec<Option<u64>>, String> {
+        let mut ballots = Vec::new();
+        for server in &self.all {
+            let Engine::Node(node) = &server.engine else { continue };
+            let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?;
+            let seen = seen.iter().find(|seen| seen.name.as_str() == name);
+            ballots.push(seen.and_then(|seen| Some(seen.holder.as_ref()?.0)));
+        }
+        Ok(ballots)
+    }
+
+    /// In calm weather, one of them is started again.
+    pub(super) async fn restart_one(&self, random: &mut fastrand::Rng, loses_data: bool) {
+        let server = self.all[random.usize(..self.all.len())].clone();
+        server.restart(loses_data, Duration::ZERO).await;
+    }
+
+    pub(super) fn is_quorum(&self) -> bool {
+        matches!(self.kind, Kind::Quorum | Kind::JumpingQuorum)
+    }
+
+    /// How many milliseconds pass at most between two misfortunes: many nodes
+    /// have more of them.
+    pub(super) fn lull(&self) -> u64 {
+        if self.is_quorum() { 3000 } else { 4000 }
+    }
+
+    /// The storm is over, and the clocks that jumped are set right. Answers
+    /// how long it takes until no ballot is ahead of them any more.
+    pub(super) fn settle(&self, random: &mut fastrand::Rng) -> Duration {
+        if self.kind != Kind::JumpingQuorum {
+            return Duration::ZERO;
+        }
+        for server in &self.all {
+            server.clock.set(random.i64(-USUAL_SKEW..USUAL_SKEW));
+        }
+        Duration::from_secs(15)
+    }
+}
+
+impl Server {
+    fn new(
+        kind: Kind,
+        number: usize,
+        skew: i64,
+        random: &mut fastrand::Rng,
+        weather: &Arc<Weather>,
+    ) -> Self {
+        let truth = weather.truth;
+        let down = Arc::default();
+        let weather = weather.clone();
+        if matches!(kind, Kind::Waking | Kind::Granting) {
+            let clock = ServerClock::new(truth, 1.0);
+            let memory = match kind {
+                Kind::Granting => Memory::granting(clock.clone(), Duration::from_secs(1)),
+                _ => Memory::new(clock.clone()),
+            };
+            return Self { number, engine: Engine::Memory(memory), clock, skew: 0, weather, down };
+        }
+        let clock = ServerClock::new(truth, drifting(random));
+        let skew = random.i64(-skew..skew);
+        clock.set(skew);
+        let node = MemoryNode::new(clock.clone(), MAX_TTL + drift(MAX_TTL) + CLAMP);
+        Self { number, engine: Engine::Node(node), clock, skew, weather, down }
+    }
+
+    /// It dies, perhaps with its data, and comes back with another time.
+    #[allow(clippy::disallowed_methods)] // the simulation is one Tokio runtime
+    fn lose(self: Arc<Self>, random: &mut fastrand::Rng, down_for: Duration) {
+        // Never further back in all, so also not across any restart.
+        self.clock.set(self.skew - random.i64(0..MAX_STEP));
+        self.weather.faults.count(Fault::WallStep);
+        let loses_data = random.u32(..4) > 0;
+        tokio::spawn(self.restart(loses_data, down_for));
+    }
+
+    /// It dies, and is started again a while later.
+    async fn restart(self: Arc<Self>, loses_data: bool, down_for: Duration) {
+        self.weather.faults.count(Fault::Restart);
+        self.down.store(true, Ordering::SeqCst);
+        self.weather.truth.sleep(down_for).await;
+        self.down.store(false, Ordering::SeqCst);
+        match &self.engine {
+            Engine::Memory(memory) => memory.restart(),
+            Engine::Node(node) => {
+                if loses_data {
+                    self.weather.faults.count(Fault::DataLost);
+                    self.weather.ledger.forgot(self.number);
+                }
+                node.restart(loses_data);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
