@@ -23,6 +23,10 @@ pub struct Content {
     pub fence: u64,
     /// The process that read it last.
     pub reader: u32,
+    /// How many writes it has accepted.
+    pub writes: u64,
+    /// How many reads and writes it has refused.
+    pub refused: u64,
     /// All increments together, counted apart from the workers' own.
     pub total: u64,
     /// The increments of each worker.
@@ -53,25 +57,34 @@ impl Register {
 
     /// Read with a fence, as `reader`; `None` if it is too small.
     pub fn read(&self, fence: u64, reader: u32) -> io::Result<Option<Content>> {
-        let _one_at_a_time = self.operation()?;
-        let mut content = self.load()?;
-        if fence < content.fence {
-            return Ok(None);
-        }
-        content.fence = fence;
-        content.reader = reader;
-        self.store(&content)?;
-        Ok(Some(content))
+        self.operate(fence, |seen| Content { reader, ..seen.clone() })
     }
 
     /// Write with a fence; false if it is too small.
     pub fn write(&self, fence: u64, content: &Content) -> io::Result<bool> {
+        let written = |seen: &Content| {
+            let (fence, writes, refused) = (seen.fence, seen.writes + 1, seen.refused);
+            Content { fence, writes, refused, ..content.clone() }
+        };
+        Ok(self.operate(fence, written)?.is_some())
+    }
+
+    fn operate(
+        &self,
+        fence: u64,
+        change: impl FnOnce(&Content) -> Content,
+    ) -> io::Result<Option<Content>> {
         let _one_at_a_time = self.operation()?;
-        if fence < self.load()?.fence {
-            return Ok(false);
+        let mut seen = self.load()?;
+        if fence < seen.fence {
+            seen.refused += 1;
+            self.store(&seen)?;
+            return Ok(None);
         }
-        self.store(content)?;
-        Ok(true)
+        seen.fence = fence;
+        let content = change(&seen);
+        self.store(&content)?;
+        Ok(Some(content))
     }
 
     /// Ends when the file is dropped, or its process.
@@ -88,17 +101,17 @@ impl Register {
         };
         let number = |word: &str| word.parse::<u64>().map_err(io::Error::other);
         let numbers = text.split(' ').map(number).collect::<io::Result<Vec<_>>>()?;
-        let [fence, reader, total, ref counts @ ..] = numbers[..] else {
+        let [fence, reader, writes, refused, total, ref counts @ ..] = numbers[..] else {
             return Err(io::Error::other(format!("a broken register: {text:?}")));
         };
         let counts = counts.try_into().map_err(io::Error::other)?;
-        Ok(Content { fence, reader: reader as u32, total, counts })
+        Ok(Content { fence, reader: reader as u32, writes, refused, total, counts })
     }
 
     /// Whole or not at all, also when the process is killed here.
     fn store(&self, content: &Content) -> io::Result<()> {
-        let Content { fence, reader, total, counts } = content;
-        let head = [*fence, u64::from(*reader), *total];
+        let Content { fence, reader, writes, refused, total, counts } = content;
+        let head = [*fence, u64::from(*reader), *writes, *refused, *total];
         let words: Vec<String> = head.iter().chain(counts).map(u64::to_string).collect();
         let new = self.path.with_extension("new");
         fs::write(&new, words.join(" "))?;

@@ -4,11 +4,10 @@
 
 mod redis_place;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use leasehold::Client;
+use leasehold_tests::packages;
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::processes::Process;
 use redis_place::{LONG, Place, SECOND};
@@ -19,57 +18,18 @@ const NODE: [&str; 2] = ["redlock@4.2.0", "ioredis@6.0.0"];
 /// Longer than it takes a waiter to look again by itself.
 const RECHECK: std::time::Duration = std::time::Duration::from_millis(1500);
 
-/// A folder under `target/interop` with these packages in it.
-fn installed(language: &str, packages: &[&str], install: impl FnOnce(&Path)) -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interop");
-    let dir = target.join(language);
-    let (label, wanted) = (dir.join("installed"), packages.join(" "));
-    if fs::read_to_string(&label).ok().as_deref() != Some(&wanted) {
-        if dir.exists() {
-            fs::remove_dir_all(&dir).unwrap();
-        }
-        fs::create_dir_all(&dir).unwrap();
-        install(&dir);
-        fs::write(label, wanted).unwrap();
-    }
-    dir
-}
-
-fn run(program: &Path, arguments: &[&str], dir: &Path, cure: &str) {
-    let output = Command::new(program).args(arguments).current_dir(dir).output();
-    let output = output.unwrap_or_else(|e| panic!("{program:?}: {e}; install it with `{cure}`"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program:?} {arguments:?}: {said}; perhaps `{cure}` helps");
-}
-
-fn script(name: &str) -> String {
-    format!("{}/tests/redis_interop/{name}", env!("CARGO_MANIFEST_DIR"))
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis_interop").join(name)
 }
 
 fn redis_py(port: u16) -> Process {
-    let dir = installed("python", &PYTHON, |dir| {
-        let cure = "apt-get install -y python3-venv";
-        run(Path::new("python3"), &["-m", "venv", "."], dir, cure);
-        run(&dir.join("bin/pip"), &[&["install", "--quiet"], &PYTHON[..]].concat(), dir, cure);
-    });
-    let python = dir.join("bin/python");
-    Process::start(python.to_str().unwrap(), &[&script("locks.py"), &port.to_string()])
+    let python = packages::python("python", &PYTHON).join("bin/python");
+    let locks = script("locks.py");
+    Process::start(python.to_str().unwrap(), &[locks.to_str().unwrap(), &port.to_string()])
 }
 
 fn node_redlock(port: u16) -> Process {
-    let dir = installed("node", &NODE, |dir| {
-        fs::write(dir.join("package.json"), "{}").unwrap();
-        let install = ["install", "--no-audit", "--no-fund", "--silent"];
-        run(
-            Path::new("npm"),
-            &[&install, &NODE[..]].concat(),
-            dir,
-            "apt-get install -y nodejs npm",
-        );
-    });
-    // Node looks for packages beside the file, not where it is started.
-    let file = dir.join("locks.js");
-    fs::copy(script("locks.js"), &file).unwrap();
+    let file = packages::node("node", &NODE, &script("locks.js"));
     Process::start("node", &[file.to_str().unwrap(), &port.to_string()])
 }
 

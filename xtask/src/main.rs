@@ -13,9 +13,13 @@ usage: cargo xtask COMMAND
   planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
                    each must be caught
   model            larger worlds of the protocol's model than the tests have
-  soak redis       ten minutes of bad luck on real servers
+  soak redis       ten minutes of bad luck on a real server
+  soak redlock     ten minutes of bad luck on quorums of 3 and 5 real servers
   bench local      the backends that need no server, beside bare SQLite
-  bench redis [N]  one Redis, beside other clients of it; all five workloads, or some";
+  bench redis [N]  one Redis, beside other clients of it; all five workloads, or some
+  bench redlock [N | peers]
+                   a quorum of Redis servers, the same; all three workloads, some, or
+                   beside clients of other languages, which are installed";
 
 /// What a command failed with, for people to read.
 type Failure = String;
@@ -29,9 +33,12 @@ fn main() -> ExitCode {
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
-        ["soak", "redis"] => cargo("run --release -p leasehold-tests --bin soak -- 600"),
+        ["soak", kind @ ("redis" | "redlock")] => {
+            cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))
+        }
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
+        ["bench", "redlock", ..] => bench_redis(&words[1..]),
         _ => Err(USAGE.to_owned()),
     };
     match done {

@@ -198,13 +198,64 @@ const BUGS: &[Bug] = &[
     },
 ];
 
-/// What the run against real servers must catch, besides the first two above.
-const SOAK_BUGS: &[Bug] = &[Bug {
-    name: "a real server lets anybody release",
-    file: "backend/redis/lua/release.lua",
-    healthy: "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0, 0, 0} end",
-    broken: "",
-}];
+/// What the run against real servers must catch, besides the first two above:
+/// in the parts that have these words in their name.
+const SOAK_BUGS: &[(&str, Bug)] = &[
+    (
+        "redis that keeps",
+        Bug {
+            name: "a real server lets anybody release",
+            file: "backend/redis/lua/release.lua",
+            healthy: "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0, 0, 0} end",
+            broken: "",
+        },
+    ),
+    (
+        "redlock of 5",
+        Bug {
+            name: "a real node that lost its data has no quarantine",
+            file: "backend/redis/lua/epoch.lua",
+            healthy: "local ends = is_new and 0 or now + ARGV[1] * 1000",
+            broken: "local ends = 0",
+        },
+    ),
+    (
+        "redlock of 3 that keep",
+        Bug {
+            name: "a real node lets anybody give back",
+            file: "backend/redis/lua/give_back.lua",
+            healthy: "local held = redis.call('GET', KEYS[1]) == owner",
+            broken: "local held = true",
+        },
+    ),
+    (
+        "redlock of 3 that keep",
+        Bug {
+            name: "a vote less than a majority will do on real nodes",
+            file: "backend/quorum/tally.rs",
+            healthy: "self.heard.len() / 2 + 1",
+            broken: "self.heard.len() / 2",
+        },
+    ),
+    (
+        "redlock of 3 whose",
+        Bug {
+            name: "a real node grants any ballot",
+            file: "backend/redis/lua/ballot.lua",
+            healthy: "if ballot <= above then return {STALE, now, above} end",
+            broken: "",
+        },
+    ),
+    (
+        "clock",
+        Bug {
+            name: "the register does not look at fences",
+            file: "../../tests/src/register.rs",
+            healthy: "if fence < seen.fence {",
+            broken: "if fence < 1 {",
+        },
+    ),
+];
 
 /// Plant all bugs whose name has `word` in it.
 pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
@@ -214,10 +265,11 @@ pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     for part in ["Cargo.toml", "Cargo.lock", "core", "cli", "tests", "xtask"] {
         copy_changed(&root.join(part), &copy.join(part)).map_err(failed)?;
     }
-    let all = BUGS.iter().map(|bug| (bug, simulate as Check));
-    let all = all.chain(BUGS[..2].iter().chain(SOAK_BUGS).map(|bug| (bug, soak as Check)));
+    let all = BUGS.iter().map(|bug| (bug, Check::Simulation));
+    let real = BUGS[..2].iter().map(|bug| (bug, Check::Soak("redis that keeps")));
+    let real = real.chain(SOAK_BUGS.iter().map(|(part, bug)| (bug, Check::Soak(part))));
     let mut caught_so_far = 0;
-    for (bug, check) in all.filter(|(bug, _)| bug.name.contains(word)) {
+    for (bug, check) in all.chain(real).filter(|(bug, _)| bug.name.contains(word)) {
         let file = copy.join("core/src").join(bug.file);
         let source = fs::read_to_string(&file).map_err(failed)?;
         if source.matches(bug.healthy).count() != 1 {
@@ -225,7 +277,7 @@ pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
             return Err(format!("cannot plant {:?} in {}: {what}", bug.name, bug.file));
         }
         fs::write(&file, source.replace(bug.healthy, bug.broken)).map_err(failed)?;
-        let caught = check(root, &copy);
+        let caught = check.run(root, &copy);
         fs::write(&file, source).map_err(failed)?;
         match caught {
             Ok(how) => {
@@ -241,19 +293,30 @@ pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells how the bug was caught, or what was said instead.
-type Check = fn(root: &Path, copy: &Path) -> Result<String, Failure>;
-
-fn simulate(root: &Path, copy: &Path) -> Result<String, Failure> {
-    check(root, copy, "simulation", "seed ")
+/// What is to catch a bug.
+#[derive(Clone, Copy)]
+enum Check {
+    Simulation,
+    /// The parts of it that have these words in their name.
+    Soak(&'static str),
 }
 
-fn soak(root: &Path, copy: &Path) -> Result<String, Failure> {
-    // Real weather is not replayed: a minute of it may miss what the next one shows.
-    check(root, copy, "soak", "soak: two").or_else(|_| check(root, copy, "soak", "soak: two"))
+impl Check {
+    /// Tells how the bug was caught, or what was said instead.
+    fn run(self, root: &Path, copy: &Path) -> Result<String, Failure> {
+        match self {
+            Self::Simulation => test(root, copy, "simulation", "", "seed "),
+            Self::Soak(part) => {
+                let soak = || test(root, copy, "soak", part, "soak: broken");
+                // Real weather is not replayed: some of it may miss what the next shows.
+                soak().or_else(|_| soak()).or_else(|_| soak())
+            }
+        }
+    }
 }
 
-fn check(root: &Path, copy: &Path, test: &str, sign: &str) -> Result<String, Failure> {
+/// Tells which line of the test's output has the sign.
+fn test(root: &Path, copy: &Path, test: &str, part: &str, sign: &str) -> Result<String, Failure> {
     // Not where the healthy tree is built: cargo takes the copy's crates for the
     // tree's own, and would test a bug there afterwards.
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
@@ -264,6 +327,7 @@ fn check(root: &Path, copy: &Path, test: &str, sign: &str) -> Result<String, Fai
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", target.join("planted-build"))
         .env("LEASEHOLD_SEEDS", "3000")
+        .env("LEASEHOLD_SOAK", part)
         .output()
         .map_err(|e| format!("cargo could not be started: {e}"))?;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -39,7 +39,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// The workspace, into whose `target/servers` xtask unpacks servers.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace")
 }
 

@@ -1,108 +1,198 @@
-//! What goes wrong between the workers and their server.
+//! What goes wrong between the workers and their servers.
 
 use std::time::Duration;
 
 use crate::proxy::{Fault, Gate, Proxy};
-use crate::servers::Server;
+use crate::servers::{Server, Settings};
 
 /// What may happen in a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Climate {
     /// A server that dies comes back without its data.
     pub(super) loses_data: bool,
-    /// Its wall clock jumps.
+    /// How many seconds the wall clocks are before or behind the right time; a
+    /// server that comes back without its data has a clock that is set anew.
+    pub(super) skew: f64,
+    /// Whether they are set anew while they run as well.
     pub(super) jumps: bool,
 }
+
+/// How far a clock may go back while its server is down: the quarantine is
+/// longer than the leases by twice that.
+const BACK: f64 = 0.5;
 
 /// How often each thing happened.
 pub(super) type Counts = std::collections::BTreeMap<&'static str, u32>;
 
-/// One server's weather.
+/// A server, as the workers reach it.
+pub(super) struct Node {
+    pub(super) server: Server,
+    pub(super) proxy: Proxy,
+}
+
+impl Node {
+    pub(super) fn start(climate: Climate) -> Self {
+        let settings = Settings::default().shifted_clock();
+        let settings = if climate.loses_data { settings } else { settings.appendonly() };
+        let server = settings.start();
+        let proxy = Proxy::before(server.port());
+        Self { server, proxy }
+    }
+
+    fn one_command(&self, fault: Fault) {
+        drop(self.proxy.next(|command| command[0] == b"EVALSHA", fault));
+    }
+}
+
+/// The weather over all servers.
 pub(super) struct Weather<'a> {
-    /// The server.
-    pub(super) server: &'a Server,
-    /// Through which the workers reach it.
-    pub(super) proxy: &'a Proxy,
-    /// What may happen.
-    pub(super) climate: Climate,
+    nodes: &'a [Node],
+    climate: Climate,
+    /// By how many seconds each clock is before the right time.
+    skews: Vec<f64>,
     /// What has happened.
     pub(super) counts: Counts,
 }
 
-impl Weather<'_> {
-    /// One thing goes wrong, and is mended.
+impl<'a> Weather<'a> {
+    pub(super) fn over(nodes: &'a [Node], climate: Climate, random: &mut fastrand::Rng) -> Self {
+        let mut weather =
+            Self { nodes, climate, skews: vec![0.0; nodes.len()], counts: Counts::new() };
+        (0..nodes.len()).for_each(|node| weather.set_clock(node, f64::MAX, random));
+        weather
+    }
+
+    /// One thing goes wrong, on one server or several at once, and is mended.
     pub(super) fn strike(&mut self, random: &mut fastrand::Rng, wait: impl Fn(Duration)) {
+        let kind = random.u32(..if self.climate.jumps { 16 } else { 11 });
+        let kind = if self.climate.loses_data && random.u32(..3) == 0 { 10 } else { kind };
+        let numbers = self.choose(kind, random);
+        let hit: Vec<&Node> = numbers.iter().map(|number| &self.nodes[*number]).collect();
         let short = Duration::from_millis(random.u64(5..60));
         let long = Duration::from_millis(random.u64(50..900));
-        let kinds = if self.climate.jumps { 16 } else { 11 };
-        let what = match random.u32(..kinds) {
+        let each = |act: &dyn Fn(&Node)| hit.iter().for_each(|node| act(node));
+        let one_command = |fault: Fault| each(&|node| node.one_command(fault.clone()));
+        let what = match kind {
             0 => {
-                self.proxy.cut();
+                each(&|node| node.proxy.cut());
                 "cut"
             }
             1 => {
-                self.proxy.refuse(true);
-                self.proxy.cut();
-                wait(long);
-                self.proxy.refuse(false);
-                "refused"
+                one_command(Fault::LoseReply);
+                "reply lost"
             }
-            2 => self.one_command(Fault::LoseReply, "reply lost"),
-            3 => self.one_command(Fault::Duplicate, "command doubled"),
-            4 => self.one_command(Fault::CutBefore, "command lost"),
-            5 => self.late_command(long, wait),
-            6 => {
-                self.proxy.delay_commands(short);
-                wait(long);
-                self.proxy.delay_commands(Duration::ZERO);
-                "commands delayed"
+            2 => {
+                one_command(Fault::Duplicate);
+                "command doubled"
             }
-            7 => {
-                self.proxy.stall_downstream(true);
-                wait(long);
-                self.proxy.stall_downstream(false);
-                "replies stalled"
+            3 => {
+                one_command(Fault::CutBefore);
+                "command lost"
             }
-            8 => {
-                self.proxy.drop_pushes(true);
+            4 => {
+                // It arrives when its client has long had another connection.
+                let gate = Gate::new();
+                one_command(Fault::Late(gate.clone()));
                 wait(long);
-                self.proxy.drop_pushes(false);
-                "pushes lost"
-            }
-            9 => {
-                self.server.freeze();
-                wait(long);
-                self.server.thaw();
-                "server frozen"
+                gate.open();
+                "command late"
             }
             10 => {
-                self.server.kill();
-                wait(short);
-                match self.climate.loses_data {
-                    true => self.server.restart_empty(),
-                    false => self.server.restart(),
-                }
+                self.kill(&numbers, random, || wait(short));
                 "server killed"
             }
+            5..10 => {
+                let (what, set) = spell(kind, short);
+                each(&|node| set(node, true));
+                wait(long);
+                each(&|node| set(node, false));
+                what
+            }
             _ => {
-                self.server.shift_clock(random.f64() * 6.0 - 3.0);
+                numbers.iter().for_each(|node| self.set_clock(*node, f64::MAX, random));
                 "clock jumped"
             }
         };
-        *self.counts.entry(what).or_default() += 1;
+        *self.counts.entry(what).or_default() += numbers.len() as u32;
     }
 
-    fn one_command(&self, fault: Fault, what: &'static str) -> &'static str {
-        drop(self.proxy.next(|command| command[0] == b"EVALSHA", fault));
-        what
+    /// Mostly one. Clocks are set anew on two as well, because the median of three
+    /// goes with them. Data are lost mostly by a majority, though not by all at
+    /// once: that cannot be told from a first start.
+    fn choose(&self, kind: u32, random: &mut fastrand::Rng) -> Vec<usize> {
+        let all = self.nodes.len();
+        let count = match kind {
+            10 if self.climate.loses_data => {
+                let least = if random.bool() { all / 2 + 1 } else { 1 };
+                random.usize(least..=all.max(2) - 1)
+            }
+            11.. => random.usize(1..=all.min(2)),
+            _ if random.u32(..4) == 0 => all.min(2),
+            _ => 1,
+        };
+        let mut numbers: Vec<usize> = (0..all).collect();
+        random.shuffle(&mut numbers);
+        numbers.truncate(count);
+        numbers
     }
 
-    /// A command gets to the server when its client has long had another connection.
-    fn late_command(&self, long: Duration, wait: impl Fn(Duration)) -> &'static str {
-        let gate = Gate::new();
-        let what = self.one_command(Fault::Late(gate.clone()), "command late");
-        wait(long);
-        gate.open();
-        what
+    fn kill(&mut self, numbers: &[usize], random: &mut fastrand::Rng, wait: impl Fn()) {
+        let (nodes, loses_data) = (self.nodes, self.climate.loses_data);
+        numbers.iter().for_each(|number| nodes[*number].server.kill());
+        wait();
+        for number in numbers.iter().filter(|_| loses_data) {
+            if random.bool() {
+                self.set_clock(*number, BACK, random);
+            }
+        }
+        // All at once: what they have forgotten is still held then.
+        std::thread::scope(|scope| {
+            for server in numbers.iter().map(|number| &nodes[*number].server) {
+                scope.spawn(move || match loses_data {
+                    true => server.restart_empty(),
+                    false => server.restart(),
+                });
+            }
+        });
+    }
+
+    /// Some other time, that is not further back than that.
+    fn set_clock(&mut self, node: usize, back: f64, random: &mut fastrand::Rng) {
+        let skew = (random.f64() * 2.0 - 1.0) * self.climate.skew;
+        let skew = skew.max(self.skews[node] - back);
+        self.nodes[node].server.shift_clock(skew - self.skews[node]);
+        self.skews[node] = skew;
+    }
+}
+
+/// What lasts for a while; called with whether it begins or ends.
+type Spell = (&'static str, Box<dyn Fn(&Node, bool)>);
+
+fn spell(kind: u32, delay: Duration) -> Spell {
+    match kind {
+        5 => (
+            "refused",
+            Box::new(|node, on| {
+                node.proxy.refuse(on);
+                if on {
+                    node.proxy.cut();
+                }
+            }),
+        ),
+        6 => (
+            "commands delayed",
+            Box::new(move |node, on| {
+                node.proxy.delay_commands(if on { delay } else { Duration::ZERO });
+            }),
+        ),
+        7 => ("replies stalled", Box::new(|node, on| node.proxy.stall_downstream(on))),
+        8 => ("pushes lost", Box::new(|node, on| node.proxy.drop_pushes(on))),
+        _ => (
+            "server frozen",
+            Box::new(|node, on| match on {
+                true => node.server.freeze(),
+                false => node.server.thaw(),
+            }),
+        ),
     }
 }

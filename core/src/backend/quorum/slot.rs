@@ -104,8 +104,9 @@ impl Slot {
             return Vote::Ahead;
         }
         self.line.retain(|w| w.owner != ask.claim.owner);
-        if let (Role::First { waiting }, Some(keep)) = (ask.role, ask.claim.place) {
-            self.reserved_until = if waiting > 0 { now + micros(keep) } else { 0 };
+        // Not the reverse: who came since they were counted would be forgotten.
+        if let (Role::First { waiting: 1.. }, Some(keep)) = (ask.role, ask.claim.place) {
+            self.reserved_until = now + micros(keep);
         }
         self.stored = ask.ballot;
         self.tenant = Some(Tenant {

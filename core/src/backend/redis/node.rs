@@ -49,12 +49,13 @@ impl RedisNode {
         session.epoch.ok_or_else(|| strange(&"no epoch"))
     }
 
-    /// Make a record where there is none: the server is new, or begins a
-    /// quarantine.
-    pub(super) async fn enter(&self, unrecorded: Unrecorded) -> Result<(), Error> {
-        let Session { link, .. } = self.connection.session_now()?;
-        let runtime = &*self.runtime;
-        dial::enter(&link, &self.address, unrecorded, 0, runtime).await?;
+    /// Make a record where there was none when we looked: the server is new, or
+    /// begins a quarantine. If it is another one by now, the next vote finds out.
+    pub(super) async fn enter(&self, seen: &Epoch, unrecorded: Unrecorded) -> Result<(), Error> {
+        let Session { link, epoch } = self.connection.session_now()?;
+        if epoch.is_some_and(|epoch| epoch.identity == seen.identity) {
+            dial::enter(&link, &self.address, unrecorded, 0, &*self.runtime).await?;
+        }
         Ok(())
     }
 

@@ -86,14 +86,19 @@ impl Redlock {
         let nodes: Vec<Arc<RedisNode>> = self.nodes.into_iter().map(start).collect();
         let epochs = look(&nodes, &*runtime).await;
         check(&nodes, &epochs)?;
-        let is_missing =
-            |epoch: &Option<Seen>| matches!(epoch, Some(Ok(epoch)) if epoch.is_missing);
-        let are_new = !self.strict && epochs.iter().all(is_missing);
+        let are_new = epochs.iter().all(|epoch| matches!(epoch, Some(Ok(e)) if e.is_missing));
+        let unrecorded = match are_new && !self.strict {
+            true => Unrecorded::Found,
+            false => Unrecorded::Quarantine,
+        };
         self.founding.store(false, Ordering::SeqCst);
-        for (node, _) in nodes.iter().zip(&epochs).filter(|(_, epoch)| is_missing(epoch)) {
-            let unrecorded = if are_new { Unrecorded::Found } else { Unrecorded::Quarantine };
-            // If that fails, the next connection sees to it.
-            drop(node.enter(unrecorded).await);
+        for (node, epoch) in nodes.iter().zip(&epochs) {
+            if let Some(Ok(epoch)) = epoch
+                && epoch.is_missing
+            {
+                // If that fails, the next connection sees to it.
+                drop(node.enter(epoch, unrecorded).await);
+            }
         }
         let nodes = nodes.into_iter().map(|node| node as Arc<dyn Node>).collect();
         Quorum::new(nodes, self.max_ttl, runtime)

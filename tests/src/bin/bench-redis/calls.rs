@@ -18,12 +18,21 @@ const REQUESTS: [&str; 10] = [
     "rpush",
 ];
 
-/// Commands since the start of a server, by name.
+/// Commands since the start of servers, by name.
 pub(crate) struct Calls(BTreeMap<String, u64>);
 
 impl Calls {
     pub(crate) fn of(server: &Server) -> Self {
-        Self(server.calls_by_command())
+        Self::of_all(std::slice::from_ref(server))
+    }
+
+    /// On all of them together.
+    pub(crate) fn of_all(servers: &[Server]) -> Self {
+        let mut all = BTreeMap::new();
+        for (name, calls) in servers.iter().flat_map(Server::calls_by_command) {
+            *all.entry(name).or_default() += calls;
+        }
+        Self(all)
     }
 
     pub(crate) fn since(mut self, before: &Self) -> Self {

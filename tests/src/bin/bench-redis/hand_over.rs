@@ -11,7 +11,7 @@ use crate::calls::Calls;
 use crate::clock::{micros, now};
 use crate::report::{Goal, Line, Report, Target, Unit};
 use crate::rounds::{quantile, rounds};
-use crate::worker::{Job, Turn, WORD};
+use crate::worker::{Job, Turn, WORD, Who};
 
 /// Processes and waiters in each.
 const CROWDS: [(usize, usize); 3] = [(2, 1), (4, 2), (4, 8)];
@@ -22,19 +22,21 @@ const HOLDS: [(Duration, Duration); 2] = [
 ];
 /// What processes need to start and connect.
 const HEAD_START: Duration = Duration::from_millis(120);
+
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     report
         .section("3. hand-over between processes, release called to acquire returned; BLPOP token");
-    let server = Server::start();
+    let servers = [Server::start()];
     for (hold, span) in HOLDS {
         for (processes, waiters) in CROWDS {
             let mut names = 0..;
             let slices = rounds(2, |which| {
                 let name = format!("turns-{}", names.next().unwrap_or_default());
-                slice(&server, processes, |start| Job {
-                    leasehold: which == 0,
-                    url: server.url(),
+                slice(&servers, processes, |start| Job {
+                    who: [Who::Leasehold, Who::Token][which],
+                    url: servers[0].url(),
                     name,
+                    clients: 1,
                     waiters,
                     hold,
                     start,
@@ -43,49 +45,56 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
             })?;
             let all = processes * waiters;
             report.section(&format!("  {all} waiters in {processes} processes, held for {hold:?}"));
-            print(report, &slices[0], &slices[1]);
+            print(report, aspects(), &slices[0], &slices[1]);
         }
     }
     Ok(())
 }
 
-/// What a slice came to.
-struct Slice {
-    p50: f64,
-    p99: f64,
-    per_second: f64,
-    jain: f64,
-    requests: f64,
-    commands: f64,
-}
-
-type Aspect = (&'static str, Unit, fn(&Slice) -> f64, Goal);
-
-fn print(report: &mut Report, leasehold: &[Slice], token: &[Slice]) {
-    let aspects: [Aspect; 6] = [
+fn aspects() -> Vec<Aspect> {
+    vec![
         ("  p50", Unit::Micros, |s| s.p50, Goal::Ratio(Target::AtMost(1.3))),
         ("  p99", Unit::Micros, |s| s.p99, Goal::None),
         ("  acquisitions", Unit::PerSecond, |s| s.per_second, Goal::None),
         ("  Jain index", Unit::Number, |s| s.jain, Goal::Own(Target::AtLeast(0.99))),
         ("  client requests each", Unit::Number, |s| s.requests, Goal::Own(Target::AtMost(3.0))),
         ("  all server commands each", Unit::Number, |s| s.commands, Goal::None),
-    ];
+    ]
+}
+
+/// What a slice came to.
+pub(crate) struct Slice {
+    /// From the call of a release to the return of the next acquisition.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) per_second: f64,
+    pub(crate) jain: f64,
+    /// The longest wait, in turns: a turn is what a round of all waiters takes.
+    pub(crate) longest: f64,
+    pub(crate) requests: f64,
+    pub(crate) commands: f64,
+}
+
+pub(crate) type Aspect = (&'static str, Unit, fn(&Slice) -> f64, Goal);
+
+pub(crate) fn print(report: &mut Report, aspects: Vec<Aspect>, ours: &[Slice], theirs: &[Slice]) {
     for (what, unit, of, goal) in aspects {
-        let [ours, theirs] = [leasehold, token].map(|all| all.iter().map(of).collect::<Vec<_>>());
+        let [ours, theirs] = [ours, theirs].map(|all| all.iter().map(of).collect::<Vec<_>>());
         report.line(&Line { what, unit, ours: &ours, theirs: &theirs, goal });
     }
 }
 
-fn slice(
-    server: &Server,
+/// `servers`: whose commands count.
+pub(crate) fn slice(
+    servers: &[Server],
     processes: usize,
     job: impl FnOnce(leasehold::time::Instant) -> Job,
 ) -> Result<Slice, Failure> {
     let job = job(now() + HEAD_START);
-    if !job.leasehold {
-        server.command(&["RPUSH", &job.name, "token"]);
+    if job.who == Who::Token {
+        servers[0].command(&["RPUSH", &job.name, "token"]);
     }
-    let before = Calls::of(server);
+    let before = Calls::of_all(servers);
     let children: Vec<Child> = (0..processes)
         .map(|_| {
             let program = std::env::current_exe()?;
@@ -101,12 +110,14 @@ fn slice(
         }
         for line in String::from_utf8(output.stdout)?.lines() {
             let turn = Turn::parse(line)?;
-            turns.push(Turn { waiter: number * job.waiters + turn.waiter, ..turn });
+            turns.push(Turn { waiter: number * job.clients * job.waiters + turn.waiter, ..turn });
         }
     }
-    let calls = Calls::of(server).since(&before);
-    server.command(&["DEL", &job.name]);
-    Ok(evaluate(turns, processes * job.waiters, &calls))
+    let calls = Calls::of_all(servers).since(&before);
+    for server in servers {
+        server.command(&["DEL", &job.name]);
+    }
+    Ok(evaluate(turns, processes * job.clients * job.waiters, &calls))
 }
 
 fn evaluate(mut turns: Vec<Turn>, waiters: usize, calls: &Calls) -> Slice {
@@ -121,11 +132,14 @@ fn evaluate(mut turns: Vec<Turn>, waiters: usize, calls: &Calls) -> Slice {
     let mut counts = vec![0.0; waiters];
     turns.iter().for_each(|turn| counts[turn.waiter] += 1.0);
     let each = |number: u64| number as f64 / turns.len() as f64;
+    let longest = turns.iter().map(|turn| turn.acquired - turn.asked).max().unwrap_or_default();
+    let fair = span.mul_f64(waiters as f64 / times.len() as f64);
     Slice {
         p50: quantile(times.clone(), 0.5),
         p99: quantile(times.clone(), 0.99),
         per_second: times.len() as f64 / span.as_secs_f64(),
         jain: jain(&counts),
+        longest: Duration::from_nanos(longest).div_duration_f64(fair),
         requests: each(calls.requests()),
         commands: each(calls.all()),
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask bench redis`: Leasehold on one Redis, beside other clients of the
-//! same server in the same run. Times are this machine's; the ratios travel.
+//! `cargo xtask bench redis` and `cargo xtask bench redlock`: Leasehold on one Redis
+//! and on several, beside other clients of the same servers in the same run. Times are this machine's; the ratios travel.
 
 mod calls;
 mod clock;
@@ -8,6 +8,7 @@ mod hand_over;
 mod keeping;
 mod pair;
 mod raw;
+mod redlock;
 mod report;
 mod rounds;
 mod throughput;
@@ -24,17 +25,26 @@ const WORKLOADS: [Workload; 5] =
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == worker::WORD) {
-        return worker::run(&arguments[1..]);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [worker::WORD, ..] => worker::run(&arguments[1..]),
+        ["redlock", "peers"] => measure(&[redlock::peers::run], &[]),
+        ["redlock", ref wanted @ ..] => measure(&redlock::WORKLOADS, wanted),
+        ref wanted => measure(&WORKLOADS, wanted),
     }
-    let wanted = match &arguments[..] {
-        [] => (1..=WORKLOADS.len()).collect(),
+}
+
+/// All, or those with these numbers.
+fn measure(workloads: &[Workload], wanted: &[&str]) -> Result<(), Failure> {
+    let wanted = match wanted {
+        [] => (1..=workloads.len()).collect(),
         some => some.iter().map(|word| word.parse()).collect::<Result<Vec<usize>, _>>()?,
     };
     let mut report = Report::begin();
     for number in wanted {
-        let workload = number.checked_sub(1).and_then(|at| WORKLOADS.get(at));
-        workload.ok_or("the workloads are 1 to 5")?(&mut report)?;
+        let workload = number.checked_sub(1).and_then(|at| workloads.get(at));
+        let none = || format!("the workloads are 1 to {}", workloads.len());
+        workload.ok_or_else(none)?(&mut report)?;
     }
     report.end();
     Ok(())

@@ -20,8 +20,8 @@ const AT_LEAST: f64 = 0.7;
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     report.section("2. pairs per second of many tasks, each with its own lock, one client");
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let server = Server::start();
-    let contenders = runtime.block_on(Contender::all(&server.url()))?;
+    let servers = [Server::start()];
+    let contenders = runtime.block_on(Contender::all(&servers))?;
     for tasks in TASKS {
         // The pipeline does not depend on the tasks, and takes its time.
         let raw = match Some(&tasks) == TASKS.last() {

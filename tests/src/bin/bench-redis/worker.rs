@@ -6,31 +6,50 @@ use std::time::Duration;
 use leasehold::time::Instant;
 use leasehold::{Lease, Lock};
 use redis::aio::MultiplexedConnection;
+use rslock::{LockGuard, LockManager};
 
 use crate::Failure;
 use crate::clock::{now, pause, pause_until};
+use crate::contender::TTL;
 
 /// The first argument of such a process.
 pub(crate) const WORD: &str = "worker";
 
 /// What a process is to do, as its arguments say it.
+#[derive(Clone)]
 pub(crate) struct Job {
-    /// Or by a token.
-    pub(crate) leasehold: bool,
+    pub(crate) who: Who,
     pub(crate) url: String,
     pub(crate) name: String,
+    pub(crate) clients: usize,
+    /// Of each client.
     pub(crate) waiters: usize,
     pub(crate) hold: Duration,
     pub(crate) start: Instant,
     pub(crate) end: Instant,
 }
 
+/// By what the lock is handed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Leasehold,
+    Token,
+    Rslock,
+}
+
+impl Who {
+    const ALL: [(Self, &str); 3] =
+        [(Self::Leasehold, "leasehold"), (Self::Token, "token"), (Self::Rslock, "rslock")];
+}
+
 impl Job {
-    pub(crate) fn words(&self) -> [String; 7] {
+    pub(crate) fn words(&self) -> [String; 8] {
+        let name = Who::ALL.iter().find(|(who, _)| *who == self.who).map(|(_, name)| *name);
         [
-            self.leasehold.to_string(),
+            name.unwrap_or_default().to_owned(),
             self.url.clone(),
             self.name.clone(),
+            self.clients.to_string(),
             self.waiters.to_string(),
             self.hold.as_micros().to_string(),
             self.start.as_nanos().to_string(),
@@ -39,13 +58,15 @@ impl Job {
     }
 
     fn parse(words: &[String]) -> Result<Self, Failure> {
-        let [leasehold, url, name, waiters, hold, start, end] = words else {
-            return Err("a job has seven words".into());
+        let [who, url, name, clients, waiters, hold, start, end] = words else {
+            return Err("a job has eight words".into());
         };
+        let who = Who::ALL.into_iter().find(|(_, name)| name == who);
         Ok(Self {
-            leasehold: leasehold.parse()?,
+            who: who.ok_or("nobody has that name")?.0,
             url: url.clone(),
             name: name.clone(),
+            clients: clients.parse()?,
             waiters: waiters.parse()?,
             hold: Duration::from_micros(hold.parse()?),
             start: Instant::from_nanos(start.parse()?),
@@ -54,9 +75,11 @@ impl Job {
     }
 }
 
-/// When somebody held the lock, in nanoseconds of the machine's clock.
+/// When somebody asked for and held the lock, in nanoseconds of the machine's
+/// clock.
 pub(crate) struct Turn {
     pub(crate) waiter: usize,
+    pub(crate) asked: u64,
     pub(crate) acquired: u64,
     pub(crate) releasing: u64,
 }
@@ -64,8 +87,10 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn parse(line: &str) -> Result<Self, Failure> {
         let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-        let [waiter, acquired, releasing] = numbers[..] else { return Err("a broken turn".into()) };
-        Ok(Self { waiter: waiter as usize, acquired, releasing })
+        let [waiter, asked, acquired, releasing] = numbers[..] else {
+            return Err("a broken turn".into());
+        };
+        Ok(Self { waiter: waiter as usize, asked, acquired, releasing })
     }
 }
 
@@ -77,8 +102,9 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let tasks = waiters.into_iter().map(|waiter| runtime.spawn(waiter.turns(hold, start, end)));
     let mut said = String::new();
     for (waiter, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
-        for (acquired, releasing) in runtime.block_on(task)?? {
-            writeln!(said, "{waiter} {} {}", acquired.as_nanos(), releasing.as_nanos())?;
+        for turn in runtime.block_on(task)?? {
+            let [asked, acquired, releasing] = turn.map(Instant::as_nanos);
+            writeln!(said, "{waiter} {asked} {acquired} {releasing}")?;
         }
     }
     print!("{said}");
@@ -90,23 +116,43 @@ enum Waiter {
     /// The shortest way that a server offers: whoever holds the token pushes it
     /// on a list, where all others wait.
     Token(MultiplexedConnection, String),
+    Rslock(LockManager, String, Option<LockGuard>),
 }
 
 impl Waiter {
     async fn all(job: &Job) -> Result<Vec<Self>, Failure> {
-        if job.leasehold {
-            let client = leasehold::connect(&job.url).await?;
-            let waiter = || Self::Lock(client.lock(&job.name), None);
-            return Ok((0..job.waiters).map(|_| waiter()).collect());
+        let mut all = Vec::new();
+        for _ in 0..job.clients {
+            all.append(&mut Self::of_one_client(job).await?);
         }
-        let client = redis::Client::open(job.url.as_str())?;
-        // A wait for a token may last.
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        Ok(all)
+    }
+
+    async fn of_one_client(job: &Job) -> Result<Vec<Self>, Failure> {
         let mut waiters = Vec::new();
-        for _ in 0..job.waiters {
-            // BLPOP blocks its connection.
-            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-            waiters.push(Self::Token(connection, job.name.clone()));
+        match job.who {
+            Who::Leasehold => {
+                let client = leasehold::connect(&job.url).await?;
+                let waiter = || Self::Lock(client.lock(&job.name), None);
+                waiters.extend((0..job.waiters).map(|_| waiter()));
+            }
+            Who::Token => {
+                let client = redis::Client::open(job.url.as_str())?;
+                // A wait for a token may last.
+                let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+                for _ in 0..job.waiters {
+                    // BLPOP blocks its connection.
+                    let own = client.get_multiplexed_async_connection_with_config(&config).await?;
+                    waiters.push(Self::Token(own, job.name.clone()));
+                }
+            }
+            Who::Rslock => {
+                let nodes = job.url.trim_start_matches("redlock://").split(',');
+                let manager =
+                    LockManager::new(nodes.map(|node| format!("redis://{node}")).collect());
+                let waiter = || Self::Rslock(manager.clone(), job.name.clone(), None);
+                waiters.extend((0..job.waiters).map(|_| waiter()));
+            }
         }
         Ok(waiters)
     }
@@ -116,10 +162,11 @@ impl Waiter {
         hold: Duration,
         start: Instant,
         end: Instant,
-    ) -> Result<Vec<(Instant, Instant)>, Failure> {
+    ) -> Result<Vec<[Instant; 3]>, Failure> {
         let mut turns = Vec::with_capacity(4096);
         pause_until(start).await;
         loop {
+            let asked = now();
             self.take().await?;
             let acquired = now();
             if !hold.is_zero() {
@@ -127,7 +174,7 @@ impl Waiter {
             }
             let releasing = now();
             self.give().await?;
-            turns.push((acquired, releasing));
+            turns.push([asked, acquired, releasing]);
             // Only now, so that nobody keeps what others wait for.
             if releasing >= end {
                 return Ok(turns);
@@ -141,6 +188,9 @@ impl Waiter {
             Self::Token(connection, list) => {
                 let mut take = redis::cmd("BLPOP");
                 let _: (String, String) = take.arg(&*list).arg(0).query_async(connection).await?;
+            }
+            Self::Rslock(manager, name, guard) => {
+                *guard = Some(manager.acquire(name.as_str(), TTL).await?);
             }
         }
         Ok(())
@@ -156,6 +206,11 @@ impl Waiter {
             Self::Token(connection, list) => {
                 let mut give = redis::cmd("RPUSH");
                 let _: u32 = give.arg(&*list).arg("token").query_async(connection).await?;
+            }
+            Self::Rslock(_, _, guard) => {
+                if let Some(guard) = guard.take() {
+                    guard.release().await;
+                }
             }
         }
         Ok(())

@@ -54,20 +54,20 @@ local function keep_side(stored, now)
 end
 
 -- Make it the holder, if the ballot is one that can be granted.
-local function grant(ask, stored, floor, now)
+local function grant(ask, stored, floor, now, has_line)
   local ballot, above = tonumber(ask.ballot), math.max(stored, floor, now - OLDEST)
   if ballot <= above then return {STALE, now, above} end
   if ballot > now + CLAMP then return {AHEAD, now} end
-  local waiting = redis.call('ZCARD', KEYS[3])
+  local waiting = has_line and redis.call('ZCARD', KEYS[3]) or 0
   if waiting > 0 and redis.call('ZREM', KEYS[3], ask.owner) == 1 then
     redis.call('HDEL', KEYS[2], ask.owner)
     waiting = waiting - 1
   end
   redis.call('SET', KEYS[1], ask.owner, 'PX', ask.ttl)
   redis.call('HSET', KEYS[2], 'fence', ask.ballot, 'ballot', ask.ballot, 'holder', ask.owner .. ' ' .. ask.who)
-  local behind = tonumber(ask.role)
-  if behind and ask.keep > 0 then
-    redis.call('HSET', KEYS[2], 'reserved', behind > 0 and whole(now / 1000 + ask.keep) or '0')
+  -- Not the reverse: who came since they were counted would be forgotten.
+  if (tonumber(ask.role) or 0) > 0 and ask.keep > 0 then
+    redis.call('HSET', KEYS[2], 'reserved', whole(now / 1000 + ask.keep))
   end
   keep_side(stored, now)
   return {GRANTED, now, waiting}
@@ -106,10 +106,11 @@ local function vote(ask, now)
     return {GRANTED, now, redis.call('ZCARD', KEYS[3])}
   end
   if not holder then
-    local first = redis.call('EXISTS', KEYS[3]) == 1 and first_in_line(now)
+    local has_line = redis.call('EXISTS', KEYS[3]) == 1
+    local first = has_line and first_in_line(now)
     local is_open = ask.role == 'arbiter' or reserved * 1000 <= now
     if tonumber(ask.role) or first == ask.owner or (not first and is_open) then
-      return grant(ask, stored, floor, now)
+      return grant(ask, stored, floor, now, has_line)
     end
   end
   if ask.keep > 0 then

@@ -10,6 +10,11 @@ local seen = redis.call('HMGET', KEYS[2], 'fence', 'freed', 'ballot')
 local held = redis.call('GET', KEYS[1]) == owner and ballot >= (tonumber(seen[3]) or 0)
 if held then redis.call('DEL', KEYS[1]) end
 local stored, freed = tonumber(seen[1]) or 0, tonumber(seen[2]) or 0
+if held and ballot <= stored and ARGV[4] == '' and redis.call('EXISTS', KEYS[3]) == 0 then
+  -- The usual case: nobody waits.
+  if what == 'lease' and ballot > freed then redis.pcall('HSET', KEYS[2], 'freed', ARGV[2]) end
+  return {1, 0}
+end
 -- pcall: without memory for it, the lock is free all the same.
 if ballot > stored then
   local now = micros()
@@ -33,7 +38,7 @@ if ARGV[4] ~= '' then
   }
   local left, floor = quarantine(now)
   if held and left == 0 then
-    said = grant(ask, stored, floor, now) -- who held it says whose turn it is
+    said = grant(ask, stored, floor, now, true) -- who held it says whose turn it is
   else
     said = vote(ask, now)
   end
