@@ -237,7 +237,7 @@ impl Server {
         let down = Arc::default();
         let weather = weather.clone();
         if matches!(kind, Kind::Waking | Kind::Granting) {
-            let clock = ServerClock::new(truth, 1.0);
+            let clock = ServerClock::new(truth, drifting(random));
             let memory = match kind {
                 Kind::Granting => Memory::granting(clock.clone(), Duration::from_secs(1)),
                 _ => Memory::new(clock.clone()),
