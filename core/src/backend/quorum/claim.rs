@@ -109,8 +109,16 @@ impl Quorum {
             Outcome::TooLarge => Answer::Retired,
             Outcome::Lost(answer) => answer.ok_or_else(failure)?,
         };
-        let is_only_try = attempt.claim.place.is_none() && answer != Answer::Tied;
-        let is_over = is_only_try || answer == Answer::Retired;
+        self.give_up(attempt, tally, answer);
+        Ok(answer)
+    }
+
+    /// Give back the votes. Who only tries, or starts anew, is done with it; who
+    /// waits goes on with another ballot.
+    fn give_up(&self, attempt: &Attempt, tally: &Tally, answer: Answer) {
+        let (owner, now) = (attempt.claim.owner, self.runtime.now());
+        let starts_anew = answer == Answer::Retired;
+        let is_over = starts_anew || attempt.claim.place.is_none() && answer != Answer::Tied;
         let back = Return {
             name: attempt.claim.name.clone(),
             owner,
@@ -121,19 +129,14 @@ impl Quorum {
         let mut round = Round::of(self.nodes.len());
         for (node, heard) in tally.heard.iter().enumerate() {
             match heard {
-                Heard::Nothing | Heard::Vote(Vote::Granted { .. }) => {
-                    round.ask(node, self.nodes[node].give_back(&back));
-                }
                 Heard::Failure => self.owed.add(node, &back, now + attempt.claim.ttl, now),
-                // Who starts anew leaves its place, too.
-                Heard::Vote(_) if answer == Answer::Retired => {
-                    round.ask(node, self.nodes[node].give_back(&back));
-                }
-                Heard::Vote(_) => {}
+                // There is no vote, but perhaps a place.
+                Heard::Vote(vote) if !matches!(vote, Vote::Granted { .. }) && !starts_anew => {}
+                _ => round.ask(node, self.nodes[node].give_back(&back)),
             }
         }
         round.send();
-        if answer == Answer::Retired {
+        if starts_anew {
             self.attempts.retire(owner);
         }
         if is_over {
@@ -144,7 +147,6 @@ impl Quorum {
             attempt.stale = true;
             attempt.place = if in_line { Place::Behind } else { Place::Nowhere };
         });
-        Ok(answer)
     }
 }
 
