@@ -68,11 +68,11 @@ pub(crate) const LAG: Duration = Duration::from_millis(250);
 /// * `prefix=leasehold:` and `ca=FILE`, as for [`Redis`](super::Redis).
 ///
 /// # What it promises
-/// One holder at a time and rising fences while any minority of the nodes is
-/// dead, hung, or has lost its data, as long as the wall clocks of a majority do
-/// not jump. The fence is chosen by the nodes' clocks, never by the client's. If
-/// clocks jump, leases may end early; fences rise all the same on nodes that
-/// keep their data. The assumptions, and the tests that would break, are in
+/// One holder at a time and rising fences while nodes die, hang, and lose their
+/// data, as long as their wall clocks do not jump ahead: Redis ends keys by them.
+/// The fence is chosen by the nodes' clocks, never by the client's. If clocks
+/// jump, leases may end early; fences rise all the same on nodes that keep their
+/// data. Locks can be taken while a majority is alive and out of quarantine. The assumptions, and the tests that would break, are in
 /// `docs/promises.md`.
 ///
 /// A lease is taken with a majority of the votes and comes to the other nodes
