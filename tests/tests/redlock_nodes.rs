@@ -193,6 +193,21 @@ fn one_wild_clock_neither_stops_locks_nor_moves_fences() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_harms_no_lease_that_all_nodes_hold() {
+    let place = Place::on(vec![Settings::default().shifted_clock(); 3]);
+    let (client, other) = (place.client(), place.client());
+    let lease = place.hold(&client, "x");
+    place.wait(lease.renew()).unwrap();
+    place.held_by("x", &[0, 1, 2]);
+    place.servers[1].shift_clock(100.0);
+    until(LIMIT, || place.votes("x")[1].is_none().then_some(())).expect("it ends there");
+    assert!(place.try_hold(&other, "x").is_none());
+    place.wait(lease.renew()).unwrap();
+    place.wait(lease.release()).unwrap();
+    assert!(place.hold(&other, "x").fence() > lease.fence());
+}
+
+#[test]
 fn clocks_that_all_go_back_stop_nothing_for_longer_than_that() {
     let place = Place::on(vec![Settings::default().shifted_clock(); 3]);
     let client = place.client();
