@@ -85,6 +85,7 @@ impl Options {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let backend_options = self.read_query(query)?;
         let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(url))?;
+        #[cfg(any(feature = "sqlite", feature = "redis"))]
         let runtime = self.chosen_runtime()?;
         if let Some((option, _)) = backend_options.first()
             && matches!(scheme, "memory" | "sqlite")

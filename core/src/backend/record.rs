@@ -63,6 +63,7 @@ impl Record {
 
     /// Whose end lets `owner` advance: the one just before it in the line, or
     /// the holder for the first. Everybody watches one, so that a death wakes one.
+    #[cfg(feature = "sqlite")]
     pub(super) fn before(&self, owner: Owner) -> Option<Address> {
         let ahead = self.line.iter().take_while(|w| w.owner != owner).last();
         let holder = self.tenant.as_ref().filter(|t| t.owner != owner);
@@ -70,6 +71,7 @@ impl Record {
     }
 
     /// Everyone's clients.
+    #[cfg(feature = "sqlite")]
     pub(super) fn clients(&self) -> Vec<Address> {
         self.tenant.iter().map(|t| t.client).chain(self.line.iter().map(|w| w.client)).collect()
     }

@@ -34,7 +34,7 @@ mod node;
 mod owed;
 mod release;
 mod renew;
-mod round;
+pub(crate) mod round;
 mod slot;
 mod tally;
 
@@ -43,7 +43,7 @@ use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow};
 use owed::Owed;
-pub(crate) use round::{Asking, Round};
+use round::Round;
 
 /// A node that has not answered for this long is not waited for, if the others
 /// will do.

@@ -54,6 +54,7 @@ impl<'a, T> Round<'a, T> {
         (0..self.nodes()).filter_map(|node| self.answer(node)?.as_ref().ok())
     }
 
+    #[cfg(feature = "redis")]
     pub(crate) fn into_answers(self) -> Vec<Option<Result<T, Error>>> {
         let answer = |state| match state {
             State::Answered(answer) => Some(answer),

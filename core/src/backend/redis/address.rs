@@ -128,7 +128,7 @@ impl Rest {
     fn address(
         self,
         scheme: &str,
-        tls: bool,
+        #[cfg_attr(not(feature = "tls"), allow(unused_variables))] tls: bool,
         at: &ConnectionAddr,
         login: RedisConnectionInfo,
     ) -> Result<Address, Error> {
