@@ -116,7 +116,7 @@ impl Quorum {
     /// Give back the votes. Who only tries, or starts anew, is done with it; who
     /// waits goes on with another ballot.
     fn give_up(&self, attempt: &Attempt, tally: &Tally, answer: Answer) {
-        let (owner, now) = (attempt.claim.owner, self.runtime.now());
+        let owner = attempt.claim.owner;
         let starts_anew = answer == Answer::Retired;
         let is_over = starts_anew || attempt.claim.place.is_none() && answer != Answer::Tied;
         let back = Return {
@@ -129,7 +129,7 @@ impl Quorum {
         let mut round = Round::of(self.nodes.len());
         for (node, heard) in tally.heard.iter().enumerate() {
             match heard {
-                Heard::Failure => self.owed.add(node, &back, now + attempt.claim.ttl, now),
+                Heard::Failure => self.owe(node, &back, attempt.claim.ttl),
                 // There is no vote, but perhaps a place.
                 Heard::Vote(vote) if !matches!(vote, Vote::Granted { .. }) && !starts_anew => {}
                 _ => round.ask(node, self.nodes[node].give_back(&back)),

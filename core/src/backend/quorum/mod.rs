@@ -191,11 +191,20 @@ impl Quorum {
         Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(Outcome::Unknown)
     }
 
-    /// Remember what did not reach a node, which may hold it for a ttl.
-    fn owe(&self, round: &Round<'_, Returned>, back: &Return, ttl: Duration) {
-        let now = self.runtime.now();
+    /// What did not reach nodes.
+    fn owe_failed(&self, round: &Round<'_, Returned>, back: &Return, ttl: Duration) {
         let failed = (0..round.nodes()).filter(|node| matches!(round.answer(*node), Some(Err(_))));
-        failed.for_each(|node| self.owed.add(node, back, now + ttl, now));
+        failed.for_each(|node| self.owe(node, back, ttl));
+    }
+
+    /// Remember what did not reach a node, which may hold it for a ttl.
+    fn owe(&self, node: usize, back: &Return, ttl: Duration) {
+        let now = self.runtime.now();
+        self.owed.add(node, back, now + ttl, now);
+        // It may have been connected again before that was remembered.
+        if self.nodes[node].is_well() {
+            self.pay(node);
+        }
     }
 
     fn pay(&self, node: usize) {
@@ -282,7 +291,7 @@ impl Backend for Quorum {
         // Also those that are slow.
         let round = Round::of_all(self.nodes.iter().map(|node| node.give_back(&back)));
         let round = self.ask_all(round, |_| false).await?;
-        self.owe(&round, &back, claim.ttl);
+        self.owe_failed(&round, &back, claim.ttl);
         self.attempts.forget(claim.owner);
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Quorum {
         self.hear_release(&mut round, arbiter, ask.is_some()).await;
         let round = self.ask_all(round, |_| true).await?;
         self.attempts.forget(held.owner);
-        self.owe(&round, &to_others, held.ttl);
+        self.owe_failed(&round, &to_others, held.ttl);
         let next = next.map(|next| match next {
             Ok(attempt) => {
                 let answer =
