@@ -129,6 +129,7 @@ impl Quorum {
         let mut round = Round::of(self.nodes.len());
         for (node, heard) in tally.heard.iter().enumerate() {
             match heard {
+                Heard::Unasked => {}
                 Heard::Failure => self.owe(node, &back, attempt.claim.ttl),
                 // There is no vote, but perhaps a place.
                 Heard::Vote(vote) if !matches!(vote, Vote::Granted { .. }) && !starts_anew => {}
@@ -152,8 +153,9 @@ impl Quorum {
 
 fn tally(round: &Round<'_, Said>, arbiter: usize) -> Tally {
     let heard = (0..round.nodes()).map(|node| match round.answer(node) {
-        None if round.is_asked(node) => Heard::Nothing,
-        None | Some(Err(_)) => Heard::Failure,
+        None if !round.is_asked(node) => Heard::Unasked,
+        None => Heard::Nothing,
+        Some(Err(_)) => Heard::Failure,
         Some(Ok(said)) => Heard::Vote(said.vote),
     });
     Tally { heard: heard.collect(), arbiter }

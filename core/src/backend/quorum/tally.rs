@@ -8,6 +8,7 @@ use crate::backend::Answer;
 /// What one node has said so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
+    Unasked,
     Nothing,
     Failure,
     Vote(Vote),
