@@ -244,7 +244,7 @@ const SOAK_BUGS: &[(&str, Bug)] = &[
         Bug {
             name: "a real node grants any ballot",
             file: "backend/redis/lua/ballot.lua",
-            healthy: "if ballot <= above then return {STALE, now, above} end",
+            healthy: "\n  if ballot <= above then return {STALE, now, above} end",
             broken: "",
         },
     ),
