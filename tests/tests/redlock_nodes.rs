@@ -157,6 +157,18 @@ fn an_evicted_lease_is_lost_at_once_and_not_healed() {
 }
 
 #[test]
+fn a_lease_that_only_a_minority_has_is_lost_at_the_next_renewal() {
+    let place = Place::of(3);
+    let lease = place.hold(&place.client(), "x");
+    place.held_by("x", &[0, 1, 2]);
+    place.servers[0].command(&["SET", "leasehold:x", "somebody else"]);
+    place.wait(lease.renew()).unwrap();
+    place.servers[2].command(&["SET", "leasehold:x", "somebody else"]);
+    assert_eq!(place.wait(lease.renew()).unwrap_err().kind(), Kind::Lost);
+    assert_eq!(place.wait(lease.lost()), Loss::Gone);
+}
+
+#[test]
 fn scripts_that_all_nodes_forget_fail_nobody() {
     let place = Place::of(3);
     let client = place.client();

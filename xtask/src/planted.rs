@@ -167,12 +167,6 @@ const BUGS: &[Bug] = &[
         broken: "",
     },
     Bug {
-        name: "a lease is renewed by less than a majority",
-        file: "backend/quorum/renew.rs",
-        healthy: "kept > 0 && held >= majority =>",
-        broken: "kept > 0 && held + 1 >= majority =>",
-    },
-    Bug {
         name: "a withdrawal gives back nothing",
         file: "backend/quorum/mod.rs",
         healthy: "        // Also those that are slow.",
