@@ -7,9 +7,45 @@ use std::process::{Command, Output};
 
 use crate::{Failure, root};
 
-/// The suite that the machine's mirror is known by, and the one of newer packages beside it.
+/// The suite that the machine's mirror is known by; others are looked for beside it.
 const SUITE: &str = "bookworm";
-const NEWER: &str = "bookworm-backports";
+
+/// A server that is unpacked into a directory of ours and not installed: of another
+/// suite than the machine's, or one of two versions of it.
+struct Unpacked {
+    /// Under target/servers, where the tests look for it.
+    folder: &'static str,
+    suite: &'static str,
+    packages: &'static [&'static str],
+    /// What the tests start.
+    program: &'static str,
+    /// Whether they take one on PATH as well.
+    from_path: bool,
+}
+
+const UNPACKED: [Unpacked; 3] = [
+    Unpacked {
+        folder: "valkey",
+        suite: "bookworm-backports",
+        packages: &["valkey-server", "valkey-tools"],
+        program: "valkey-server",
+        from_path: true,
+    },
+    Unpacked {
+        folder: "etcd",
+        suite: "sid",
+        packages: &["etcd-server", "etcd-client"],
+        program: "etcd",
+        from_path: false,
+    },
+    Unpacked {
+        folder: "etcd-3.4",
+        suite: SUITE,
+        packages: &["etcd-server"],
+        program: "etcd",
+        from_path: false,
+    },
+];
 
 /// Have everything on this machine that the tests of the servers need.
 pub(crate) fn ensure() -> Result<(), Failure> {
@@ -24,11 +60,15 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     }
     // Under the workspace whatever CARGO_TARGET_DIR says: tests look for it there.
     let servers = root().join("target/servers");
-    if !on_path("valkey-server") && !servers.join("valkey").is_dir() {
-        let failed = |e: std::io::Error| format!("{} is not writable: {e}", servers.display());
-        fs::create_dir_all(&servers).map_err(failed)?;
-        let unpacked = unpack_valkey(&servers)?;
-        fs::rename(unpacked, servers.join("valkey")).map_err(failed)?;
+    let failed = |e: std::io::Error| format!("{} is not writable: {e}", servers.display());
+    for server in &UNPACKED {
+        let folder = servers.join(server.folder);
+        let is_here = folder.is_dir() || (server.from_path && on_path(server.program));
+        if !is_here {
+            fs::create_dir_all(&servers).map_err(failed)?;
+            let unpacked = unpack(server, &servers)?;
+            fs::rename(unpacked, folder).map_err(failed)?;
+        }
     }
     Ok(())
 }
@@ -62,11 +102,12 @@ fn install(package: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Valkey from the newer packages, into a directory of ours that is not yet its
-/// last, so that a failure in the middle leaves nothing that looks whole.
-fn unpack_valkey(servers: &Path) -> Result<PathBuf, Failure> {
-    eprintln!("xtask: unpacking valkey-server into target/servers, because tests start it");
-    let (apt, unpacked) = (servers.join("apt"), servers.join("valkey.new"));
+/// A server's packages, into a directory of ours that is not yet its last, so
+/// that a failure in the middle leaves nothing that looks whole.
+fn unpack(server: &Unpacked, servers: &Path) -> Result<PathBuf, Failure> {
+    let Unpacked { folder, suite, packages, program, .. } = server;
+    eprintln!("xtask: unpacking {program} into target/servers/{folder}, because tests start it");
+    let (apt, unpacked) = (servers.join("apt"), servers.join(format!("{folder}.new")));
     let failed = |e: std::io::Error| format!("{} is not writable: {e}", apt.display());
     for old in [&apt, &unpacked] {
         if old.is_dir() {
@@ -76,28 +117,35 @@ fn unpack_valkey(servers: &Path) -> Result<PathBuf, Failure> {
     for dir in ["lists/partial", "cache/archives/partial", "packages"] {
         fs::create_dir_all(apt.join(dir)).map_err(failed)?;
     }
-    let source = format!("deb {} {NEWER} main\n", mirror()?);
+    let source = format!("deb {} {suite} main\n", mirror(server)?);
     fs::write(apt.join("sources.list"), source).map_err(failed)?;
     run(apt_get(&apt).arg("update"))?;
-    run(apt_get(&apt).args(["download", "valkey-server", "valkey-tools"]))?;
+    run(apt_get(&apt).arg("download").args(*packages))?;
     for package in fs::read_dir(apt.join("packages")).map_err(failed)? {
         let package = package.map_err(failed)?.path();
         run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&unpacked))?;
     }
     // Shows a library that is missing while it can still be understood.
-    run(Command::new(unpacked.join("usr/bin/valkey-server")).arg("--version"))?;
+    run(Command::new(unpacked.join("usr/bin").join(program)).arg("--version"))?;
     fs::remove_dir_all(&apt).map_err(failed)?;
     Ok(unpacked)
 }
 
 /// Where apt takes this machine's packages from, in its own words, which holds
 /// for every way in which that can be configured.
-fn mirror() -> Result<String, Failure> {
-    let said = run(Command::new("apt-get").args(["update", "--print-uris"]))?.stdout;
+fn mirror(server: &Unpacked) -> Result<String, Failure> {
+    let Unpacked { folder, program, .. } = server;
+    let none = || {
+        format!(
+            "apt has no {SUITE} to take {program} from; \
+             have one at target/servers/{folder}/usr/bin/{program}"
+        )
+    };
+    let said = run(Command::new("apt-get").args(["update", "--print-uris"]));
+    let said = said.map_err(|e| format!("{}\n{e}", none()))?.stdout;
     let said = String::from_utf8_lossy(&said);
     let index = format!("/dists/{SUITE}/InRelease'");
     let uri = said.lines().find_map(|line| line.strip_prefix('\'')?.split_once(&index));
-    let none = || format!("apt has no {SUITE} to take valkey-server from; put it on PATH");
     uri.map(|(uri, _)| uri.to_owned()).ok_or_else(none)
 }
 

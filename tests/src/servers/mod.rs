@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 mod child;
 mod clock;
 mod connection;
+mod etcd;
 mod redis;
 mod settings;
 mod tls;
 
 pub use connection::Connection;
+pub use etcd::{ClientFiles, Etcd, EtcdSettings, EtcdVersion};
 pub use redis::Server;
 pub use settings::{Flavor, Settings};
 
@@ -21,6 +23,15 @@ pub use settings::{Flavor, Settings};
 /// connecting to a server that is down would in time be given the server's
 /// port, be connected to itself, and keep the server from coming back.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How often another port is tried when somebody else was faster.
+const PORTS_TRIED: usize = 10;
+
+/// Why a server does not answer.
+enum Failure {
+    PortTaken,
+    Other(String),
+}
 
 /// A port that nobody listens on now; somebody may before you do.
 fn free_port() -> u16 {

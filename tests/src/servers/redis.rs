@@ -13,12 +13,9 @@ use tempfile::TempDir;
 use super::child::Child;
 use super::clock::Clock;
 use super::settings::{DATA, RIG, SOCKET, Settings};
-use super::{Connection, free_port, tls};
+use super::{Connection, Failure, PORTS_TRIED, free_port, tls};
 use crate::patience::{LIMIT, until};
 use crate::resp::Reply;
-
-/// How often another port is tried when somebody else was faster.
-const PORTS_TRIED: usize = 10;
 
 /// A server, killed when the value is dropped.
 pub struct Server {
@@ -37,12 +34,6 @@ struct Process {
     child: Option<Child>,
     /// Calls that the rig made itself, by command.
     own_calls: BTreeMap<String, u64>,
-}
-
-/// Why it does not answer.
-enum Failure {
-    PortTaken,
-    Other(String),
 }
 
 impl Server {
