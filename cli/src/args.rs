@@ -138,7 +138,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLost::Terminate)]
     pub(crate) on_lost: OnLost,
     /// The command and its arguments. It finds the lock's name in LEASEHOLD_NAME and the fencing
-    /// token in LEASEHOLD_FENCE
+    /// token in LEASEHOLD_FENCE; with etcd, also the key that has it as its create_revision, in LEASEHOLD_KEY
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
 }

@@ -18,6 +18,7 @@ pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
     let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
     let runtime = ThreadRuntime::start()?;
     let client = Options::new().runtime(runtime.clone()).connect(url).await?;
+    client.caveats().iter().for_each(|caveat| crate::say(&format!("note: {caveat}")));
     let mut session = Session { args, client, runtime, signals };
     let code = session.run().await;
     session.clean_up().await;
@@ -107,10 +108,11 @@ impl Session {
         if !lease.is_valid() {
             return Err(Failure::new(exit::LOST, "the lease was lost before the command started"));
         }
-        let env = [
+        let mut env = vec![
             ("LEASEHOLD_NAME", lease.name().to_owned()),
             ("LEASEHOLD_FENCE", lease.fence().to_string()),
         ];
+        env.extend(lease.key().map(|key| ("LEASEHOLD_KEY", key)));
         let spawned = Child::spawn(&self.args.command, &env);
         let mut child = spawned.map_err(|e| self.not_started(e))?;
         let work = self.watch(lease, &mut child).await;

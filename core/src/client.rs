@@ -72,6 +72,8 @@ impl Options {
     /// * `redlock://HOST:PORT,HOST:PORT,HOST:PORT`: three, five or more independent
     ///   Redis or Valkey servers, of which a majority decides; each can also be a
     ///   whole `redis://…` URL. See [`quorum`](crate::backend::quorum).
+    /// * `etcd://USER:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT`: an etcd cluster;
+    ///   `etcds://…` encrypted. See [`Etcd`](crate::backend::Etcd).
     /// * `memory:`: inside this client only.
     ///
     /// `ttl`, `wait`, `max_hold` and `label` can follow as a query, as in
@@ -85,7 +87,7 @@ impl Options {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let backend_options = self.read_query(query)?;
         let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(url))?;
-        #[cfg(any(feature = "sqlite", feature = "redis"))]
+        #[cfg(any(feature = "sqlite", feature = "redis", feature = "etcd"))]
         let runtime = self.chosen_runtime()?;
         if let Some((option, _)) = backend_options.first()
             && matches!(scheme, "memory" | "sqlite")
@@ -109,6 +111,12 @@ impl Options {
                     path => path.strip_prefix("//").unwrap_or(path).into(),
                 };
                 self.open(Arc::new(Sqlite::open(&path, runtime).await?))
+            }
+            #[cfg(feature = "etcd")]
+            "etcd" | "etcds" => {
+                use crate::backend::etcd::{Address, Etcd};
+                let address = Address::parse(address, &backend_options)?;
+                self.open(Arc::new(Etcd::at(address, runtime).await?))
             }
             #[cfg(feature = "redis")]
             "redlock" => {
@@ -167,8 +175,8 @@ impl Options {
 
 /// Of a URL it names only the scheme: what follows may hold a password.
 fn unknown(url: &str) -> Error {
-    let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, sqlite:PATH, \
-                 sqlite: and memory:";
+    let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
+                 etcd://HOST,HOST,HOST, etcds://HOST, sqlite:PATH, sqlite: and memory:";
     match url.split_once(':') {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
         None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),
@@ -220,6 +228,12 @@ impl Client {
     pub async fn break_lock(&self, name: &str) -> Result<bool, Error> {
         self.anchor.engine.check_open()?;
         self.anchor.engine.backend().evict(&LockName::new(name)?).await
+    }
+
+    /// What the server that answers now, as it is, promises less than its
+    /// backend does; for people to read, and worth telling them once.
+    pub fn caveats(&self) -> Vec<String> {
+        self.anchor.engine.backend().caveats()
     }
 
     /// The backend as messages name it, without passwords.

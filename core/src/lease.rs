@@ -38,6 +38,19 @@ impl Lease {
         self.hold.held().fence
     }
 
+    /// With etcd: the key that is there for as long as it is held, and whose
+    /// create_revision is the [`fence`](Lease::fence). A transaction that
+    /// compares the two can only succeed while it is held. `None` elsewhere.
+    pub fn key(&self) -> Option<String> {
+        self.anchor.engine.backend().key(self.hold.held())
+    }
+
+    /// The ttl that it is renewed by: that of the lock, or the next longer one
+    /// that the backend can count; etcd has whole seconds, and a shortest.
+    pub fn ttl(&self) -> Duration {
+        self.hold.held().ttl
+    }
+
     /// Whether it is held at this instant, by the clock alone: right even just
     /// after the process was stopped or the machine suspended.
     pub fn is_valid(&self) -> bool {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold::backend::etcd::MemoryCluster;
 use leasehold::backend::quorum::{MemoryNode, Node};
-use leasehold::backend::{Backend, Memory, Quorum, Sqlite};
-use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::backend::{Backend, Etcd, Memory, Quorum, Sqlite};
+use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::testing::{ManualClock, Stage};
+use leasehold::time::{Clock, Instant};
 
 struct InMemory {
     server: Memory,
@@ -108,5 +110,65 @@ mod sqlite {
     leasehold::conformance_tests!(InFile {
         dir: tempfile::tempdir().expect("a directory"),
         runtime: ThreadRuntime::start().expect("a thread"),
+    });
+}
+
+/// Time as the manual clock has it, on a thread of its own.
+struct ManualRuntime {
+    clock: ManualClock,
+    thread: Arc<ThreadRuntime>,
+}
+
+impl Clock for ManualRuntime {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn wall_micros(&self) -> u64 {
+        self.clock.wall_micros()
+    }
+}
+
+impl Runtime for ManualRuntime {
+    fn sleep(&self, span: Duration) -> BoxFuture {
+        self.thread.sleep(span)
+    }
+
+    fn spawn(&self, task: BoxFuture) {
+        self.thread.spawn(task);
+    }
+
+    fn random(&self) -> u128 {
+        self.thread.random()
+    }
+}
+
+struct OnCluster {
+    cluster: MemoryCluster,
+    runtime: Arc<ManualRuntime>,
+}
+
+#[async_trait::async_trait]
+impl Stage for OnCluster {
+    async fn client(&self) -> Arc<dyn Backend> {
+        let cluster = Arc::new(self.cluster.client());
+        let client = Etcd::over(cluster, "leasehold/", self.runtime.clone()).await;
+        Arc::new(client.expect("a cluster in memory"))
+    }
+
+    async fn pass(&self, span: Duration) {
+        // It counts whole seconds.
+        self.runtime.clock.advance(span + Duration::from_secs(1));
+        self.cluster.expire();
+    }
+}
+
+mod etcd_in_memory {
+    use super::*;
+
+    leasehold::conformance_tests!({
+        let (clock, thread) = (ManualClock::new(), ThreadRuntime::start().expect("a thread"));
+        let cluster = MemoryCluster::new(Arc::new(clock.clone()));
+        OnCluster { cluster, runtime: Arc::new(ManualRuntime { clock, thread }) }
     });
 }

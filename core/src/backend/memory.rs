@@ -243,6 +243,7 @@ mod tests {
             mode: super::super::Mode::Exclusive,
             label: "".into(),
             place: None,
+            renewed: true,
         };
         let claims = State::CLAIMS_PER_SWEEP;
         for number in 1..claims {

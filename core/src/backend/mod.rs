@@ -25,6 +25,10 @@ use async_trait::async_trait;
 use crate::error::Error;
 use crate::name::{LockName, Owner};
 
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod connection;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod memory;
 pub mod quorum;
 mod record;
@@ -32,7 +36,11 @@ mod record;
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(feature = "tls")]
+mod tls;
 
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
 pub use memory::{Memory, MemoryClient};
 pub use quorum::Quorum;
 #[cfg(feature = "redis")]
@@ -65,22 +73,26 @@ pub struct Claim {
     /// `Some`: when the lock is busy, take a place in the server's line and
     /// keep it this long unless asked again. `None`: only try.
     pub place: Option<Duration>,
+    /// See [`Held::renewed`].
+    pub renewed: bool,
 }
 
 /// What a claim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The claim's owner holds the lock for its ttl from now.
+    /// The claim's owner holds the lock.
     Granted {
         /// The fencing token.
         fence: u64,
+        /// How long, if not for the claim's ttl from its sending on.
+        term: Option<Term>,
     },
     /// Someone else holds it or stands before the claim in the line.
     Busy {
         /// When asking again is worth it even if nothing is heard before.
         free_in: Option<Duration>,
-        /// How many stand before the claim in the line.
+        /// How many stand before the claim in the line, at most.
         ahead: usize,
         /// The fence of the last grant of the lock, zero if none is known:
         /// tells which [`Wake::Granted`] is older than this answer.
@@ -98,6 +110,16 @@ pub enum Answer {
     Retired,
 }
 
+/// How long a lease lasts that shares its end with others, or that is short
+/// until it is renewed for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// So long before the claim was sent it began,
+    pub began: Duration,
+    /// and it lasts this long from there.
+    pub lasts: Duration,
+}
+
 /// A lease as the server knows it.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -109,6 +131,9 @@ pub struct Held {
     pub fence: u64,
     /// The ttl to restart.
     pub ttl: Duration,
+    /// Whether it is renewed for as long as it is held. One that is not must
+    /// end with its ttl, whatever else its client keeps alive.
+    pub renewed: bool,
 }
 
 /// What became of one lease in a renewal.
@@ -200,9 +225,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error>;
 
     /// Give a lease back, and in the same request hand the lock to `then`, a
-    /// claim for the same name, ahead of the server's line. When the lease was
-    /// not held any more, `then` is an ordinary claim. When the lock is free
-    /// afterwards, wakes the first of the line, or hands it the lock.
+    /// claim for the same name, ahead of the server's line; a backend whose
+    /// fences come from the order of its line lets it stand there. When the
+    /// lease was not held any more, `then` is an ordinary claim. When the lock
+    /// is free afterwards, wakes the first of the line, or hands it the lock.
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error>;
 
     /// Make a claim as if it had never been sent: leave the line, give back
@@ -219,6 +245,24 @@ pub trait Backend: Send + Sync + 'static {
     /// What this client is told next. Only one caller waits at a time. A
     /// backend that tells nothing never answers.
     async fn wake(&self) -> Wake;
+
+    /// The ttl that is given to who asks for this one: the same, or the next
+    /// longer one that the backend can count.
+    fn ttl(&self, asked: Duration) -> Duration {
+        asked
+    }
+
+    /// The key by which the server knows the lease, where it is one that others
+    /// can look at and make conditions on.
+    fn key(&self, _lease: &Held) -> Option<String> {
+        None
+    }
+
+    /// What the server that answers now, as it is, promises less than this
+    /// backend does; for people to read.
+    fn caveats(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The backend as messages name it, such as `sqlite:/var/lib/x.db`;
     /// without passwords.

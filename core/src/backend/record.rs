@@ -85,7 +85,7 @@ impl Record {
         self.expire(now.instant);
         if let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == claim.owner) {
             tenant.expires = now.instant + claim.ttl;
-            return Answer::Granted { fence: self.fence };
+            return Answer::Granted { fence: self.fence, term: None };
         }
         let place = self.line.iter().position(|w| w.owner == claim.owner);
         let ahead = place.unwrap_or(self.line.len());
@@ -116,7 +116,7 @@ impl Record {
             since: now.instant,
             expires: now.instant + to.ttl,
         });
-        Answer::Granted { fence: self.fence }
+        Answer::Granted { fence: self.fence, term: None }
     }
 
     /// Hand the lock, if it is free, to the first of the line for a while; never

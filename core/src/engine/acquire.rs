@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::hold::Start;
-use super::keeper::next_renewal;
+use super::keeper::first_renewal;
 use super::line::{From, Place, Seat};
 use super::{Engine, Hold, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant};
@@ -15,9 +15,6 @@ use crate::time::Instant;
 const RECHECK: Duration = Duration::from_millis(600);
 /// How long the server keeps a waiter's place without hearing from it.
 const PLACE: Duration = Duration::from_secs(2);
-/// How soon a lock that the server handed on is renewed for its whole ttl. Who
-/// is done with it by then saves the request.
-const EXTEND: Duration = Duration::from_millis(20);
 /// After so many ties in a row, some 60 ms, a lock that is only tried is busy.
 const TIES: u32 = 8;
 /// How long a waiter goes on while the backend does not answer.
@@ -30,11 +27,12 @@ impl Engine {
     /// Cancel safety: dropped at any point, nothing is held and the line goes on.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
-        plan: Plan,
+        mut plan: Plan,
         patience: Patience,
     ) -> Result<Option<Arc<Hold>>, Error> {
         self.check_open()?;
         let (name, backend) = (plan.name.clone(), self.backend.describe());
+        plan.ttl = self.backend.ttl(plan.ttl);
         let claim = Claim {
             name: plan.name.clone(),
             owner: self.new_owner(),
@@ -42,6 +40,7 @@ impl Engine {
             mode: plan.mode,
             label: plan.label.clone(),
             place: (patience != Patience::Try).then_some(PLACE),
+            renewed: plan.auto_renew,
         };
         let seat = Seat::new(plan, claim, self.runtime.now());
         if !self.lines.join(&seat, patience == Patience::Try) {
@@ -88,9 +87,9 @@ impl Engine {
             let plan = &seat.plan;
             let now = self.runtime.now();
             let start = Start { since: place.asked, lasts: grant.lasts, now };
-            let hold = Hold::lasting(plan, grant.owner, grant.fence, start);
-            let renew_at = now + EXTEND;
-            if self.serve(From::Server, &seat, &Arc::new(hold), Some(renew_at)) {
+            let hold = Hold::new(plan, grant.owner, grant.fence, &start);
+            let renew_at = first_renewal(&hold, &start);
+            if self.serve(From::Server, &seat, &Arc::new(hold), renew_at) {
                 return;
             }
         }
@@ -193,9 +192,10 @@ impl Visit<'_> {
         let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
         self.set_trouble(None);
         match answer {
-            Answer::Granted { fence } => {
-                let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, sent));
-                let renew_at = next_renewal(&hold, sent);
+            Answer::Granted { fence, term } => {
+                let start = Start::granted(&self.seat.plan, sent, term);
+                let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, &start));
+                let renew_at = first_renewal(&hold, &start);
                 if engine.serve(From::Server, &self.seat, &hold, renew_at) || self.seat.is_served()
                 {
                     return Ok(Ask::Granted);

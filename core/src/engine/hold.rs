@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Plan;
-use crate::backend::Held;
+use crate::backend::{Held, Term};
 use crate::name::Owner;
 use crate::time::{Instant, deadline, grace};
 
@@ -46,7 +46,6 @@ enum End {
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(super) held: Held,
-    pub(super) auto_renew: bool,
     max_hold: Option<Duration>,
     /// Where `max_hold` ends it.
     pub(super) ends_at: Option<Instant>,
@@ -68,18 +67,21 @@ pub(super) struct Start {
     pub(super) now: Instant,
 }
 
-impl Hold {
-    /// The lease that a request sent at `sent` was granted.
-    pub(super) fn new(plan: &Plan, owner: Owner, fence: u64, sent: Instant) -> Self {
-        Self::lasting(plan, owner, fence, Start { since: sent, lasts: plan.ttl, now: sent })
+impl Start {
+    /// Of a claim that was sent at `sent` and granted.
+    pub(super) fn granted(plan: &Plan, sent: Instant, term: Option<Term>) -> Self {
+        let term = term.unwrap_or(Term { began: Duration::ZERO, lasts: plan.ttl });
+        Self { since: sent - term.began, lasts: term.lasts, now: sent }
     }
+}
 
-    pub(super) fn lasting(plan: &Plan, owner: Owner, fence: u64, start: Start) -> Self {
-        let held = Held { name: plan.name.clone(), owner, fence, ttl: plan.ttl };
+impl Hold {
+    pub(super) fn new(plan: &Plan, owner: Owner, fence: u64, start: &Start) -> Self {
+        let (name, renewed) = (plan.name.clone(), plan.auto_renew);
+        let held = Held { name, owner, fence, ttl: plan.ttl, renewed };
         let ends_at = plan.max_hold.map(|most| start.now + most);
         let hold = Self {
             held,
-            auto_renew: plan.auto_renew,
             max_hold: plan.max_hold,
             ends_at,
             deadline: AtomicU64::new(0),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::hold::Start;
 use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
 use crate::error::{Error, Outcome};
@@ -16,6 +17,10 @@ use crate::time::Instant;
 /// Timers stop while the machine is suspended; while anything is held, the
 /// keeper looks at the clock at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How soon a lease that is short at first is renewed for its whole ttl. Who is
+/// done with it by then saves the request.
+const EXTEND: Duration = Duration::from_millis(20);
 
 /// How soon a renewal without an answer is repeated at the earliest.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -130,15 +135,13 @@ impl Engine {
             entries.extract_if(.., |_, entry| is_lost(entry)).map(|(_, entry)| entry.hold).collect()
         };
         for hold in lost {
-            let loss = hold.loss_by_time();
-            self.lose(&hold, loss);
-            if loss == Loss::MaxHold {
-                self.release_at_deadline(hold);
-            }
+            self.lose(&hold, hold.loss_by_time());
+            self.release_at_deadline(hold);
         }
     }
 
-    /// A worker that hangs does not keep the lock for ever, nor for another ttl.
+    /// A worker that hangs does not keep the lock for ever, nor for another ttl;
+    /// and what could not be renewed may live on with others of its session.
     fn release_at_deadline(self: &Arc<Self>, hold: Arc<Hold>) {
         let engine = self.clone();
         self.runtime.spawn(Box::pin(async move {
@@ -265,7 +268,15 @@ impl Engine {
 
 /// At a third of the ttl, a little earlier by chance, so that clients that
 /// started together do not ask together for ever.
-pub(super) fn next_renewal(hold: &Hold, sent: Instant) -> Option<Instant> {
+fn next_renewal(hold: &Hold, sent: Instant) -> Option<Instant> {
     let third = hold.held.ttl / 3;
-    hold.auto_renew.then(|| sent + third - part(hold.held.owner.bits(), third / 10))
+    hold.held.renewed.then(|| sent + third - part(hold.held.owner.bits(), third / 10))
+}
+
+/// One that starts shorter than its ttl is soon renewed for the whole of it.
+pub(super) fn first_renewal(hold: &Hold, start: &Start) -> Option<Instant> {
+    match start.lasts < hold.held.ttl {
+        true => Some(start.now + EXTEND),
+        false => next_renewal(hold, start.since),
+    }
 }

@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::next_renewal;
+use super::hold::Start;
+use super::keeper::first_renewal;
 use super::line::From;
 use super::{Engine, Hold};
 use crate::backend::{Answer, Claim, Released};
@@ -108,10 +109,13 @@ impl Engine {
         let limit = Self::request_limit(held.ttl);
         let released = self.request(limit, self.backend.release(held, then)).await?;
         std::mem::forget(vacate);
-        if let (Some((seat, claim)), Some(Answer::Granted { fence })) = (successor, released.next) {
-            let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, sent));
+        if let (Some((seat, claim)), Some(Answer::Granted { fence, term })) =
+            (successor, released.next)
+        {
+            let start = Start::granted(&seat.plan, sent, term);
+            let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, &start));
             let from = From::Holder { owner: held.owner, others: released.others };
-            if self.serve(from, &seat, &next, next_renewal(&next, sent)) {
+            if self.serve(from, &seat, &next, first_renewal(&next, &start)) {
                 return Ok(released);
             }
             // Left or late: its visitor withdraws, or asks and is granted again.

@@ -116,6 +116,7 @@ macro_rules! conformance_tests {
             a_release_wakes_the_first_of_the_line_only
             a_woken_waiter_that_leaves_wakes_the_next
             a_release_hands_the_lock_over_in_the_same_request
+            who_is_handed_the_lock_overtakes_or_stands_in_line
             a_withdrawn_claim_is_not_handed_the_lock
             a_lost_lease_hands_nothing_over
             an_eviction_frees_the_lock_and_tells_both_sides

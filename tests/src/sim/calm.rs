@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use leasehold::Error;
 
+use super::cluster;
 use super::server::Servers;
 use super::{MAX_TTL, Process};
 use crate::world::{TrueClock, cut_at};
@@ -128,4 +129,41 @@ pub(super) async fn a_lease_spreads(
     lease.release().await.map_err(|e| format!("in calm weather: {e}"))?;
     truth.sleep(Duration::from_millis(3)).await;
     Ok(())
+}
+
+/// Who waits at an etcd cluster hears of its turn on a new connection too, and
+/// whatever the cluster has forgotten meanwhile.
+#[allow(clippy::disallowed_methods)] // the simulation is one Tokio runtime
+pub(super) async fn a_waiter_outlives_its_connection(
+    truth: &TrueClock,
+    servers: &Servers,
+    all: &[Arc<Process>],
+) -> Result<(), String> {
+    const MOMENT: Duration = Duration::from_millis(10);
+    let Some((etcd, streams)) = servers.cluster() else { return Ok(()) };
+    let acquire = |process: &Arc<Process>| {
+        let lock = process.client.lock("cut").ttl(MAX_TTL);
+        process.machine.within(async move { lock.acquire().await })
+    };
+    let lease = acquire(&all[0]).await.map_err(|e| format!("in calm weather: {e}"))?;
+    let waiter = tokio::spawn(acquire(&all[1]));
+    truth.sleep(MOMENT).await;
+    for stream in streams {
+        stream.cut(true, true, Duration::from_millis(1)).await;
+    }
+    let forgotten = truth.elapsed() + MOMENT;
+    while truth.elapsed() < forgotten {
+        cluster::forget(&etcd).await;
+        truth.sleep(Duration::from_millis(1)).await;
+    }
+    truth.sleep(MOMENT).await;
+    let released = truth.elapsed();
+    lease.release().await.map_err(|e| format!("in calm weather: {e}"))?;
+    let lease = waiter.await.map_err(|e| e.to_string())?;
+    let took = truth.elapsed() - released;
+    if took > MOMENT {
+        return Err(format!("a turn after a new connection took {took:?}: it was not watched for"));
+    }
+    let lease = lease.map_err(|e| format!("in calm weather: {e}"))?;
+    lease.release().await.map_err(|e| format!("in calm weather: {e}"))
 }

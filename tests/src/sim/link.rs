@@ -23,6 +23,8 @@ pub(super) struct Link<S> {
     state: Arc<LinkState>,
     /// A message stops its sender now and then, in so many of a hundred cases.
     pause_percent: u32,
+    /// A message arrives twice now and then.
+    doubles: bool,
 }
 
 /// What is wrong with a connection at the moment.
@@ -64,7 +66,12 @@ impl<S: Send + Sync + 'static> Link<S> {
             health: Mutex::default(),
         };
         let (inner, state) = (Arc::new(inner), Arc::new(state));
-        Self { inner, machine: machine.clone(), state, pause_percent }
+        Self { inner, machine: machine.clone(), state, pause_percent, doubles: true }
+    }
+
+    /// One whose messages arrive once at most.
+    pub(super) fn without_doubles(self) -> Self {
+        Self { doubles: false, ..self }
     }
 
     /// For what no weather touches.
@@ -82,7 +89,7 @@ impl<S: Send + Sync + 'static> Link<S> {
     pub(super) async fn send<T: Send + 'static>(&self, call: Call<S, T>) -> Result<T, Error> {
         let weather = &self.state.weather;
         self.state.asked();
-        if weather.chance(4) {
+        if self.doubles && weather.chance(4) {
             weather.faults.count(Fault::Duplicate);
             let (inner, call, state) = (self.inner.clone(), call.clone(), self.state.clone());
             tokio::spawn(async move {
@@ -176,7 +183,7 @@ impl LinkState {
         self.health().unanswered.get_or_insert(now);
     }
 
-    fn is_down(&self) -> bool {
+    pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::SeqCst)
     }
 

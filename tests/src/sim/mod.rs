@@ -1,5 +1,5 @@
-//! The real engine on virtual time, over a memory server or a quorum of memory
-//! nodes in bad weather.
+//! The real engine on virtual time, over a memory server, a quorum of memory
+//! nodes, or an etcd cluster in memory, in bad weather.
 //!
 //! One seed is one made-up history of a few clients, some tasks each, that
 //! fight over one or two locks while messages are delayed, lost and doubled,
@@ -16,6 +16,7 @@ use leasehold::{Client, Error, Kind, Lease, Lock, Options};
 use crate::world::{Machine, TrueClock, cut_at};
 
 mod calm;
+mod cluster;
 mod ledger;
 mod link;
 mod network;
@@ -67,15 +68,14 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
     let ledger = Ledger::new(kind == server::Kind::JumpingQuorum);
     let weather = Weather::new(truth, faults, ledger.clone(), random.u64(..));
     let servers = Servers::new(kind, &mut random, &weather);
-    let processes: Vec<Arc<Process>> = (0..random.usize(2..=4))
-        .map(|_| {
-            let machine = Machine::new(truth, drifting(&mut random), random.u64(..));
-            let backend = servers.client(&mut random, &machine).map_err(|e| e.to_string())?;
-            let client = Options::new().runtime(machine.clone()).open(backend);
-            let client = client.map_err(|e| e.to_string())?;
-            Ok(Arc::new(Process { machine, client, weather: weather.clone() }))
-        })
-        .collect::<Result<_, String>>()?;
+    let mut processes = Vec::new();
+    for _ in 0..random.usize(2..=4) {
+        let machine = Machine::new(truth, drifting(&mut random), random.u64(..));
+        let backend = servers.client(&mut random, &machine).await.map_err(|e| e.to_string())?;
+        let client = Options::new().runtime(machine.clone()).open(backend);
+        let client = client.map_err(|e| e.to_string())?;
+        processes.push(Arc::new(Process { machine, client, weather: weather.clone() }));
+    }
     let names: &'static [&'static str] = if random.bool() { &["a"] } else { &["a", "b"] };
 
     let mut tasks = Vec::new();
@@ -106,6 +106,7 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
     calm::hand_over_is_prompt(&truth, &servers, &processes).await?;
     calm::what_is_free_can_be_taken(&truth, &servers, &processes).await?;
     calm::nothing_stays_behind(&mut random, &truth, &servers, &processes).await?;
+    calm::a_waiter_outlives_its_connection(&truth, &servers, &processes).await?;
     calm::a_lease_spreads(&mut random, &truth, &servers, &processes).await?;
     for process in &processes {
         process.client.close().await;

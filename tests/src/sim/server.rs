@@ -1,14 +1,17 @@
-//! What the clients of one history lock on: one server, or a quorum of nodes.
+//! What the clients of one history lock on: one server, a quorum of nodes, or
+//! an etcd cluster.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use leasehold::Error;
+use leasehold::backend::etcd::MemoryCluster;
 use leasehold::backend::quorum::{CLAMP, MemoryNode, Node};
 use leasehold::backend::{Backend, Memory, Quorum};
 use leasehold::time::{Clock, drift};
 
+use super::cluster::{self, DistantCluster, LeaderClock, Stream};
 use super::link::{Link, LinkState};
 use super::network::Network;
 use super::node::DistantNode;
@@ -34,15 +37,18 @@ pub(super) enum Kind {
     Quorum,
     /// Nodes whose clocks jump, which ends leases too early.
     JumpingQuorum,
+    /// One cluster, which is one server to its clients.
+    Etcd,
 }
 
 impl Kind {
-    /// Half of the histories are about quorums.
+    /// Two fifths of the histories are about quorums, and a quarter about etcd.
     pub(super) fn of(seed: u64) -> Self {
-        match seed % 8 {
-            0 | 4 => Kind::Waking,
-            1 | 5 => Kind::Granting,
-            7 => Kind::JumpingQuorum,
+        match seed % 12 {
+            0 | 6 => Kind::Waking,
+            1 | 7 => Kind::Granting,
+            3 | 5 | 10 => Kind::Etcd,
+            11 => Kind::JumpingQuorum,
             _ => Kind::Quorum,
         }
     }
@@ -54,6 +60,7 @@ pub(super) struct Servers {
     weather: Arc<Weather>,
     all: Vec<Arc<Server>>,
     links: Mutex<Vec<Arc<LinkState>>>,
+    streams: Mutex<Vec<Arc<Stream>>>,
 }
 
 struct Server {
@@ -69,23 +76,25 @@ struct Server {
 enum Engine {
     Memory(Memory),
     Node(MemoryNode),
+    Cluster(MemoryCluster),
 }
 
 impl Servers {
     pub(super) fn new(kind: Kind, random: &mut fastrand::Rng, weather: &Arc<Weather>) -> Self {
         let number = match kind {
-            Kind::Waking | Kind::Granting => 1,
+            Kind::Waking | Kind::Granting | Kind::Etcd => 1,
             Kind::Quorum | Kind::JumpingQuorum => random.choice([3, 3, 5]).unwrap_or(3),
         };
         // In some worlds the clocks are about right, in some they are not.
         let skew = random.choice([USUAL_SKEW, 5_000_000]).unwrap_or_default();
         let all =
             (0..number).map(|number| Arc::new(Server::new(kind, number, skew, random, weather)));
-        Self { kind, weather: weather.clone(), all: all.collect(), links: Mutex::default() }
+        let (all, weather) = (all.collect(), weather.clone());
+        Self { kind, weather, all, links: Mutex::default(), streams: Mutex::default() }
     }
 
     /// A client that runs on this machine.
-    pub(super) fn client(
+    pub(super) async fn client(
         &self,
         random: &mut fastrand::Rng,
         machine: &Arc<Machine>,
@@ -97,6 +106,13 @@ impl Servers {
                     let inner = memory.client();
                     let link = Link::new(inner, machine, &self.weather, &server.down, 2);
                     return Ok(Network::new(link));
+                }
+                Engine::Cluster(cluster) => {
+                    let inner = cluster.client();
+                    let link = Link::new(inner, machine, &self.weather, &server.down, 2);
+                    let distant = DistantCluster::new(link);
+                    lock(&self.streams).push(distant.stream().clone());
+                    return cluster::backend(distant, machine).await;
                 }
                 Engine::Node(node) => self.distant_node(server, node, random, machine),
             };
@@ -125,6 +141,9 @@ impl Servers {
     pub(super) async fn misfortune(&self, random: &mut fastrand::Rng) {
         let server = self.all[random.usize(..self.all.len())].clone();
         let down_for = millis(random, 10..3000);
+        if let Engine::Cluster(cluster) = &server.engine {
+            return self.trouble(cluster, &server, down_for, random);
+        }
         match (self.kind, random.u32(..3)) {
             (Kind::Waking | Kind::Granting, 0) => server.restart(false, down_for).await,
             (Kind::Waking | Kind::Granting, 1) | (Kind::JumpingQuorum, 2) => {
@@ -142,6 +161,30 @@ impl Servers {
             }
             (Kind::Quorum | Kind::JumpingQuorum, 1) => self.cut_links(random),
             _ => {}
+        }
+    }
+
+    /// Something happens to an etcd cluster, or to what leads there.
+    #[allow(clippy::disallowed_methods)] // the simulation is one Tokio runtime
+    fn trouble(
+        &self,
+        cluster: &MemoryCluster,
+        server: &Arc<Server>,
+        lasts: Duration,
+        random: &mut fastrand::Rng,
+    ) {
+        let (server, cluster) = (server.clone(), cluster.clone());
+        let streams = lock(&self.streams);
+        let (cut, lost): (Vec<&Arc<Stream>>, u32) = match random.u32(..4) {
+            0 => return drop(tokio::spawn(server.restart(false, lasts))),
+            1 => return drop(tokio::spawn(async move { server.compact(&cluster, lasts).await })),
+            // The network fails.
+            2 => (streams.iter().collect(), 3),
+            _ => (random.choice(streams.iter()).into_iter().collect(), random.u32(1..4)),
+        };
+        for stream in cut {
+            let stream = stream.clone();
+            tokio::spawn(async move { stream.cut(lost & 1 > 0, lost & 2 > 0, lasts).await });
         }
     }
 
@@ -174,6 +217,13 @@ impl Servers {
                     let statuses = statuses.map_err(|e| e.to_string())?;
                     occupied.extend(statuses.iter().map(|status| format!("{status:?}")));
                 }
+                Engine::Cluster(cluster) => {
+                    let machine = Machine::new(self.weather.truth, 1.0, 0);
+                    let onlooker = cluster::backend(Arc::new(cluster.client()), &machine).await;
+                    let onlooker = onlooker.map_err(|e| e.to_string())?;
+                    let statuses = onlooker.inspect(None).await.map_err(|e| e.to_string())?;
+                    occupied.extend(statuses.iter().map(|status| format!("{status:?}")));
+                }
                 Engine::Node(node) => {
                     let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?;
                     let number = server.number;
@@ -200,6 +250,14 @@ impl Servers {
     pub(super) async fn restart_one(&self, random: &mut fastrand::Rng, loses_data: bool) {
         let server = self.all[random.usize(..self.all.len())].clone();
         server.restart(loses_data, Duration::ZERO).await;
+    }
+
+    /// The etcd cluster, if it is one, and what leads there.
+    pub(super) fn cluster(&self) -> Option<(MemoryCluster, Vec<Arc<Stream>>)> {
+        match &self.all.first()?.engine {
+            Engine::Cluster(cluster) => Some((cluster.clone(), lock(&self.streams).clone())),
+            _ => None,
+        }
     }
 
     pub(super) fn is_quorum(&self) -> bool {
@@ -245,6 +303,14 @@ impl Server {
             return Self { number, engine: Engine::Memory(memory), clock, skew: 0, weather, down };
         }
         let clock = ServerClock::new(truth, drifting(random));
+        if kind == Kind::Etcd {
+            let min_ttl = random.u64(1..=2);
+            let cluster =
+                MemoryCluster::with_min_ttl(Arc::new(LeaderClock(clock.clone())), min_ttl);
+            cluster::pass_time(cluster.clone(), weather.clone(), &down);
+            let engine = Engine::Cluster(cluster);
+            return Self { number, engine, clock, skew: 0, weather, down };
+        }
         let skew = random.i64(-skew..skew);
         clock.set(skew);
         let node = MemoryNode::new(clock.clone(), MAX_TTL + drift(MAX_TTL) + CLAMP);
@@ -261,7 +327,8 @@ impl Server {
         tokio::spawn(self.restart(loses_data, down_for));
     }
 
-    /// It dies, and is started again a while later.
+    /// It dies, and is started again a while later. A cluster that cannot be
+    /// reached ends no session meanwhile, and has another leader then.
     async fn restart(self: Arc<Self>, loses_data: bool, down_for: Duration) {
         self.weather.faults.count(Fault::Restart);
         self.down.store(true, Ordering::SeqCst);
@@ -276,6 +343,21 @@ impl Server {
                 }
                 node.restart(loses_data);
             }
+            Engine::Cluster(cluster) => {
+                self.weather.faults.count(Fault::Election);
+                cluster.change_leader();
+            }
+        }
+    }
+
+    /// Somebody makes it forget what changed, far more often than anybody should.
+    async fn compact(&self, cluster: &MemoryCluster, lasts: Duration) {
+        const OFTEN: Duration = Duration::from_millis(10);
+        self.weather.faults.count(Fault::Compaction);
+        let until = self.weather.truth.elapsed() + lasts;
+        while self.weather.truth.elapsed() < until {
+            cluster::forget(cluster).await;
+            self.weather.truth.sleep(OFTEN).await;
         }
     }
 }

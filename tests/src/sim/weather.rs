@@ -22,10 +22,12 @@ pub(super) enum Fault {
     DataLost,
     WallStep,
     WallJump,
+    Election,
+    Compaction,
     Cancelled,
 }
 
-const FAULTS: [Fault; 13] = {
+const FAULTS: [Fault; 15] = {
     use Fault::*;
     [
         Delay,
@@ -40,6 +42,8 @@ const FAULTS: [Fault; 13] = {
         DataLost,
         WallStep,
         WallJump,
+        Election,
+        Compaction,
         Cancelled,
     ]
 };

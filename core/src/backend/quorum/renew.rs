@@ -57,6 +57,7 @@ impl Quorum {
             mode: asked.as_ref().map_or_else(Default::default, |claim| claim.mode),
             label: asked.map_or_else(|| "".into(), |claim| claim.label),
             place: None,
+            renewed: held.renewed,
         };
         Vow { claim, ballot: held.fence }
     }

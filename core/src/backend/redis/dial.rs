@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
+use async_trait::async_trait;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -14,6 +15,9 @@ use super::failure::Failure;
 use super::inbox::{Inbox, News};
 use super::link::Link;
 use super::{scripts, strange};
+use crate::backend::connection::{self, Driver};
+#[cfg(feature = "tls")]
+use crate::backend::tls::Trust;
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
 use crate::time::Instant;
@@ -78,18 +82,21 @@ impl Drivers {
 }
 
 /// How a session is opened.
-pub(super) struct Dial<'a> {
-    pub(super) address: &'a Address,
-    pub(super) channel: &'a str,
-    pub(super) news: &'a mpsc::UnboundedSender<News>,
-    pub(super) runtime: &'a Arc<dyn Runtime>,
+pub(super) struct Dial {
+    pub(super) address: Arc<Address>,
+    pub(super) channel: Arc<str>,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) runtime: Arc<dyn Runtime>,
     /// The largest number of an epoch that was seen there.
     pub(super) number: u64,
 }
 
-impl Dial<'_> {
+#[async_trait]
+impl connection::Dial for Dial {
+    type Session = Session;
+
     /// Connect and log in. Needs a Tokio runtime.
-    pub(super) async fn open(&self, number: u64) -> Result<(Session, Drivers), Error> {
+    async fn open(&mut self, number: u64) -> Result<(Session, Driver), Error> {
         let opened = tokio::select! {
             biased;
             opened = self.main(number) => opened.map_err(Error::from),
@@ -97,30 +104,41 @@ impl Dial<'_> {
                 Err(Error::unavailable(format!("it does not answer within {CONNECT_TIMEOUT:?}")))
             }
         };
-        opened.map_err(|e| {
+        let (session, drivers) = opened.map_err(|e| {
             Error::new(e.kind(), format!("cannot use {}", self.address.shown)).because(e)
-        })
+        })?;
+        // A server without a record is about to be given its first.
+        let seen = session.epoch.as_ref().map_or(0, |epoch| epoch.number.max(1));
+        self.number = self.number.max(seen);
+        let runtime = self.runtime.clone();
+        Ok((session, Box::pin(async move { drivers.run(&*runtime).await })))
     }
 
+    fn reconnected(&self) {
+        drop(self.news.send(News::Reconnected));
+    }
+}
+
+impl Dial {
     async fn main(&self, number: u64) -> Result<(Session, Drivers), Failure> {
         let link = self.connect(number).await?;
         let greet = async {
             let hears = self.say_hello(&link).await?;
             if hears {
-                link.call(&words(&["SUBSCRIBE", self.channel])).await?;
+                link.call(&words(&["SUBSCRIBE", &self.channel])).await?;
             }
             let unrecorded = match self.may_be_new() {
                 true => Unrecorded::Look,
                 false => Unrecorded::Quarantine,
             };
             let epoch =
-                enter(&link, self.address, unrecorded, self.number, &**self.runtime).await?;
+                enter(&link, &self.address, unrecorded, self.number, &*self.runtime).await?;
             if self.address.is_node {
                 teach(&link).await;
             }
             Ok((hears, epoch))
         };
-        let (hears, epoch) = link.driven(greet, &**self.runtime).await?;
+        let (hears, epoch) = link.driven(greet, &*self.runtime).await?;
         let ear = if hears { None } else { Some(self.ear(number).await?) };
         Ok((
             Session { link: link.clone(), epoch: epoch.map(Arc::new) },
@@ -132,9 +150,9 @@ impl Dial<'_> {
         let link = self.connect(number).await?;
         let listen = async {
             self.log_in(&link).await?;
-            link.call(&words(&["SUBSCRIBE", self.channel])).await
+            link.call(&words(&["SUBSCRIBE", &self.channel])).await
         };
-        link.driven(listen, &**self.runtime).await?;
+        link.driven(listen, &*self.runtime).await?;
         Ok(link)
     }
 
@@ -198,7 +216,8 @@ impl Dial<'_> {
             #[cfg(feature = "tls")]
             Place::Tls { host, port, ca } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
-                let stream = super::tls::wrap(stream, host, ca.as_deref()).await?;
+                let stream =
+                    Trust { ca: ca.as_deref(), ..Trust::default() }.wrap(stream, host).await?;
                 let (reader, writer) = tokio::io::split(stream);
                 Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
             }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::connection::Connection;
 use super::record::Retired;
 use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind};
@@ -21,7 +22,6 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod address;
-mod connection;
 mod dial;
 mod failure;
 mod inbox;
@@ -32,12 +32,9 @@ mod node;
 mod redlock;
 mod request;
 mod scripts;
-#[cfg(feature = "tls")]
-mod tls;
 
 pub(crate) use address::Address;
-use connection::Connection;
-use dial::Session;
+use dial::{Dial, Session};
 use failure::Failure;
 use inbox::News;
 use keys::Keys;
@@ -92,7 +89,7 @@ const BATCH: usize = 1000;
 /// `leasehold:*`, and scripts.
 pub struct Redis {
     address: Arc<Address>,
-    connection: Connection,
+    connection: Connection<Session>,
     /// Where this client is told what it is granted.
     channel: Arc<str>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
@@ -159,7 +156,14 @@ impl Redis {
         let address = Arc::new(address);
         let channel: Arc<str> = format!("leasehold:{:032x}", runtime.random()).into();
         let (tell, news) = mpsc::unbounded_channel();
-        let connection = Connection::start(address.clone(), channel.clone(), runtime, tell);
+        let dial = Dial {
+            address: address.clone(),
+            channel: channel.clone(),
+            news: tell,
+            runtime: runtime.clone(),
+            number: 0,
+        };
+        let connection = Connection::start(dial, runtime);
         connection.session().await?;
         let (news, past) = (tokio::sync::Mutex::new(news), Mutex::default());
         Ok(Self { address, connection, channel, news, past, in_cluster: AtomicBool::new(false) })
@@ -269,7 +273,7 @@ impl Backend for Redis {
                 ahead: ahead as usize,
                 fence: fence as u64,
             }),
-            [1, fence] => Ok(Answer::Granted { fence: fence as u64 }),
+            [1, fence] => Ok(Answer::Granted { fence: fence as u64, term: None }),
             [2] => Ok(Answer::Retired),
             [3, ends_in] => {
                 if ends_in < 0 {
@@ -333,7 +337,7 @@ impl Backend for Redis {
         self.past().in_doubt.remove(&held.owner);
         let next = match next {
             _ if withdrawn => Some(Answer::Retired),
-            Some(_) if fence > 0 => Some(Answer::Granted { fence: fence as u64 }),
+            Some(_) if fence > 0 => Some(Answer::Granted { fence: fence as u64, term: None }),
             Some(next) => Some(self.claim(next).await?),
             None => None,
         };

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::address::Address;
-use super::connection::Connection;
-use super::dial::{self, Epoch, Session, Unrecorded};
+use super::dial::{self, Dial, Epoch, Session, Unrecorded};
 use super::inbox;
 use super::keys::Keys;
 use super::request::{Request, numbers};
 use super::{BATCH, inspect, millis, scripts, strange};
+use crate::backend::connection::Connection;
 use crate::backend::quorum::{
     Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow,
 };
@@ -27,7 +27,7 @@ const REPLACED: &str = "the server is not the one any more to which we connected
 /// One client's connection to it.
 pub(super) struct RedisNode {
     pub(super) address: Arc<Address>,
-    connection: Connection,
+    connection: Connection<Session>,
     runtime: Arc<dyn Runtime>,
     channel: Arc<str>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<inbox::News>>,
@@ -38,7 +38,14 @@ impl RedisNode {
     pub(super) fn start(address: Address, channel: Arc<str>, runtime: Arc<dyn Runtime>) -> Self {
         let address = Arc::new(address);
         let (tell, news) = mpsc::unbounded_channel();
-        let connection = Connection::start(address.clone(), channel.clone(), runtime.clone(), tell);
+        let dial = Dial {
+            address: address.clone(),
+            channel: channel.clone(),
+            news: tell,
+            runtime: runtime.clone(),
+            number: 0,
+        };
+        let connection = Connection::start(dial, runtime.clone());
         let news = tokio::sync::Mutex::new(news);
         Self { address, connection, runtime, channel, news }
     }

@@ -284,6 +284,7 @@ mod tests {
             mode: Mode::Exclusive,
             label: "".into(),
             place: None,
+            renewed: true,
         }
     }
 

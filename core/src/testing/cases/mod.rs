@@ -41,6 +41,7 @@ fn claim(lock: &str) -> Claim {
         mode: Mode::Exclusive,
         label: format!("claim {number}").into(),
         place: Some(LONG),
+        renewed: true,
     }
 }
 
@@ -53,7 +54,13 @@ fn try_only(lock: &str) -> Claim {
 }
 
 fn held(claim: &Claim, fence: u64) -> Held {
-    Held { name: claim.name.clone(), owner: claim.owner, fence, ttl: claim.ttl }
+    Held {
+        name: claim.name.clone(),
+        owner: claim.owner,
+        fence,
+        ttl: claim.ttl,
+        renewed: claim.renewed,
+    }
 }
 
 #[allow(clippy::disallowed_methods)] // a tie is the backend's to break, given time
@@ -79,7 +86,7 @@ async fn grant(client: &Client, claim: &Claim) -> Held {
         answer = ask(client, claim).await;
     }
     match answer {
-        Answer::Granted { fence } => held(claim, fence),
+        Answer::Granted { fence, .. } => held(claim, fence),
         other => panic!("expected a grant, got {other:?}"),
     }
 }

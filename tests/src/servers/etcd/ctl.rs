@@ -1,6 +1,7 @@
 //! What etcdctl does to a cluster.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use super::Etcd;
 use super::settings::{ROOT, etcdctl};
@@ -12,6 +13,19 @@ impl Etcd {
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let done = self.try_ctl(arguments);
         done.unwrap_or_else(|why| panic!("{arguments:?}: {why}\n{}", self.logs()))
+    }
+
+    /// The same, with something on its stdin.
+    pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> String {
+        let mut command = self.command(None);
+        let child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("etcdctl starts");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(input.as_bytes()).expect("etcdctl reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("our own child");
+        assert!(output.status.success(), "{arguments:?} with {input:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Have the cluster do a command of etcdctl, or know what it said instead.
@@ -57,6 +71,16 @@ impl Etcd {
     }
 
     fn run_ctl(&self, user: Option<(&str, &str)>, arguments: &[&str]) -> Result<String, String> {
+        // Last, so that the test has the last word.
+        let output = self.command(user).args(arguments).output().expect("etcdctl starts");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(said(&output.stdout)),
+            false => Err(said(&output.stderr)),
+        }
+    }
+
+    fn command(&self, user: Option<(&str, &str)>) -> Command {
         let mut command = Command::new(etcdctl());
         command.env("ETCDCTL_API", "3");
         command.arg(format!("--endpoints={}", self.endpoints()));
@@ -69,12 +93,6 @@ impl Etcd {
             command.arg("--cacert").arg(files.ca).arg("--cert").arg(files.cert);
             command.arg("--key").arg(files.key);
         }
-        // Last, so that the test has the last word.
-        let output = command.args(arguments).output().expect("etcdctl starts");
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match output.status.success() {
-            true => Ok(said(&output.stdout)),
-            false => Err(said(&output.stderr)),
-        }
+        command
     }
 }

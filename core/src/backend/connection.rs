@@ -1,55 +1,57 @@
-//! Keeping a connection to the server: one at a time, made anew when it breaks.
+//! Keeping a connection to a server: one at a time, made anew when it breaks.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use async_trait::async_trait;
+use tokio::sync::{Notify, watch};
 
-use super::address::Address;
-use super::dial::{Dial, Session};
-use super::inbox::News;
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
+
+/// How one kind of connection is made.
+#[async_trait]
+pub(super) trait Dial: Send + Sync + 'static {
+    /// What requests use.
+    type Session: Clone + Send + Sync + 'static;
+
+    /// Connect, for the so manieth time.
+    async fn open(&mut self, number: u64) -> Result<(Self::Session, Driver), Error>;
+
+    /// Connected not for the first time: messages may have been missed.
+    fn reconnected(&self);
+}
+
+/// What keeps a connection going; it ends with it, and tells why.
+pub(super) type Driver = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// The pause after the first and after many failures to connect.
 const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Dropped, it closes what is open.
-pub(super) struct Connection {
-    state: watch::Receiver<State>,
+pub(super) struct Connection<S> {
+    state: watch::Receiver<State<S>>,
     /// Rung by a request that finds no session: do not pause any longer.
     hurry: Arc<Notify>,
     _alive: watch::Sender<()>,
 }
 
-enum State {
-    Up(Session),
+enum State<S> {
+    Up(S),
     Down { failures: u64, kind: Kind, why: String },
 }
 
-impl Connection {
+impl<S: Clone + Send + Sync + 'static> Connection<S> {
     /// Begin to connect.
-    pub(super) fn start(
-        address: Arc<Address>,
-        channel: Arc<str>,
-        runtime: Arc<dyn Runtime>,
-        news: mpsc::UnboundedSender<News>,
-    ) -> Self {
+    pub(super) fn start(dial: impl Dial<Session = S>, runtime: Arc<dyn Runtime>) -> Self {
         let unborn = State::Down { failures: 0, kind: Kind::Unavailable, why: String::new() };
         let (state, seen) = watch::channel(unborn);
         let (alive, mut gone) = watch::channel(());
         let hurry = Arc::new(Notify::new());
-        let mut caretaker = Caretaker {
-            address,
-            channel,
-            runtime: runtime.clone(),
-            news,
-            state,
-            hurry: hurry.clone(),
-            failures: 0,
-            number: 0,
-        };
+        let (clock, bell) = (runtime.clone(), hurry.clone());
+        let mut caretaker = Caretaker { dial, runtime: clock, state, hurry: bell, failures: 0 };
         runtime.spawn(Box::pin(async move {
             tokio::select! {
                 biased;
@@ -61,7 +63,7 @@ impl Connection {
     }
 
     /// The session, if there is one now.
-    pub(super) fn session_now(&self) -> Result<Session, Error> {
+    pub(super) fn session_now(&self) -> Result<S, Error> {
         match &*self.state.borrow() {
             State::Up(session) => Ok(session.clone()),
             State::Down { failures: 0, .. } => Err(Error::unavailable("it is not connected yet")),
@@ -71,13 +73,13 @@ impl Connection {
 
     /// The session; without one, what comes of the attempt to connect that is
     /// under way.
-    pub(super) async fn session(&self) -> Result<Session, Error> {
+    pub(super) async fn session(&self) -> Result<S, Error> {
         let before = match &*self.state.borrow() {
             State::Up(session) => return Ok(session.clone()),
             State::Down { failures, .. } => *failures,
         };
         self.hurry.notify_one();
-        let is_decided = |state: &State| match state {
+        let is_decided = |state: &State<S>| match state {
             State::Up(_) => true,
             State::Down { failures, .. } => *failures > before,
         };
@@ -90,40 +92,25 @@ impl Connection {
     }
 }
 
-struct Caretaker {
-    address: Arc<Address>,
-    channel: Arc<str>,
+struct Caretaker<D: Dial> {
+    dial: D,
     runtime: Arc<dyn Runtime>,
-    news: mpsc::UnboundedSender<News>,
-    state: watch::Sender<State>,
+    state: watch::Sender<State<D::Session>>,
     hurry: Arc<Notify>,
     failures: u64,
-    /// The largest number of an epoch that was seen.
-    number: u64,
 }
 
-impl Caretaker {
+impl<D: Dial> Caretaker<D> {
     async fn keep_connected(&mut self) {
         let mut pause = PAUSE;
         for number in 1.. {
-            let runtime = self.runtime.clone();
-            let dial = Dial {
-                address: &self.address,
-                channel: &self.channel,
-                news: &self.news,
-                runtime: &runtime,
-                number: self.number,
-            };
-            match dial.open(number).await {
-                Ok((session, drivers)) => {
-                    // A server without a record is about to be given its first.
-                    let seen = session.epoch.as_ref().map_or(0, |epoch| epoch.number.max(1));
-                    self.number = self.number.max(seen);
+            match self.dial.open(number).await {
+                Ok((session, driver)) => {
                     self.state.send_replace(State::Up(session));
                     if number > 1 {
-                        drop(self.news.send(News::Reconnected));
+                        self.dial.reconnected();
                     }
-                    let why = drivers.run(&*runtime).await;
+                    let why = driver.await;
                     self.set_down(Error::unavailable(why));
                     pause = PAUSE;
                 }

@@ -1,0 +1,209 @@
+//! One etcd cluster: what it is asked, and what it says.
+//!
+//! What etcd calls a lease is a *session* here, as its own client libraries
+//! name it: it lives while it is kept alive, and with it the keys that were
+//! written under it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+
+/// The number of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub i64);
+
+/// One key, or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// This one.
+    One(String),
+    /// All that begin with this.
+    Under(String),
+}
+
+/// Transactions change nothing unless every condition is met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// None of these exists.
+    Absent(Keys),
+    /// It exists, and was created at this revision.
+    Created(String, u64),
+}
+
+/// A step of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write a key, to be deleted when the session ends. A key that exists
+    /// keeps the revision of its creation.
+    Put {
+        /// The key.
+        key: String,
+        /// For people to read.
+        value: String,
+        /// `None`: it stays until somebody deletes it.
+        session: Option<SessionId>,
+    },
+    /// Delete a key, if it exists.
+    Delete(String),
+    /// Read keys, as the steps before left them.
+    Read(Read),
+}
+
+/// Which keys to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Of these.
+    pub keys: Keys,
+    /// Only those that were created before this revision.
+    pub before: Option<u64>,
+    /// In the order of their creation, or against it.
+    pub order: Order,
+    /// At most so many; all, if zero.
+    pub limit: u32,
+}
+
+/// An order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// First come, first.
+    OldestFirst,
+    /// Last come, first.
+    NewestFirst,
+}
+
+/// Done in one step, or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// If all of these are met,
+    pub conditions: Vec<Condition>,
+    /// these are done, in order;
+    pub then: Vec<Step>,
+    /// else these.
+    pub otherwise: Vec<Step>,
+}
+
+/// What a transaction came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Whether the conditions were met.
+    pub met: bool,
+    /// The store's revision afterwards: that of the keys that were created.
+    pub revision: u64,
+    /// What was read, in order.
+    pub reads: Vec<Found>,
+}
+
+/// What one [`Read`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The keys, in the order that was asked for.
+    pub entries: Vec<Entry>,
+    /// How many there are of [`Read::keys`], whatever `before` and `limit` say.
+    pub count: usize,
+}
+
+/// A key that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// What was written last.
+    pub value: String,
+    /// The revision at which it was created.
+    pub created: u64,
+    /// The session that it lives with.
+    pub session: Option<SessionId>,
+}
+
+/// Why a transaction has no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// A session that it writes under is over. Nothing was changed.
+    NoSession,
+    /// Anything else.
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoSession => Error::unavailable("the session with etcd is over"),
+            Failure::Error(error) => error,
+        }
+    }
+}
+
+/// What is watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// That the key is written.
+    Written,
+    /// That it is deleted.
+    Deleted,
+}
+
+/// What a cluster tells unasked. It may be lost with the connection, and come late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// What was watched for has happened, or the watch had to be ended and it
+    /// may have.
+    Changed {
+        /// The key.
+        key: String,
+        /// What was written; empty if it was deleted.
+        value: String,
+    },
+    /// The connection is a new one: nothing is watched any more.
+    Reconnected,
+}
+
+/// A client's connection to an etcd cluster.
+///
+/// Errors are as [`Backend`](crate::backend::Backend) says. Every method answers
+/// in a few seconds, be it by an error. Reads are linearizable. What is asked
+/// for is carried out once at most; if there was no answer, or the method was
+/// dropped midway, perhaps later.
+#[async_trait]
+pub trait Cluster: Send + Sync + 'static {
+    /// Carry out a transaction.
+    async fn txn(&self, txn: &Txn) -> Result<Done, Failure>;
+
+    /// Open a session that ends so many seconds after it was kept alive last;
+    /// the cluster may choose to wait longer. Answers after how long it ends.
+    async fn open(&self, seconds: u64) -> Result<(SessionId, Duration), Error>;
+
+    /// Restart the time of a session; answers whether it still lives.
+    async fn keep_alive(&self, session: SessionId) -> Result<bool, Error>;
+
+    /// End a session, and delete its keys. One that is over is no error.
+    async fn end(&self, session: SessionId) -> Result<(), Error>;
+
+    /// In how long it ends unless it is kept alive; `None` if it is over.
+    async fn ends_in(&self, session: SessionId) -> Result<Option<Duration>, Error>;
+
+    /// Tell by [`news`](Cluster::news) of a change after this revision; zero:
+    /// from now on. Each key is watched for one thing.
+    fn watch(&self, key: &str, change: Change, after: u64);
+
+    /// Tell no more about it.
+    fn unwatch(&self, key: &str);
+
+    /// What this client is told next. Only one caller waits at a time.
+    async fn news(&self) -> News;
+
+    /// See [`Backend::caveats`](crate::backend::Backend::caveats).
+    fn caveats(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The cluster as messages name it, without passwords.
+    fn describe(&self) -> &str;
+}

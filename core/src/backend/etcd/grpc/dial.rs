@@ -1,0 +1,194 @@
+//! Opening a connection to one member after the other, until one will do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Uri;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::address::Address;
+use super::failure::{Is, Trouble};
+use super::link::Link;
+use super::messages::{StatusRequest, StatusResponse, TxnResponse, WatchResponse};
+use super::watches::Watches;
+use super::{TXN, version, words};
+use crate::backend::connection::{self, Driver};
+use crate::backend::etcd::cluster::{Keys, News, Order, Read, Step, Txn};
+#[cfg(feature = "tls")]
+use crate::backend::tls::Trust;
+use crate::error::{Error, Kind};
+use crate::runtime::Runtime;
+
+/// How long one member may take in all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A member that we are logged in to.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) link: Arc<Link>,
+    pub(super) watches: Arc<Watches>,
+    /// What the version of this member promises less than others.
+    pub(super) caveats: Arc<[String]>,
+}
+
+/// How a session is opened.
+pub(super) struct Dial {
+    address: Address,
+    runtime: Arc<dyn Runtime>,
+    news: mpsc::UnboundedSender<News>,
+    /// Which member is next.
+    next: usize,
+}
+
+impl Dial {
+    pub(super) fn new(
+        address: Address,
+        runtime: Arc<dyn Runtime>,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        // So that not all clients are at the same.
+        let next = runtime.random() as usize % address.endpoints.len();
+        Self { address, runtime, news, next }
+    }
+}
+
+#[async_trait]
+impl connection::Dial for Dial {
+    type Session = Session;
+
+    async fn open(&mut self, _: u64) -> Result<(Session, Driver), Error> {
+        let mut failed: Option<Error> = None;
+        for _ in 0..self.address.endpoints.len() {
+            let (host, port) = self.address.endpoints[self.next].clone();
+            self.next = (self.next + 1) % self.address.endpoints.len();
+            let opened = tokio::select! {
+                biased;
+                opened = self.enter(&host, port) => opened.map_err(Error::from),
+                () = self.runtime.sleep(CONNECT_TIMEOUT) => {
+                    let message = format!("it does not answer within {CONNECT_TIMEOUT:?}");
+                    Err(Error::unavailable(message))
+                }
+            };
+            match opened {
+                Ok(opened) => return Ok(opened),
+                Err(e) => {
+                    let message = format!("cannot use {host}:{port} of {}", self.address.shown);
+                    failed = Some(Error::new(e.kind(), message).because(e));
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::invalid("the URL names no host")))
+    }
+
+    fn reconnected(&self) {
+        drop(self.news.send(News::Reconnected));
+    }
+}
+
+impl Dial {
+    async fn enter(&self, host: &str, port: u16) -> Result<(Session, Driver), Trouble> {
+        let (link, mut driver) = self.connect(host, port).await?;
+        let greet = async {
+            match link.log_in().await {
+                Err(trouble) if trouble.is == Is::WithoutUsers => {}
+                logged_in => logged_in?,
+            }
+            // Shows whether the user may use the prefix, and the member has a leader.
+            let look = Read {
+                keys: Keys::Under(self.address.prefix.clone()),
+                before: None,
+                order: Order::OldestFirst,
+                limit: 1,
+            };
+            let txn = Txn { then: vec![Step::Read(look)], ..Txn::default() };
+            let _: TxnResponse = link.call(TXN, words::request(&txn)).await?;
+            let status = link.call("/etcdserverpb.Maintenance/Status", StatusRequest {}).await;
+            match status {
+                Ok(StatusResponse { version }) => Ok(version),
+                // Where there are users, only root may know.
+                Err(trouble) if trouble.error.kind() == Kind::Refused => Ok(String::new()),
+                Err(trouble) => Err(trouble),
+            }
+        };
+        let version = tokio::select! {
+            biased;
+            version = greet => version,
+            why = &mut driver => {
+                Err(Trouble { error: Error::unavailable(why), is: Is::Broken })
+            }
+        };
+        let version = version.map_err(|trouble| match trouble.is {
+            // It says why, but seldom loud enough to be heard.
+            Is::Broken if self.address.tls.is_some() => {
+                let hint = "does the member want a certificate of ours? ?cert=FILE&key=FILE";
+                Error::unavailable(hint).because(trouble.error).into()
+            }
+            _ => trouble,
+        })?;
+        let (watches, watching) = self.watches(&link);
+        let session = Session { link, watches, caveats: version::caveats(&version).into() };
+        let driver = async move {
+            tokio::select! {
+                why = driver => why,
+                why = watching => why,
+            }
+        };
+        Ok((session, Box::pin(driver)))
+    }
+
+    /// What watches, and what listens.
+    fn watches(&self, link: &Arc<Link>) -> (Arc<Watches>, Driver) {
+        let (requests, to_send) = mpsc::unbounded_channel();
+        let watches = Arc::new(Watches::new(requests));
+        let (heard, link, news) = (watches.clone(), link.clone(), self.news.clone());
+        let listen = async move {
+            let requests = UnboundedReceiverStream::new(to_send);
+            let opened = link.stream("/etcdserverpb.Watch/Watch", requests).await;
+            let mut messages = match opened {
+                Ok(messages) => messages,
+                Err(trouble) => return trouble.error.to_string(),
+            };
+            loop {
+                let message: Option<WatchResponse> = match messages.message().await {
+                    Ok(message) => message,
+                    Err(status) => return Trouble::from(status).error.to_string(),
+                };
+                let Some(message) = message else { return "the watches ended".to_owned() };
+                match heard.understand(message) {
+                    Ok(changes) => changes.into_iter().for_each(|change| drop(news.send(change))),
+                    Err(why) => return why,
+                }
+            }
+        };
+        (watches, Box::pin(listen))
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<(Arc<Link>, Driver), Error> {
+        let failed = |e: std::io::Error| {
+            Error::unavailable("is the server running, and the address right?").because(e)
+        };
+        let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let (login, runtime) = (self.address.login.clone(), self.runtime.clone());
+        let origin = |scheme: &str| {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            let origin = format!("{scheme}://{host}:{port}").parse::<Uri>();
+            origin.map_err(|e| Error::invalid(format!("{host:?} is no name of a host")).because(e))
+        };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.address.tls {
+            let identity = tls.identity.as_ref();
+            let trust = Trust {
+                ca: tls.ca.as_deref(),
+                identity: identity.map(|(cert, key)| (cert.as_path(), key.as_path())),
+                protocol: Some("h2"),
+            };
+            let stream = trust.wrap(stream, host).await?;
+            return Link::over(stream, origin("https")?, login, runtime).await;
+        }
+        Link::over(stream, origin("http")?, login, runtime).await
+    }
+}

@@ -1,0 +1,36 @@
+//! The cluster's history, which only ever goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cluster::{Cluster, Done, Failure, Txn};
+use crate::error::{Error, Kind};
+
+pub(super) struct History {
+    cluster: Arc<dyn Cluster>,
+    /// The newest revision that was seen.
+    newest: AtomicU64,
+}
+
+impl History {
+    pub(super) fn of(cluster: Arc<dyn Cluster>) -> Self {
+        Self { cluster, newest: AtomicU64::new(0) }
+    }
+
+    /// Carry out a transaction, and see that it comes after all that was seen
+    /// before it was sent.
+    pub(super) async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
+        let newest = self.newest.load(Ordering::Acquire);
+        let done = self.cluster.txn(txn).await?;
+        if done.revision < newest {
+            let message = format!(
+                "the cluster is at revision {} and was at {newest} before: it has lost data, or \
+                 was restored from a backup. Leases may be forgotten, and fences would go back",
+                done.revision
+            );
+            return Err(Error::new(Kind::Refused, message).into());
+        }
+        self.newest.fetch_max(done.revision, Ordering::AcqRel);
+        Ok(done)
+    }
+}

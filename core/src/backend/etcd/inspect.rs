@@ -1,0 +1,86 @@
+//! Who holds and who waits, for people; and taking a lock away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::Etcd;
+use super::cluster::{Condition, Entry, Keys, Order, Read, Step, Txn};
+use super::txns::read_oldest;
+use crate::backend::{Holder, Status};
+use crate::error::Error;
+use crate::name::LockName;
+
+impl Etcd {
+    pub(super) async fn evict_holder(&self, name: &LockName) -> Result<bool, Error> {
+        loop {
+            let then = vec![read_oldest(self.keys.line(name))];
+            let done = self.txn(&Txn { then, ..Txn::default() }).await?;
+            let Some(holder) = done.reads.first().and_then(|line| line.first()) else {
+                return Ok(false);
+            };
+            let (key, value) = (self.keys.evicted(), name.as_str().to_owned());
+            let txn = Txn {
+                conditions: vec![Condition::Created(holder.key.clone(), holder.created)],
+                then: vec![
+                    Step::Delete(holder.key.clone()),
+                    Step::Put { key, value, session: None },
+                ],
+                ..Txn::default()
+            };
+            // Else somebody else holds it by now.
+            if self.txn(&txn).await?.met {
+                return Ok(true);
+            }
+        }
+    }
+
+    pub(super) async fn look_at(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        let under = name.map_or(self.keys.prefix().to_owned(), |name| self.keys.line(name));
+        let read =
+            Read { keys: Keys::Under(under), before: None, order: Order::OldestFirst, limit: 0 };
+        let then = vec![Step::Read(read)];
+        let done = self.txn(&Txn { then, ..Txn::default() }).await?;
+        let mut lines: BTreeMap<LockName, Vec<&Entry>> = BTreeMap::new();
+        for entry in done.reads.iter().flat_map(|read| &read.entries) {
+            if let Some(name) = self.keys.lock_of(&entry.key) {
+                lines.entry(name).or_default().push(entry);
+            }
+        }
+        let mut statuses = Vec::with_capacity(lines.len());
+        for (name, line) in lines {
+            statuses.push(self.status(name, &line).await?);
+        }
+        Ok(statuses)
+    }
+
+    async fn status(&self, name: LockName, line: &[&Entry]) -> Result<Status, Error> {
+        let waiters = line.iter().skip(1).map(|entry| label(&entry.value)).collect();
+        let Some(first) = line.first() else {
+            return Ok(Status { name, fence: 0, holder: None, waiters });
+        };
+        let free_in = match first.session {
+            Some(session) => self.cluster.ends_in(session).await?.unwrap_or_default(),
+            None => Duration::MAX,
+        };
+        let held_for = self.held_for(&first.value);
+        let holder = Some(Holder { label: label(&first.value), held_for, free_in });
+        Ok(Status { name, fence: first.created, holder, waiters })
+    }
+
+    /// By the wall clocks of two machines.
+    fn held_for(&self, note: &str) -> Duration {
+        let now = UNIX_EPOCH + Duration::from_micros(self.runtime.wall_micros());
+        let since = note.rsplit_once(", held since ").map(|(_, since)| since);
+        let since = since.and_then(|since| humantime::parse_rfc3339(since).ok());
+        since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default()
+    }
+}
+
+/// Who it is: what stands before `, held since …`.
+fn label(note: &str) -> Arc<str> {
+    note.rsplit_once(" since ")
+        .and_then(|(who, _)| who.rsplit_once(", "))
+        .map_or(note, |who| who.0)
+        .into()
+}

@@ -1,0 +1,319 @@
+//! One etcd cluster.
+//!
+//! The line of a lock is the keys under `leasehold/NAME/#`, one for each owner
+//! that holds or waits, in the order of their creation; the first is the
+//! holder, and the revision that created its key is its fence. That is the
+//! recipe of etcd's own clients (`concurrency.Mutex`,
+//! <https://pkg.go.dev/go.etcd.io/etcd/client/v3/concurrency>), with these
+//! differences: no answer is believed that is not linearizable or came before
+//! the wait, nothing is deleted by its name alone, and deadlines count from the
+//! sending of the keep-alive that was answered.
+//!
+//! A session is shared by all locks of a ttl. Who waits has its key in one of
+//! two seconds, so that a dead waiter keeps others no longer than that, and
+//! moves it to the session of its ttl in the first renewal.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, oneshot};
+
+use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use crate::error::{Error, Kind, Outcome};
+use crate::name::{LockName, Owner};
+use crate::runtime::Runtime;
+use crate::time::Instant;
+
+mod claim;
+pub mod cluster;
+mod grpc;
+mod history;
+mod inspect;
+mod keys;
+mod memory;
+mod places;
+mod release;
+mod renew;
+mod sessions;
+mod txns;
+
+pub use cluster::Cluster;
+use cluster::{Change, Done, Failure, News, SessionId, Txn};
+pub(crate) use grpc::Address;
+use grpc::Members;
+use history::History;
+use keys::Keyspace;
+pub use memory::{MemoryCluster, MemoryClusterClient};
+use places::{Place, Places};
+use sessions::{Session, Sessions};
+
+/// How long a lock lasts that is not renewed by itself, until it has a session
+/// of its own.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// One client's use of one etcd cluster, 3.4 to 3.6.
+///
+/// # URL
+/// `etcd://USER:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT`, `etcds://…` encrypted. One
+/// member is used at a time; when it does not answer for a second, or knows of
+/// no leader, the next. Options follow as a query:
+///
+/// * `prefix=leasehold/` stands before every key.
+/// * `ca=FILE` (`etcds` only): the authority that signed the members'
+///   certificates, instead of those that the system trusts.
+/// * `cert=FILE` and `key=FILE` (`etcds` only): the client's own certificate.
+///
+/// # What it promises
+/// One holder at a time, and rising fences, as long as the cluster keeps its
+/// data. Deadlines count from the sending of the keep-alive that was answered;
+/// the cluster's clocks count only time that passes. While it has no majority,
+/// nothing is granted, and what is held is lost at its deadline. A cluster that
+/// was restored from a backup has forgotten leases; clients that saw it before
+/// refuse to go on until it has passed the revision that they saw.
+///
+/// Old versions promise less, which [`caveats`](crate::Client::caveats) tells;
+/// where there are users, only root may ask for the version.
+///
+/// The fence is the `create_revision` of the lease's [key](crate::Lease::key),
+/// so that etcd itself can check it, in the transaction that writes:
+///
+/// ```sh
+/// leasehold run --url etcd://127.0.0.1 invoices/42 -- sh -c 'etcdctl txn <<END
+/// create("$LEASEHOLD_KEY") = "$LEASEHOLD_FENCE"
+///
+/// put invoices/42 paid
+///
+/// END'
+/// ```
+///
+/// # Ttls
+/// etcd counts whole seconds, and has a shortest ttl, of usually 2 s. What is
+/// asked for is raised to the next, and [`Lease::ttl`](crate::Lease::ttl)
+/// tells. A lock that is not [renewed](crate::Lock::auto_renew) has an etcd
+/// lease of its own, the others share one for each ttl: a thousand of them are
+/// kept alive by one request.
+///
+/// # Waiting
+/// Strictly first come first served, also inside a client. Each waits for the
+/// one before it alone, and asks again after a wait. A dead waiter keeps the
+/// others for 2 s.
+///
+/// # Access
+/// One connection per client. The user needs to read and write the keys that
+/// begin with the prefix: `etcdctl role grant-permission ROLE readwrite --prefix leasehold/`.
+/// `etcdctl get --prefix leasehold/` shows who holds, who waits, and since when.
+pub struct Etcd {
+    cluster: Arc<dyn Cluster>,
+    runtime: Arc<dyn Runtime>,
+    keys: Keyspace,
+    history: Arc<History>,
+    sessions: Sessions,
+    places: Arc<Places>,
+    /// Leases may be gone that nobody has asked about.
+    alarm: Notify,
+    /// The shortest ttl that the cluster keeps.
+    min_ttl: Duration,
+}
+
+impl Etcd {
+    /// Connect to the cluster that the URL names, with the options above. The
+    /// `runtime` must run its tasks on a Tokio runtime with I/O, as
+    /// [`ThreadRuntime`](crate::runtime::ThreadRuntime) does.
+    ///
+    /// # Errors
+    /// `unavailable` when no member can be reached that knows of a leader,
+    /// `refused` when the user is not accepted or may not use the prefix,
+    /// `invalid` for a URL or certificates that cannot be read.
+    pub async fn connect(url: &str, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let options: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self::at(Address::parse(address, &options)?, runtime).await
+    }
+
+    pub(crate) async fn at(address: Address, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
+        let prefix = address.prefix.clone();
+        let members = Members::connect(address, runtime.clone()).await?;
+        Self::over(Arc::new(members), &prefix, runtime).await
+    }
+
+    /// A client of a cluster, for locks whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// `unavailable` when the cluster does not answer.
+    pub async fn over(
+        cluster: Arc<dyn Cluster>,
+        prefix: &str,
+        runtime: Arc<dyn Runtime>,
+    ) -> Result<Self, Error> {
+        // What is too short it makes longer; how long, only an answer tells.
+        let (probe, min_ttl) = cluster.open(1).await?;
+        cluster.end(probe).await?;
+        let keys = Keyspace::new(prefix);
+        cluster.watch(&keys.evicted(), Change::Written, 0);
+        let sessions = Sessions::new(cluster.clone(), runtime.clone());
+        let history = Arc::new(History::of(cluster.clone()));
+        let (places, alarm) = (Arc::default(), Notify::new());
+        Ok(Self { cluster, runtime, keys, history, sessions, places, alarm, min_ttl })
+    }
+
+    fn now(&self) -> Instant {
+        self.runtime.now()
+    }
+
+    /// As whom a key shows somebody who holds, waits or is kept out.
+    fn note(&self, label: &str, does: &str) -> String {
+        let now = UNIX_EPOCH + Duration::from_micros(self.runtime.wall_micros());
+        format!("{label}, {does} since {}", humantime::format_rfc3339_seconds(now))
+    }
+
+    /// Note where an owner stands, and watch who stands before it, from a
+    /// revision on.
+    fn set_place(&self, owner: Owner, place: Place, after: u64) {
+        let watched = place.watched.clone();
+        let before = self.places.set(owner, place).and_then(|place| place.watched);
+        if before == watched {
+            return;
+        }
+        if let Some(key) = before {
+            self.unwatch(&key);
+        }
+        if let Some(key) = watched {
+            self.cluster.watch(&key, Change::Deleted, after);
+        }
+    }
+
+    fn unwatch(&self, key: &str) {
+        if !self.places.is_watched(key) {
+            self.cluster.unwatch(key);
+        }
+    }
+
+    /// Forget where an owner stands.
+    fn leave(&self, owner: Owner) -> Option<Place> {
+        let place = self.places.remove(owner)?;
+        if let Some(watched) = &place.watched {
+            self.unwatch(watched);
+        }
+        Some(place)
+    }
+
+    /// It is over, and all that lived with it.
+    fn session_over(&self, session: SessionId) {
+        self.sessions.forget(session);
+        self.places.remove_session(session);
+        self.alarm.notify_one();
+    }
+
+    /// End a session that nobody needs. If that fails, it ends by itself.
+    fn end_in_background(&self, session: SessionId) {
+        let cluster = self.cluster.clone();
+        self.runtime.spawn(Box::pin(async move { drop(cluster.end(session).await) }));
+    }
+
+    async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
+        self.history.txn(txn).await
+    }
+
+    /// Carry out a transaction that writes a key of an owner under a session.
+    /// It goes on when this is dropped, so that it is known how it ended.
+    async fn write(&self, session: &Session, owner: Owner, txn: Txn) -> Result<Done, Failure> {
+        let (tell, told) = oneshot::channel();
+        self.places.sent(owner);
+        let (history, places) = (self.history.clone(), self.places.clone());
+        self.runtime.spawn(Box::pin(async move {
+            let done = history.txn(&txn).await;
+            let is_lost =
+                matches!(&done, Err(Failure::Error(e)) if e.outcome() == Outcome::Unknown);
+            places.answered(owner, is_lost);
+            drop(tell.send(done));
+        }));
+        let done = told
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("the client's thread has ended").into()));
+        if matches!(done, Err(Failure::NoSession)) {
+            self.session_over(session.id);
+        }
+        done
+    }
+}
+
+#[async_trait]
+impl Backend for Etcd {
+    async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
+        self.asking(claim).answer().await
+    }
+
+    async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        self.renew_all(leases).await
+    }
+
+    async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        self.hand_on(held, then).await
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
+        self.places.retire(claim.owner, &claim.name, self.now());
+        self.clean_up(claim.owner, &claim.name).await
+    }
+
+    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        self.evict_holder(name).await
+    }
+
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        self.look_at(name).await
+    }
+
+    async fn wake(&self) -> Wake {
+        loop {
+            let news = tokio::select! {
+                biased;
+                () = self.alarm.notified() => return Wake::All,
+                news = self.cluster.news() => news,
+            };
+            match news {
+                News::Reconnected => {
+                    self.places.stop_watching_all();
+                    self.cluster.watch(&self.keys.evicted(), Change::Written, 0);
+                    return Wake::All;
+                }
+                // The watch had to be ended, and evictions may have been missed.
+                News::Changed { key, value } if key == self.keys.evicted() && value.is_empty() => {
+                    self.cluster.watch(&key, Change::Written, 0);
+                    return Wake::All;
+                }
+                News::Changed { key, value } => {
+                    let name = match key == self.keys.evicted() {
+                        true => LockName::new(&value).ok(),
+                        false => self.places.stop_watching(&key),
+                    };
+                    if let Some(name) = name {
+                        return Wake::Name(name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ttl(&self, asked: Duration) -> Duration {
+        Duration::from_secs(sessions::seconds(asked)).max(self.min_ttl)
+    }
+
+    fn key(&self, lease: &Held) -> Option<String> {
+        Some(self.keys.place(&lease.name, lease.owner))
+    }
+
+    fn caveats(&self) -> Vec<String> {
+        self.cluster.caveats()
+    }
+
+    fn describe(&self) -> &str {
+        self.cluster.describe()
+    }
+}
+
+/// The cluster says what cannot be.
+fn strange(what: &str) -> Error {
+    Error::new(Kind::Internal, format!("etcd said something unexpected: {what}"))
+}

@@ -1,0 +1,142 @@
+//! The sessions of a client: one for all locks of a ttl, and when each ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::cluster::{Cluster, SessionId};
+use crate::backend::Term;
+use crate::error::Error;
+use crate::runtime::Runtime;
+use crate::time::{Instant, deadline};
+
+/// A session that lives, as far as the client knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) ttl: Duration,
+    /// When the request was sent by which it was opened or kept alive last.
+    alive_since: Instant,
+}
+
+impl Session {
+    /// What a lease in it has, whose claim was sent at `sent`.
+    pub(super) fn term(&self, sent: Instant) -> Term {
+        Term { began: sent.since(self.alive_since), lasts: self.ttl }
+    }
+
+    /// One that may be over is never used or kept alive again: what was not
+    /// cleaned up in it ends with it.
+    fn is_alive(&self, now: Instant) -> bool {
+        now < deadline(self.alive_since, self.ttl)
+    }
+
+    /// Whether a lease can begin in it that is renewed in time.
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.since(self.alive_since) <= self.ttl / 3
+    }
+}
+
+pub(super) struct Sessions {
+    cluster: Arc<dyn Cluster>,
+    clock: Arc<dyn Runtime>,
+    known: Mutex<Known>,
+    /// One at a time opens a session that all then use.
+    opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    sessions: BTreeMap<SessionId, Session>,
+    /// By the seconds that were asked for; all but those for one lock alone.
+    shared: BTreeMap<u64, SessionId>,
+}
+
+/// The seconds that a session needs so as not to end before a ttl.
+pub(super) fn seconds(ttl: Duration) -> u64 {
+    ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)
+}
+
+impl Sessions {
+    pub(super) fn new(cluster: Arc<dyn Cluster>, clock: Arc<dyn Runtime>) -> Self {
+        let opening = tokio::sync::Mutex::new(());
+        Self { cluster, clock, known: Mutex::default(), opening }
+    }
+
+    /// The session for locks of this ttl, if it lives and a lease can begin in it.
+    pub(super) fn fresh(&self, ttl: Duration) -> Option<Session> {
+        let known = self.known();
+        let session = known.sessions.get(known.shared.get(&seconds(ttl))?)?;
+        session.is_fresh(self.clock.now()).then_some(*session)
+    }
+
+    /// The session for locks of this ttl, kept alive or opened if need be.
+    pub(super) async fn usable(&self, ttl: Duration) -> Result<Session, Error> {
+        if let Some(session) = self.fresh(ttl) {
+            return Ok(session);
+        }
+        let _others_wait = self.opening.lock().await;
+        if let Some(session) = self.fresh(ttl) {
+            return Ok(session);
+        }
+        let stale = self.known().shared.get(&seconds(ttl)).copied();
+        if let Some(session) = stale
+            && self.keep_alive(session).await?
+            && let Some(session) = self.fresh(ttl)
+        {
+            return Ok(session);
+        }
+        let session = self.open(seconds(ttl)).await?;
+        self.known().shared.insert(seconds(ttl), session.id);
+        Ok(session)
+    }
+
+    /// A session for one lock alone.
+    pub(super) async fn open_alone(&self, ttl: Duration) -> Result<Session, Error> {
+        self.open(seconds(ttl)).await
+    }
+
+    async fn open(&self, seconds: u64) -> Result<Session, Error> {
+        let alive_since = self.clock.now();
+        let (id, ttl) = self.cluster.open(seconds).await?;
+        let session = Session { id, ttl, alive_since };
+        self.known().sessions.insert(id, session);
+        Ok(session)
+    }
+
+    /// Restart its time; no if it is over.
+    pub(super) async fn keep_alive(&self, id: SessionId) -> Result<bool, Error> {
+        let sent = self.clock.now();
+        let lives = self.known().sessions.get(&id).is_some_and(|session| session.is_alive(sent));
+        if !(lives && self.cluster.keep_alive(id).await?) {
+            self.forget(id);
+            return Ok(false);
+        }
+        if let Some(session) = self.known().sessions.get_mut(&id) {
+            session.alive_since = session.alive_since.max(sent);
+        }
+        Ok(true)
+    }
+
+    /// The session of this number, with time left for a lease to begin.
+    pub(super) async fn refreshed(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        let find = || self.known().sessions.get(&id).copied();
+        let is_fresh = find().is_some_and(|session| session.is_fresh(self.clock.now()));
+        Ok((is_fresh || self.keep_alive(id).await?).then(find).flatten())
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<Session> {
+        self.known().sessions.get(&id).copied()
+    }
+
+    /// It is over, or nobody needs it any more.
+    pub(super) fn forget(&self, id: SessionId) {
+        let mut known = self.known();
+        known.sessions.remove(&id);
+        known.shared.retain(|_, shared| *shared != id);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,97 @@
+//! Encryption.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto};
+
+use crate::error::{Error, Kind};
+
+/// Whom to trust, and as whom to come.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Trust<'a> {
+    /// The authorities that may have signed the server's certificate; `None`:
+    /// those of the system.
+    pub(super) ca: Option<&'a Path>,
+    /// The client's certificate and its key.
+    pub(super) identity: Option<(&'a Path, &'a Path)>,
+    /// What is spoken then, where a server wants to know.
+    pub(super) protocol: Option<&'a str>,
+}
+
+impl Trust<'_> {
+    /// Encrypt the connection with the server called `host`.
+    pub(super) async fn wrap(
+        &self,
+        stream: TcpStream,
+        host: &str,
+    ) -> Result<TlsStream<TcpStream>, Error> {
+        let server = ServerName::try_from(host.to_owned()).map_err(|e| {
+            Error::invalid(format!("{host:?} is not a name that a certificate can have")).because(e)
+        })?;
+        let connector = TlsConnector::from(Arc::new(self.config()?));
+        connector.connect(server, stream).await.map_err(|e| {
+            let cause = e.get_ref().and_then(|cause| cause.downcast_ref());
+            let kind = match cause {
+                Some(rustls::Error::InvalidCertificate(_)) => Kind::Refused,
+                _ => Kind::Unavailable,
+            };
+            Error::new(kind, "no encrypted connection; a private authority needs ?ca=FILE")
+                .because(e)
+        })
+    }
+
+    fn config(&self) -> Result<ClientConfig, Error> {
+        // Named here, so that no other crate's choice for the process matters.
+        let provider = Arc::new(crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| Error::unavailable("no usable version of TLS").because(e))?
+            .with_root_certificates(roots(self.ca)?);
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = read("cert", certificate)?;
+                let key =
+                    PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable("key", key, e))?;
+                builder.with_client_auth_cert(chain, key).map_err(|e| {
+                    Error::invalid("cert and key in the URL do not fit together").because(e)
+                })?
+            }
+        };
+        config.alpn_protocols = self.protocol.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(config)
+    }
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, Error> {
+    let certificates = match ca {
+        Some(ca) => read("ca", ca)?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        // The system's store may hold some that cannot be used; those are not trusted.
+        drop(roots.add(certificate));
+    }
+    if roots.is_empty() {
+        let place = ca.map_or("the system".to_owned(), |ca| ca.display().to_string());
+        let cure = "name a PEM file of the server's authority with ?ca=FILE";
+        return Err(Error::invalid(format!("no trusted certificates in {place}; {cure}")));
+    }
+    Ok(roots)
+}
+
+fn read(option: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    read.map_err(|e| unreadable(option, file, e))
+}
+
+fn unreadable(option: &str, file: &Path, e: pem::Error) -> Error {
+    Error::invalid(format!("{option}={} cannot be read as PEM", file.display())).because(e)
+}
