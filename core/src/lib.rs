@@ -61,9 +61,9 @@
 //!
 //! # Features
 //!
-//! `sqlite`, `redis` and `tls` (all by default): the embedded backend, one Redis
-//! server or a quorum of them, and encryption to them. `testing`: the conformance
-//! suite for authors of backends.
+//! `sqlite`, `redis`, `etcd` and `tls` (all by default): the embedded backend, one
+//! Redis server or a quorum of them, an etcd cluster, and encryption to them.
+//! `testing`: the conformance suite for authors of backends.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]

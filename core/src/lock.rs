@@ -78,7 +78,9 @@ impl Lock {
 
     /// How long a lease outlives its last renewal, from 100 ms to 24 h; 10 s
     /// unless set. It is renewed at a third of it, so this bounds how long
-    /// others wait for a holder that vanished, not how long one can hold.
+    /// others wait for a holder that vanished, not how long one can hold. What a
+    /// backend cannot count is raised to the next that it can, which
+    /// [`Lease::ttl`] tells.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = ttl;
         self

@@ -102,3 +102,28 @@ fn closing_waits_for_no_dead_member() {
     place.cluster.leader();
     place.await_empty();
 }
+
+#[test]
+fn a_cluster_that_went_back_in_its_history_is_not_trusted() {
+    let place = Place::new();
+    let client = place.client();
+    for _ in 0..5 {
+        let lease = place.hold(&client, "x");
+        place.wait(lease.release()).unwrap();
+    }
+    let lease = place.hold(&client, "x");
+    place.cluster.restart_empty();
+    assert_eq!(place.wait(lease.lost()), Loss::Gone);
+    let error = until(LIMIT, || match place.wait(client.lock("x").try_acquire()) {
+        Err(error) if error.kind() == Kind::Unavailable => None,
+        answer => Some(answer.unwrap_err()),
+    });
+    let error = error.unwrap();
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("restored from a backup"), "{error}");
+    // Beyond what it has seen, fences rise again.
+    for round in 0..20 {
+        place.cluster.ctl(&["put", "other", &round.to_string()]);
+    }
+    assert!(place.hold(&client, "x").fence() > lease.fence());
+}

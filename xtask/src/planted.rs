@@ -46,8 +46,8 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "nobody is told of an expiry",
         file: "engine/keeper.rs",
-        healthy: "        hold.lose(loss);\n        self.lines",
-        broken: "        let _ = loss;\n        self.lines",
+        healthy: "hold.lose_and(loss, || self.lines.vacate(&hold.held.name, hold.held.owner, 0));",
+        broken: "let _ = loss;\n        self.lines.vacate(&hold.held.name, hold.held.owner, 0);",
     },
     Bug {
         name: "a released lease is still renewed",

@@ -122,7 +122,14 @@ impl Hold {
     }
 
     pub(super) fn lose(&self, loss: Loss) {
-        if self.end.set(End::Lost(loss)).is_ok() {
+        self.lose_and(loss, || ());
+    }
+
+    /// Do something after it is not valid any more and before anybody is told.
+    pub(super) fn lose_and(&self, loss: Loss, then: impl FnOnce()) {
+        let is_first = self.end.set(End::Lost(loss)).is_ok();
+        then();
+        if is_first {
             self.ended.notify_waiters();
         }
     }

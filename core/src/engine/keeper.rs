@@ -261,8 +261,8 @@ impl Engine {
     }
 
     fn lose(&self, hold: &Arc<Hold>, loss: Loss) {
-        hold.lose(loss);
-        self.lines.vacate(&hold.held.name, hold.held.owner, 0);
+        // Whoever hears of it finds its place in this client empty.
+        hold.lose_and(loss, || self.lines.vacate(&hold.held.name, hold.held.owner, 0));
     }
 }
 

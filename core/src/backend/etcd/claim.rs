@@ -114,7 +114,7 @@ impl Asking<'_> {
         };
         let before = read_newest(self.line.clone(), Some(place.created), 1);
         let then = vec![read_one(&self.key), before];
-        let done = self.etcd.txn(&Txn { then, ..Txn::default() }).await?;
+        let done = self.etcd.history.txn(&Txn { then, ..Txn::default() }).await?;
         let [ours, before] = &done.reads[..] else { return Err(strange("not two reads")) };
         if ours.first().is_none_or(|entry| entry.created != place.created) {
             self.etcd.leave(self.claim.owner);

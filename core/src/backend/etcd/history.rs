@@ -17,8 +17,9 @@ impl History {
         Self { cluster, newest: AtomicU64::new(0) }
     }
 
-    /// Carry out a transaction, and see that it comes after all that was seen
-    /// before it was sent.
+    /// Carry out a transaction that may grant a lock, and see that it comes after
+    /// all that was seen before it was sent. An error may come too late to keep
+    /// it from being carried out.
     pub(super) async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
         let newest = self.newest.load(Ordering::Acquire);
         let done = self.cluster.txn(txn).await?;

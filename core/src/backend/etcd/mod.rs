@@ -211,8 +211,9 @@ impl Etcd {
         self.runtime.spawn(Box::pin(async move { drop(cluster.end(session).await) }));
     }
 
+    /// Carry out a transaction that grants nothing.
     async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
-        self.history.txn(txn).await
+        self.cluster.txn(txn).await
     }
 
     /// Carry out a transaction that writes a key of an owner under a session.

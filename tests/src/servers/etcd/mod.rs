@@ -12,8 +12,8 @@ mod member;
 mod settings;
 
 use member::Member;
+use settings::{DATA, STRANGER, TLS};
 pub use settings::{EtcdSettings, EtcdVersion};
-use settings::{STRANGER, TLS};
 
 use super::{Failure, PORTS_TRIED, free_port, tls};
 use crate::patience::{LIMIT, until};
@@ -120,6 +120,15 @@ impl Etcd {
     pub fn restart(&self, index: usize) {
         self.revive(index);
         self.await_health(index);
+    }
+
+    /// Start the only member again without what it stored: another cluster.
+    pub fn restart_empty(&self) {
+        assert_eq!(self.members.len(), 1, "a member alone");
+        self.kill(0);
+        let data = self.members[0].dir.join(DATA);
+        std::fs::remove_dir_all(data).expect("what a member stored");
+        self.restart(0);
     }
 
     /// Start a member again, where there may be no majority: it listens, and answers

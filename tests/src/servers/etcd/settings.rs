@@ -13,6 +13,7 @@ pub(super) const TLS: &str = "tls";
 pub(super) const STRANGER: &str = "stranger";
 
 /// In the directory of a member, which it is started in.
+pub(super) const DATA: &str = "data";
 pub(super) const METRICS: &str = "metrics:0";
 
 /// Which etcd, as xtask unpacked it.
@@ -133,7 +134,7 @@ impl EtcdSettings {
     /// What all members are started with, in directories beside each other.
     pub(super) fn common(&self) -> Vec<String> {
         let mut flags = vec![
-            "--data-dir=data".to_owned(),
+            format!("--data-dir={DATA}"),
             "--logger=zap".to_owned(),
             "--log-level=error".to_owned(),
             // Without TLS, without a user, and with no port that somebody may take.
