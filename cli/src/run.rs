@@ -54,6 +54,10 @@ impl Session {
             Wait::Granted(lease) => lease,
             Wait::Signal(signal) => return Ok(exit::by_signal(signal.as_raw())),
         };
+        if let Some(ttl) = self.args.ttl.filter(|ttl| lease.ttl() != *ttl) {
+            let raised = lease.ttl();
+            crate::say(&format!("note: there is no ttl of {ttl:?} here; it is {raised:?}"));
+        }
         let worked = self.work(&lease).await;
         let released = self.release(&lease).await;
         // What the command came to matters more, and a loss was told already.

@@ -54,8 +54,9 @@ fn a_command_is_stopped_when_the_majority_is_gone() {
 fn an_old_version_is_noted_once() {
     let cluster = EtcdSettings::default().version(EtcdVersion::Old).fast_elections().start();
     let rig = Rig::at(cluster.url());
-    let ended = rig.run(&["x"], "true");
+    let ended = rig.run(&["x", "--ttl", "1500ms"], "true");
     assert_eq!(ended.code, 0);
+    assert!(ended.stderr.contains("no ttl of 1.5s here; it is 2s"), "{}", ended.stderr);
     let notes = ended.stderr.lines().filter(|line| line.contains("note: etcd 3.4.23")).count();
     assert_eq!(notes, 2, "{}", ended.stderr);
 }

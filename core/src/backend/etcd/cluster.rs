@@ -30,6 +30,8 @@ pub enum Condition {
     Absent(Keys),
     /// It exists, and was created at this revision.
     Created(String, u64),
+    /// It exists, and lives with this session.
+    Within(String, SessionId),
 }
 
 /// A step of a transaction.
@@ -190,7 +192,8 @@ pub trait Cluster: Send + Sync + 'static {
     async fn ends_in(&self, session: SessionId) -> Result<Option<Duration>, Error>;
 
     /// Tell by [`news`](Cluster::news) of a change after this revision; zero:
-    /// from now on. Each key is watched for one thing.
+    /// from now on. Each key is watched for one thing. Who watches for its
+    /// deletion hears of one.
     fn watch(&self, key: &str, change: Change, after: u64);
 
     /// Tell no more about it.

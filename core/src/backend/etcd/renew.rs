@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Etcd;
-use super::cluster::{Condition, Failure, Step, Txn};
+use super::cluster::{Condition, Step, Txn};
 use super::places::Place;
 use super::txns::read_one;
 use crate::backend::{Held, Renewal};
@@ -58,18 +58,25 @@ impl Etcd {
             value: self.note(&place.label, "held"),
             session: Some(session.id),
         };
-        let conditions = vec![Condition::Created(key, held.fence)];
-        let txn = Txn { conditions, then: vec![note], ..Txn::default() };
-        match self.write(&session, held.owner, txn).await {
-            // Whether the key was there is looked at afterwards.
-            Ok(_) => {
-                self.places.change(held.owner, |place| {
-                    (place.session, place.is_alone) = (session.id, !held.renewed);
-                });
-                Ok(())
-            }
-            Err(Failure::NoSession) => Err(Error::unavailable("the session ended just now")),
-            Err(Failure::Error(error)) => Err(error),
+        // A move that comes late must not undo a later one.
+        let conditions = vec![
+            Condition::Created(key.clone(), held.fence),
+            Condition::Within(key.clone(), place.session),
+        ];
+        let txn = Txn { conditions, then: vec![note], otherwise: vec![read_one(&key)] };
+        let done = self.write(&session, held.owner, txn).await?;
+        let home = match done.reads.first().and_then(|found| found.first()) {
+            _ if done.met => Some((session.id, !held.renewed)),
+            Some(elsewhere) => elsewhere.session.map(|session| (session, false)),
+            // It is gone, which is found out with the others.
+            None => None,
+        };
+        if let Some(home) = home {
+            self.places.change(held.owner, |place| (place.session, place.is_alone) = home);
+        }
+        match done.met || home.is_none() {
+            true => Ok(()),
+            false => Err(Error::unavailable("an earlier renewal came late")),
         }
     }
 

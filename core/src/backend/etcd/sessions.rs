@@ -8,7 +8,7 @@ use super::cluster::{Cluster, SessionId};
 use crate::backend::Term;
 use crate::error::Error;
 use crate::runtime::Runtime;
-use crate::time::{Instant, deadline};
+use crate::time::Instant;
 
 /// A session that lives, as far as the client knows.
 #[derive(Clone, Copy, Debug)]
@@ -23,12 +23,6 @@ impl Session {
     /// What a lease in it has, whose claim was sent at `sent`.
     pub(super) fn term(&self, sent: Instant) -> Term {
         Term { began: sent.since(self.alive_since), lasts: self.ttl }
-    }
-
-    /// One that may be over is never used or kept alive again: what was not
-    /// cleaned up in it ends with it.
-    fn is_alive(&self, now: Instant) -> bool {
-        now < deadline(self.alive_since, self.ttl)
     }
 
     /// Whether a lease can begin in it that is renewed in time.
@@ -65,9 +59,12 @@ impl Sessions {
 
     /// The session for locks of this ttl, if it lives and a lease can begin in it.
     pub(super) fn fresh(&self, ttl: Duration) -> Option<Session> {
+        self.shared(ttl).filter(|session| session.is_fresh(self.clock.now()))
+    }
+
+    fn shared(&self, ttl: Duration) -> Option<Session> {
         let known = self.known();
-        let session = known.sessions.get(known.shared.get(&seconds(ttl))?)?;
-        session.is_fresh(self.clock.now()).then_some(*session)
+        known.sessions.get(known.shared.get(&seconds(ttl))?).copied()
     }
 
     /// The session for locks of this ttl, kept alive or opened if need be.
@@ -79,9 +76,9 @@ impl Sessions {
         if let Some(session) = self.fresh(ttl) {
             return Ok(session);
         }
-        let stale = self.known().shared.get(&seconds(ttl)).copied();
-        if let Some(session) = stale
-            && self.keep_alive(session).await?
+        // However old it is, only the cluster knows whether it is over.
+        if let Some(stale) = self.shared(ttl)
+            && self.keep_alive(stale.id).await?
             && let Some(session) = self.fresh(ttl)
         {
             return Ok(session);
@@ -107,8 +104,8 @@ impl Sessions {
     /// Restart its time; no if it is over.
     pub(super) async fn keep_alive(&self, id: SessionId) -> Result<bool, Error> {
         let sent = self.clock.now();
-        let lives = self.known().sessions.get(&id).is_some_and(|session| session.is_alive(sent));
-        if !(lives && self.cluster.keep_alive(id).await?) {
+        let is_known = self.known().sessions.contains_key(&id);
+        if !(is_known && self.cluster.keep_alive(id).await?) {
             self.forget(id);
             return Ok(false);
         }

@@ -98,7 +98,7 @@ pub(super) struct Compare {
     pub(super) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(super) key: Vec<u8>,
-    #[prost(oneof = "Target", tags = "5")]
+    #[prost(oneof = "Target", tags = "5, 8")]
     pub(super) target_union: Option<Target>,
     #[prost(bytes = "vec", tag = "64")]
     pub(super) range_end: Vec<u8>,
@@ -109,10 +109,13 @@ pub(super) struct Compare {
 pub(super) enum Target {
     #[prost(int64, tag = "5")]
     CreateRevision(i64),
+    #[prost(int64, tag = "8")]
+    Lease(i64),
 }
 
 pub(super) const EQUAL: i32 = 0;
 pub(super) const CREATION: i32 = 1;
+pub(super) const LEASE: i32 = 4;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TxnRequest {
@@ -215,9 +218,13 @@ pub(super) struct WatchResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Event {
+    #[prost(int32, tag = "1")]
+    pub(super) kind: i32,
     #[prost(message, optional, tag = "2")]
     pub(super) kv: Option<KeyValue>,
 }
+
+pub(super) const DELETE: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct AuthenticateRequest {

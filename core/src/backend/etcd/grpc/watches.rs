@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::messages::{
-    NO_DELETE, NO_PUT, WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse,
+    DELETE, NO_DELETE, NO_PUT, WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse,
     WatchUnion,
 };
 use crate::backend::etcd::cluster::{Change, News};
@@ -77,6 +77,11 @@ impl Watches {
             };
         }
         let Some(key) = state.keys.get(&message.watch_id).cloned() else { return Ok(Vec::new()) };
+        drop(state);
+        if message.events.iter().any(|event| event.kind == DELETE) {
+            // There is no more to hear.
+            self.unwatch(&key);
+        }
         let news = message.events.into_iter().filter_map(|event| {
             let value = String::from_utf8_lossy(&event.kv?.value).into_owned();
             Some(News::Changed { key: key.clone(), value })

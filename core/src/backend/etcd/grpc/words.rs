@@ -1,7 +1,7 @@
 //! Transactions in etcd's words.
 
 use super::messages::{
-    ASCEND, BY_CREATION, CREATION, Compare, DESCEND, DeleteRangeRequest, EQUAL, KeyValue,
+    ASCEND, BY_CREATION, CREATION, Compare, DESCEND, DeleteRangeRequest, EQUAL, KeyValue, LEASE,
     PutRequest, RangeRequest, RangeResponse, Request, RequestOp, Target, TxnRequest, TxnResponse,
 };
 use crate::backend::etcd::cluster::{
@@ -47,14 +47,17 @@ fn range(keys: &Keys) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn compare(condition: &Condition) -> Compare {
-    let (keys, created) = match condition {
+    let one = |key: &String| Keys::One(key.clone());
+    let (keys, target, value) = match condition {
         // What does not exist counts as created at zero.
-        Condition::Absent(keys) => (keys.clone(), 0),
-        Condition::Created(key, revision) => (Keys::One(key.clone()), *revision as i64),
+        Condition::Absent(keys) => (keys.clone(), CREATION, Target::CreateRevision(0)),
+        Condition::Created(key, revision) => {
+            (one(key), CREATION, Target::CreateRevision(*revision as i64))
+        }
+        Condition::Within(key, session) => (one(key), LEASE, Target::Lease(session.0)),
     };
     let (key, range_end) = range(&keys);
-    let target_union = Some(Target::CreateRevision(created));
-    Compare { result: EQUAL, target: CREATION, key, target_union, range_end }
+    Compare { result: EQUAL, target, key, target_union: Some(value), range_end }
 }
 
 fn step_request(step: &Step) -> Request {

@@ -124,6 +124,9 @@ impl Store {
             Condition::Created(key, revision) => {
                 self.keys.get(key).is_some_and(|record| record.created == *revision)
             }
+            Condition::Within(key, session) => {
+                self.keys.get(key).is_some_and(|record| record.session == Some(*session))
+            }
         }
     }
 
