@@ -5,9 +5,10 @@
 //! holder, and the revision that created its key is its fence. That is the
 //! recipe of etcd's own clients (`concurrency.Mutex`,
 //! <https://pkg.go.dev/go.etcd.io/etcd/client/v3/concurrency>), with these
-//! differences: no answer is believed that is not linearizable or came before
-//! the wait, nothing is deleted by its name alone, and deadlines count from the
-//! sending of the keep-alive that was answered.
+//! differences: who has waited looks again, by a linearizable read; every
+//! attempt has a key of its own, so that nothing late or repeated touches
+//! another's; and deadlines count from the sending of the keep-alive that was
+//! answered.
 //!
 //! A session is shared by all locks of a ttl. Who waits has its key in one of
 //! two seconds, so that a dead waiter keeps others no longer than that, and
