@@ -65,16 +65,26 @@ impl Etcd {
         ];
         let txn = Txn { conditions, then: vec![note], otherwise: vec![read_one(&key)] };
         let done = self.write(&session, held.owner, txn).await?;
-        let home = match done.reads.first().and_then(|found| found.first()) {
-            _ if done.met => Some((session.id, !held.renewed)),
-            Some(elsewhere) => elsewhere.session.map(|session| (session, false)),
-            // It is gone, which is found out with the others.
-            None => None,
-        };
-        if let Some(home) = home {
-            self.places.change(held.owner, |place| (place.session, place.is_alone) = home);
+        if done.met {
+            self.places.change(held.owner, |place| {
+                (place.session, place.is_alone) = (session.id, !held.renewed);
+            });
+            return Ok(());
         }
-        match done.met || home.is_none() {
+        if !held.renewed {
+            self.sessions.forget(session.id);
+            self.end_in_background(session.id);
+        }
+        // That it is gone is found out with the others.
+        let Some(entry) = done.reads.first().and_then(|found| found.first()) else {
+            return Ok(());
+        };
+        // Another renewal has moved it, now or earlier.
+        let is_alone = entry.session.is_some_and(|session| self.sessions.is_alone(session));
+        self.places.change(held.owner, |place| {
+            (place.session, place.is_alone) = (entry.session.unwrap_or(place.session), is_alone);
+        });
+        match self.place_of(held).is_none_or(|place| self.is_home(held, &place)) {
             true => Ok(()),
             false => Err(Error::unavailable("an earlier renewal came late")),
         }

@@ -122,6 +122,12 @@ impl Sessions {
         Ok((is_fresh || self.keep_alive(id).await?).then(find).flatten())
     }
 
+    /// Whether it is for one lock alone, as far as is known.
+    pub(super) fn is_alone(&self, id: SessionId) -> bool {
+        let known = self.known();
+        known.sessions.contains_key(&id) && !known.shared.values().any(|shared| *shared == id)
+    }
+
     pub(super) fn get(&self, id: SessionId) -> Option<Session> {
         self.known().sessions.get(&id).copied()
     }
