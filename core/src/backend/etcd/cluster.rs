@@ -155,8 +155,8 @@ pub enum Change {
 /// What a cluster tells unasked. It may be lost with the connection, and come late.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// What was watched for has happened, or the watch had to be ended and it
-    /// may have.
+    /// What was watched for has happened, or may have, before the watch began or
+    /// because it had to be ended.
     Changed {
         /// The key.
         key: String,

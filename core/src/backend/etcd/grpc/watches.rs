@@ -1,4 +1,8 @@
 //! What a client watches: one stream for all of it.
+//!
+//! Watches begin now, and never in the past: those that do etcd serves ten times
+//! a second only. What changed before a watch began is not told, so it is told
+//! that something may have.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,9 +24,15 @@ pub(super) struct Watches {
 #[derive(Default)]
 struct State {
     last: i64,
-    /// The numbers of the watches by key, and the other way round.
+    /// The numbers of the watches by key.
     numbers: HashMap<String, i64>,
-    keys: HashMap<i64, String>,
+    watches: HashMap<i64, Watch>,
+}
+
+struct Watch {
+    key: String,
+    /// The revision after which changes are to be told; zero: from its begin on.
+    after: u64,
 }
 
 impl Watches {
@@ -38,25 +48,20 @@ impl Watches {
         state.last += 1;
         let watch_id = state.last;
         state.numbers.insert(key.to_owned(), watch_id);
-        state.keys.insert(watch_id, key.to_owned());
+        state.watches.insert(watch_id, Watch { key: key.to_owned(), after });
         let unwanted = match change {
             Change::Written => NO_DELETE,
             Change::Deleted => NO_PUT,
         };
-        let create = WatchCreateRequest {
-            key: key.as_bytes().to_vec(),
-            // Zero: from now on.
-            start_revision: if after == 0 { 0 } else { after as i64 + 1 },
-            filters: vec![unwanted],
-            watch_id,
-        };
+        let create =
+            WatchCreateRequest { key: key.as_bytes().to_vec(), filters: vec![unwanted], watch_id };
         self.send(WatchUnion::Create(create));
     }
 
     pub(super) fn unwatch(&self, key: &str) {
         let mut state = self.state();
         if let Some(watch_id) = state.numbers.remove(key) {
-            state.keys.remove(&watch_id);
+            state.watches.remove(&watch_id);
             self.send(WatchUnion::Cancel(WatchCancelRequest { watch_id }));
         }
     }
@@ -64,19 +69,23 @@ impl Watches {
     /// What a message of the stream means; an error ends the connection.
     pub(super) fn understand(&self, message: WatchResponse) -> Result<Vec<News>, String> {
         let mut state = self.state();
+        // Else it was we who ended it.
+        let Some(watch) = state.watches.get(&message.watch_id) else { return Ok(Vec::new()) };
+        let key = watch.key.clone();
+        let perhaps = News::Changed { key: key.clone(), value: String::new() };
         if message.canceled {
-            let known = state.keys.remove(&message.watch_id);
-            return match known {
-                // It was we who did that.
-                None => Ok(Vec::new()),
-                Some(key) if message.compact_revision > 0 => {
-                    state.numbers.remove(&key);
-                    Ok(vec![News::Changed { key, value: String::new() }])
-                }
-                Some(_) => Err(format!("the member ended a watch: {}", message.cancel_reason)),
+            state.watches.remove(&message.watch_id);
+            state.numbers.remove(&key);
+            return match message.compact_revision {
+                0 => Err(format!("the member ended a watch: {}", message.cancel_reason)),
+                _ => Ok(vec![perhaps]),
             };
         }
-        let Some(key) = state.keys.get(&message.watch_id).cloned() else { return Ok(Vec::new()) };
+        let begins = message.header.map_or(0, |header| header.revision as u64);
+        if message.created {
+            let is_late = watch.after > 0 && begins > watch.after;
+            return Ok(is_late.then_some(perhaps).into_iter().collect());
+        }
         drop(state);
         if message.events.iter().any(|event| event.kind == DELETE) {
             // There is no more to hear.
