@@ -19,7 +19,8 @@ usage: cargo xtask COMMAND
   bench redis [N]  one Redis, beside other clients of it; all five workloads, or some
   bench redlock [N | peers]
                    a quorum of Redis servers, the same; all three workloads, some, or
-                   beside clients of other languages, which are installed";
+                   beside clients of other languages, which are installed
+  bench etcd [N]   one etcd cluster, beside another client of it; all five workloads, or some";
 
 /// What a command failed with, for people to read.
 type Failure = String;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
         ["bench", "redlock", ..] => bench_redis(&words[1..]),
+        ["bench", "etcd", ref workloads @ ..] => bench_etcd(workloads),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -54,6 +56,14 @@ fn main() -> ExitCode {
 fn bench_redis(workloads: &[&str]) -> Result<(), Failure> {
     servers::ensure()?;
     let run = "run --release -p leasehold-tests --features bench-redis --bin bench-redis";
+    cargo(&[&[run], workloads].concat().join(" "))
+}
+
+/// The same. The crate that it compares generates code when it is built.
+fn bench_etcd(workloads: &[&str]) -> Result<(), Failure> {
+    servers::ensure()?;
+    servers::ensure_tool("protoc", "protobuf-compiler", "etcd-client is built with it")?;
+    let run = "run --release -p leasehold-tests --features bench-etcd --bin bench-etcd";
     cargo(&[&[run], workloads].concat().join(" "))
 }
 

@@ -55,9 +55,7 @@ pub(crate) fn ensure() -> Result<(), Failure> {
         }
     }
     // First, because its package brings libraries that Valkey needs as well.
-    if !on_path("redis-server") {
-        install("redis-server")?;
-    }
+    ensure_tool("redis-server", "redis-server", "tests start it")?;
     // Under the workspace whatever CARGO_TARGET_DIR says: tests look for it there.
     let servers = root().join("target/servers");
     let failed = |e: std::io::Error| format!("{} is not writable: {e}", servers.display());
@@ -73,6 +71,11 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Have a program on PATH, by its package if need be.
+pub(crate) fn ensure_tool(program: &str, package: &str, why: &str) -> Result<(), Failure> {
+    if on_path(program) { Ok(()) } else { install(program, package, why) }
+}
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
@@ -83,12 +86,12 @@ fn missing(program: &str, package: &str) -> Failure {
     format!("`{program}` is missing; install it with `{cure}`, as root")
 }
 
-fn install(package: &str) -> Result<(), Failure> {
+fn install(program: &str, package: &str, why: &str) -> Result<(), Failure> {
     let id = run(Command::new("id").arg("-u"))?;
     if id.stdout.trim_ascii() != b"0" {
-        return Err(missing(package, package));
+        return Err(missing(program, package));
     }
-    eprintln!("xtask: installing {package} by apt-get, because tests start it");
+    eprintln!("xtask: installing {package} by apt-get, because {why}");
     let install = || {
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive");

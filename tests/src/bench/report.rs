@@ -1,46 +1,61 @@
 //! The table that is printed.
 
-use crate::rounds::{median, quantile};
+use super::rounds::{median, quantile};
 
-pub(crate) enum Target {
+/// A bound of a value.
+pub enum Target {
+    /// Lower is better.
     AtMost(f64),
+    /// Higher is better.
     AtLeast(f64),
 }
 
 /// What a target is about.
-pub(crate) enum Goal {
+pub enum Goal {
     /// The ratio of Leasehold to the other.
     Ratio(Target),
     /// Leasehold's own number.
     Own(Target),
+    /// It is only shown.
     None,
 }
 
+/// How a value is shown.
 #[derive(Clone, Copy)]
-pub(crate) enum Unit {
+pub enum Unit {
+    /// Microseconds.
     Micros,
+    /// Milliseconds.
     Millis,
+    /// A whole number for each second.
     PerSecond,
+    /// Without a unit.
     Number,
 }
 
 /// One line: a value per round of Leasehold and of another.
-pub(crate) struct Line<'a> {
-    pub(crate) what: &'a str,
-    pub(crate) unit: Unit,
-    pub(crate) ours: &'a [f64],
-    pub(crate) theirs: &'a [f64],
-    pub(crate) goal: Goal,
+pub struct Line<'a> {
+    /// Of what.
+    pub what: &'a str,
+    /// Of both.
+    pub unit: Unit,
+    /// Leasehold's.
+    pub ours: &'a [f64],
+    /// The other's; may be none.
+    pub theirs: &'a [f64],
+    /// What is judged.
+    pub goal: Goal,
 }
 
 /// Counts what it has printed.
-pub(crate) struct Report {
+pub struct Report {
     targets: usize,
     met: usize,
 }
 
 impl Report {
-    pub(crate) fn begin() -> Self {
+    /// Print what stands above the columns.
+    pub fn begin() -> Self {
         println!(
             "{:<46} {:>12} {:>12}   {:<22} target",
             "medians of rounds", "leasehold", "other", "ratio (quartiles)"
@@ -48,11 +63,13 @@ impl Report {
         Self { targets: 0, met: 0 }
     }
 
-    pub(crate) fn section(&self, title: &str) {
+    /// Print what the next lines are about.
+    pub fn section(&self, title: &str) {
         println!("{title}");
     }
 
-    pub(crate) fn line(&mut self, line: &Line<'_>) {
+    /// Print a line, judged by its goal.
+    pub fn line(&mut self, line: &Line<'_>) {
         let ratios: Vec<f64> =
             line.ours.iter().zip(line.theirs).map(|(ours, theirs)| ours / theirs).collect();
         let (other, ratio) = match ratios.is_empty() {
@@ -69,7 +86,8 @@ impl Report {
         println!("{}", text.trim_end());
     }
 
-    pub(crate) fn end(&self) {
+    /// Print how many targets were met.
+    pub fn end(&self) {
         println!("{} of {} targets met", self.met, self.targets);
     }
 
