@@ -9,7 +9,7 @@ use super::sessions::Session;
 use super::txns::{no_key, read_newest, read_one};
 use super::{Etcd, WINDOW, strange};
 use crate::backend::{Answer, Claim};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::time::Instant;
 
 /// A claim that is being answered.
@@ -166,6 +166,7 @@ impl Asking<'_> {
 fn or_tied(answer: Result<Answer, Failure>) -> Result<Answer, Error> {
     match answer {
         Err(Failure::NoSession) => Ok(Answer::Tied),
+        Err(Failure::Error(error)) if error.kind() == Kind::Cancelled => Ok(Answer::Retired),
         answer => answer.map_err(Error::from),
     }
 }

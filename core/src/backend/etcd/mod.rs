@@ -220,8 +220,10 @@ impl Etcd {
     /// Carry out a transaction that writes a key of an owner under a session.
     /// It goes on when this is dropped, so that it is known how it ended.
     async fn write(&self, session: &Session, owner: Owner, txn: Txn) -> Result<Done, Failure> {
+        if !self.places.send(owner) {
+            return Err(Error::new(Kind::Cancelled, "the claim was withdrawn").into());
+        }
         let (tell, told) = oneshot::channel();
-        self.places.sent(owner);
         let (history, places) = (self.history.clone(), self.places.clone());
         self.runtime.spawn(Box::pin(async move {
             let done = history.txn(&txn).await;

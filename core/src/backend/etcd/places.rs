@@ -140,13 +140,18 @@ impl Places {
         owed.map(|(owner, (name, _))| (*owner, name.clone())).collect()
     }
 
-    /// Something is sent for it.
-    pub(super) fn sent(&self, owner: Owner) {
+    /// Something is about to be sent for it; no if it is retired: whoever cleans
+    /// up after it waits for what is under way, and for nothing else.
+    pub(super) fn send(&self, owner: Owner) -> bool {
         let mut state = self.state();
+        if state.retired.contains(owner) {
+            return false;
+        }
         state.requests.entry(owner).or_default().under_way += 1;
         if state.requests.len() > Self::MAX_REQUESTS {
             state.requests.pop_first();
         }
+        true
     }
 
     /// And answered; or its answer is lost.

@@ -7,7 +7,7 @@ use super::sessions::{Session, seconds};
 use super::txns::{read_newest, read_oldest};
 use super::{Etcd, WINDOW};
 use crate::backend::{Answer, Claim, Held, Released};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::name::{LockName, Owner};
 
 /// How long a request may be on its way that was given up.
@@ -37,7 +37,8 @@ impl Etcd {
         }
         if released.next.is_none() {
             released.next = match next {
-                Some(next) => Some(self.asking(next).answer().await?),
+                // Its error is not the release's: it will ask again.
+                Some(next) => self.asking(next).answer().await.ok(),
                 None => is_retired.then_some(Answer::Retired),
             };
         }
@@ -76,6 +77,7 @@ impl Etcd {
         };
         let done = match self.write(&session, next.owner, txn).await {
             Err(Failure::NoSession) => return Ok(None),
+            Err(Failure::Error(error)) if error.kind() == Kind::Cancelled => return Ok(None),
             done => done?,
         };
         let Some(line) = done.reads.first().filter(|_| done.met) else { return Ok(None) };

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::Etcd;
-use super::cluster::{Condition, Step, Txn};
+use super::cluster::{Condition, Failure, Step, Txn};
 use super::places::Place;
 use super::txns::read_one;
 use crate::backend::{Held, Renewal};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// So many keys are read in one transaction. etcd allows for 128 steps.
 const BATCH: usize = 100;
@@ -64,7 +64,11 @@ impl Etcd {
             Condition::Within(key.clone(), place.session),
         ];
         let txn = Txn { conditions, then: vec![note], otherwise: vec![read_one(&key)] };
-        let done = self.write(&session, held.owner, txn).await?;
+        let done = match self.write(&session, held.owner, txn).await {
+            // Released in the meantime.
+            Err(Failure::Error(error)) if error.kind() == Kind::Cancelled => return Ok(()),
+            done => done?,
+        };
         if done.met {
             self.places.change(held.owner, |place| {
                 (place.session, place.is_alone) = (session.id, !held.renewed);
