@@ -144,6 +144,7 @@ impl Dial {
         let (requests, to_send) = mpsc::unbounded_channel();
         let watches = Arc::new(Watches::new(requests));
         let (heard, link, news) = (watches.clone(), link.clone(), self.news.clone());
+        let runtime = self.runtime.clone();
         let listen = async move {
             let requests = UnboundedReceiverStream::new(to_send);
             let opened = link.stream("/etcdserverpb.Watch/Watch", requests).await;
@@ -157,9 +158,18 @@ impl Dial {
                     Err(status) => return Trouble::from(status).error.to_string(),
                 };
                 let Some(message) = message else { return "the watches ended".to_owned() };
-                match heard.understand(message) {
-                    Ok(changes) => changes.into_iter().for_each(|change| drop(news.send(change))),
+                let heard = match heard.understand(message) {
+                    Ok(heard) => heard,
                     Err(why) => return why,
+                };
+                heard.news.into_iter().for_each(|change| drop(news.send(change)));
+                if let Some(key) = heard.in_doubt {
+                    let (link, news) = (link.clone(), news.clone());
+                    runtime.spawn(Box::pin(async move {
+                        if !exists(&link, &key).await {
+                            drop(news.send(News::Changed { key, value: String::new() }));
+                        }
+                    }));
                 }
             }
         };
@@ -191,4 +201,13 @@ impl Dial {
         }
         Link::over(stream, origin("http")?, login, runtime).await
     }
+}
+
+/// No, too, if that cannot be found out.
+async fn exists(link: &Link, key: &str) -> bool {
+    let keys = Keys::One(key.to_owned());
+    let look = Read { keys, before: None, order: Order::OldestFirst, limit: 1 };
+    let txn = Txn { then: vec![Step::Read(look)], ..Txn::default() };
+    let found: Result<TxnResponse, Trouble> = link.call(TXN, words::request(&txn)).await;
+    found.is_ok_and(|found| words::done(found).reads.iter().any(|read| read.count > 0))
 }

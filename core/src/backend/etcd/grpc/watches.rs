@@ -1,8 +1,7 @@
 //! What a client watches: one stream for all of it.
 //!
 //! Watches begin now, and never in the past: those that do etcd serves ten times
-//! a second only. What changed before a watch began is not told, so it is told
-//! that something may have.
+//! a second only. What changed before a watch began has to be looked at.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +13,14 @@ use super::messages::{
     WatchUnion,
 };
 use crate::backend::etcd::cluster::{Change, News};
+
+/// What a message of the stream says.
+#[derive(Default)]
+pub(super) struct Heard {
+    pub(super) news: Vec<News>,
+    /// This key may have been deleted before its watch began.
+    pub(super) in_doubt: Option<String>,
+}
 
 /// The watches of one connection.
 pub(super) struct Watches {
@@ -67,24 +74,26 @@ impl Watches {
     }
 
     /// What a message of the stream means; an error ends the connection.
-    pub(super) fn understand(&self, message: WatchResponse) -> Result<Vec<News>, String> {
+    pub(super) fn understand(&self, message: WatchResponse) -> Result<Heard, String> {
         let mut state = self.state();
         // Else it was we who ended it.
-        let Some(watch) = state.watches.get(&message.watch_id) else { return Ok(Vec::new()) };
+        let Some(watch) = state.watches.get(&message.watch_id) else { return Ok(Heard::default()) };
         let key = watch.key.clone();
-        let perhaps = News::Changed { key: key.clone(), value: String::new() };
         if message.canceled {
             state.watches.remove(&message.watch_id);
             state.numbers.remove(&key);
             return match message.compact_revision {
                 0 => Err(format!("the member ended a watch: {}", message.cancel_reason)),
-                _ => Ok(vec![perhaps]),
+                _ => {
+                    let news = vec![News::Changed { key, value: String::new() }];
+                    Ok(Heard { news, in_doubt: None })
+                }
             };
         }
         let begins = message.header.map_or(0, |header| header.revision as u64);
         if message.created {
             let is_late = watch.after > 0 && begins > watch.after;
-            return Ok(is_late.then_some(perhaps).into_iter().collect());
+            return Ok(Heard { news: Vec::new(), in_doubt: is_late.then_some(key) });
         }
         drop(state);
         if message.events.iter().any(|event| event.kind == DELETE) {
@@ -95,7 +104,7 @@ impl Watches {
             let value = String::from_utf8_lossy(&event.kv?.value).into_owned();
             Some(News::Changed { key: key.clone(), value })
         });
-        Ok(news.collect())
+        Ok(Heard { news: news.collect(), in_doubt: None })
     }
 
     fn send(&self, request: WatchUnion) {
