@@ -1,7 +1,8 @@
 //! A network between clients and one server that fails as it is told to.
 //!
 //! It knows whole commands and whole replies, so a fault never tears one apart.
-//! It does not know TLS, `CLIENT REPLY` and `MONITOR`.
+//! It does not know TLS, `CLIENT REPLY` and `MONITOR`. In front of a server that is
+//! no Redis it knows nothing of what passes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,6 +17,7 @@ mod pending;
 
 use controls::{Direction, Shared};
 pub use fault::{Applied, Fault, Gate};
+use link::{BYTES, Protocol, RESP};
 
 /// Ends all its connections when it is dropped.
 pub struct Proxy {
@@ -25,11 +27,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of a server on a port of this machine, whether it runs or not.
+    /// In front of a Redis server on a port of this machine, whether it runs or not.
     pub fn before(server: u16) -> Self {
+        Self::speaking(&RESP, server)
+    }
+
+    /// In front of a server that speaks anything. What comes at once counts as a
+    /// command or a reply, and there is no [`Fault`] for one.
+    pub fn of_bytes(server: u16) -> Self {
+        Self::speaking(&BYTES, server)
+    }
+
+    fn speaking(protocol: &'static Protocol, server: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("a bound socket").port();
-        let shared = Arc::new(Shared::new(server));
+        let shared = Arc::new(Shared::new(server, protocol));
         let acceptor = thread::spawn({
             let shared = shared.clone();
             move || accept(&listener, &shared)
@@ -64,6 +76,7 @@ impl Proxy {
         matching: impl Fn(&[Vec<u8>]) -> bool + Send + 'static,
         fault: Fault,
     ) -> Applied {
+        assert!(std::ptr::eq(self.shared.protocol, &RESP), "it sees no commands");
         let applied = Applied::default();
         self.shared.plan(Box::new(matching), fault, applied.clone());
         applied
@@ -100,7 +113,7 @@ impl Proxy {
         self.shared.look(|controls| controls.connections)
     }
 
-    /// How many commands came from clients so far.
+    /// How many commands, or pieces, came from clients so far.
     pub fn commands(&self) -> u64 {
         self.shared.look(|controls| controls.commands)
     }

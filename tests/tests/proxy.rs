@@ -1,8 +1,10 @@
 //! The proxy: each fault happens, and nothing else.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use leasehold_tests::patience::now;
+use leasehold_tests::patience::{LIMIT, now};
 use leasehold_tests::proxy::{Fault, Gate, Proxy};
 use leasehold_tests::resp::Reply;
 use leasehold_tests::servers::{Connection, Server};
@@ -254,4 +256,75 @@ fn replies_are_paired_in_spite_of_pushes() {
     assert!(matches!(client.receive().unwrap(), Reply::Push(_)));
     assert_eq!(client.receive().unwrap(), Reply::text("2"));
     applied.wait();
+}
+
+/// A server that says whatever it hears, a proxy before it that does not understand
+/// it, and a client of the proxy.
+fn echoed() -> (Proxy, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let proxy = Proxy::of_bytes(listener.local_addr().expect("a bound socket").port());
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || std::io::copy(&mut &socket, &mut &socket));
+        }
+    });
+    let client = dialled(&proxy);
+    (proxy, client)
+}
+
+fn dialled(proxy: &Proxy) -> TcpStream {
+    let client = TcpStream::connect(("127.0.0.1", proxy.port())).expect("the proxy listens");
+    client.set_read_timeout(Some(LIMIT)).expect("a limit");
+    client
+}
+
+/// Say something that is no RESP, and hear it.
+fn echoes(mut client: &TcpStream) -> bool {
+    let mut heard = [1; 5];
+    client.write_all(b"\0\xff*x\n").is_ok()
+        && client.read_exact(&mut heard).is_ok()
+        && heard == *b"\0\xff*x\n"
+}
+
+#[test]
+fn bytes_pass_whatever_they_say_until_they_are_cut_or_refused() {
+    let (proxy, client) = echoed();
+    assert!(echoes(&client));
+    let much: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+    let mut heard = vec![0; much.len()];
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&client).write_all(&much).unwrap());
+        (&client).read_exact(&mut heard).unwrap();
+    });
+    assert!(heard == much);
+    proxy.refuse(true);
+    assert!(echoes(&client), "it was there before");
+    assert!(!echoes(&dialled(&proxy)));
+    proxy.cut();
+    assert!(!echoes(&client));
+    proxy.refuse(false);
+    assert!(echoes(&dialled(&proxy)));
+}
+
+#[test]
+fn bytes_are_stalled_and_delayed_each_way() {
+    let (proxy, client) = echoed();
+    for stall in [Proxy::stall_upstream, Proxy::stall_downstream] {
+        stall(&proxy, true);
+        (&client).write_all(b"late").unwrap();
+        client.set_read_timeout(Some(SHORT)).unwrap();
+        let mut heard = [0; 4];
+        assert!((&client).read(&mut heard).is_err(), "nothing comes");
+        stall(&proxy, false);
+        client.set_read_timeout(Some(LIMIT)).unwrap();
+        (&client).read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"late");
+    }
+    for delay in [Proxy::delay_commands, Proxy::delay_replies] {
+        delay(&proxy, LONG);
+        let start = now();
+        assert!(echoes(&client));
+        assert!(start.elapsed() >= LONG);
+        delay(&proxy, Duration::ZERO);
+    }
 }

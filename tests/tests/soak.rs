@@ -11,7 +11,7 @@ use leasehold_tests::soak;
 fn real_servers_in_bad_weather_break_no_promise() {
     let seed = fastrand::u64(..);
     let word = std::env::var("LEASEHOLD_SOAK").unwrap_or_default();
-    let each = Duration::from_secs(if word.is_empty() { 17 } else { 40 });
+    let each = Duration::from_secs(if word.is_empty() { 15 } else { 40 });
     let worker = Path::new(env!("CARGO_BIN_EXE_soak"));
     if let Err(failure) = soak::run(worker, &word, each, seed) {
         println!("soak: {failure}");

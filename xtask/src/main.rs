@@ -15,6 +15,7 @@ usage: cargo xtask COMMAND
   model            larger worlds of the protocol's model than the tests have
   soak redis       ten minutes of bad luck on a real server
   soak redlock     ten minutes of bad luck on quorums of 3 and 5 real servers
+  soak etcd        ten minutes of bad luck on a cluster of 3 real members
   bench local      the backends that need no server, beside bare SQLite
   bench redis [N]  one Redis, beside other clients of it; all five workloads, or some
   bench redlock [N | peers]
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
-        ["soak", kind @ ("redis" | "redlock")] => {
+        ["soak", kind @ ("redis" | "redlock" | "etcd")] => {
             cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))
         }
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),

@@ -65,13 +65,26 @@ pub(super) struct Start {
     pub(super) lasts: Duration,
     /// When its holder gets it; `max_hold` counts from here.
     pub(super) now: Instant,
+    /// Whether it is to be renewed at once for the whole of its ttl.
+    pub(super) is_short: bool,
 }
 
 impl Start {
     /// Of a claim that was sent at `sent` and granted.
     pub(super) fn granted(plan: &Plan, sent: Instant, term: Option<Term>) -> Self {
-        let term = term.unwrap_or(Term { began: Duration::ZERO, lasts: plan.ttl });
-        Self { since: sent - term.began, lasts: term.lasts, now: sent }
+        let Term { began, lasts } = term.unwrap_or(Term { began: Duration::ZERO, lasts: plan.ttl });
+        let since = sent - began;
+        if plan.auto_renew {
+            return Self { since, lasts, now: sent, is_short: lasts < plan.ttl };
+        }
+        // It has its ttl from the claim on, whatever others in its session have.
+        let whole = began + plan.ttl;
+        Self { since, lasts: lasts.min(whole), now: sent, is_short: lasts < whole }
+    }
+
+    /// Of a lock that is handed to somebody who asked for it last at `asked`.
+    pub(super) fn handed_on(plan: &Plan, asked: Instant, lasts: Duration, now: Instant) -> Self {
+        Self { since: asked, lasts, now, is_short: lasts < plan.ttl }
     }
 }
 

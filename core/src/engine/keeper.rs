@@ -275,7 +275,7 @@ fn next_renewal(hold: &Hold, sent: Instant) -> Option<Instant> {
 
 /// One that starts shorter than its ttl is soon renewed for the whole of it.
 pub(super) fn first_renewal(hold: &Hold, start: &Start) -> Option<Instant> {
-    match start.lasts < hold.held.ttl {
+    match start.is_short {
         true => Some(start.now + EXTEND),
         false => next_renewal(hold, start.since),
     }

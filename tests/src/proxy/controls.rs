@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::fault::{Applied, Fault, Gate};
-use super::link::Link;
+use super::link::{Link, Protocol};
 use crate::patience::now;
 
 /// The two halves of a connection.
@@ -41,13 +41,14 @@ pub(super) struct Controls {
 /// One per proxy.
 pub(super) struct Shared {
     pub(super) server: u16,
+    pub(super) protocol: &'static Protocol,
     controls: Mutex<Controls>,
     changed: Condvar,
 }
 
 impl Shared {
-    pub(super) fn new(server: u16) -> Self {
-        Self { server, controls: Mutex::default(), changed: Condvar::new() }
+    pub(super) fn new(server: u16, protocol: &'static Protocol) -> Self {
+        Self { server, protocol, controls: Mutex::default(), changed: Condvar::new() }
     }
 
     pub(super) fn look<T>(&self, look: impl FnOnce(&Controls) -> T) -> T {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::controls::{Direction, Shared};
 use super::fault::{Applied, Fault, Gate};
 use super::pending::{Fate, Pending};
-use crate::resp::{parse_command, parse_reply};
+use crate::resp::{Reply, parse_command, parse_reply};
 
 pub(super) struct Link {
     client: TcpStream,
@@ -105,7 +105,9 @@ fn read_commands(link: &Link, shared: &Shared, queue: &Sender<Item<Upward>>) {
     let mut received = Vec::new();
     // Nothing overtakes what was delayed before it.
     let mut due = shared.due(Direction::Up);
-    while let Some((mut arguments, raw)) = next(&link.client, &mut received, parse_command) {
+    while let Some((mut arguments, raw)) =
+        next(&link.client, &mut received, shared.protocol.command)
+    {
         if let Some(name) = arguments.first_mut() {
             name.make_ascii_uppercase();
         }
@@ -182,7 +184,7 @@ fn read_replies(link: &Link, shared: &Shared, queue: &Sender<Item<Downward>>) {
     let mut received = Vec::new();
     let mut due = shared.due(Direction::Down);
     let mut cut = None;
-    while let Some((said, raw)) = next(&link.server, &mut received, parse_reply) {
+    while let Some((said, raw)) = next(&link.server, &mut received, shared.protocol.reply) {
         due = due.max(shared.due(Direction::Down));
         let drops = shared.look(|controls| controls.drop_pushes);
         let fate = link.pending().fate(&said, drops);
@@ -221,6 +223,21 @@ fn write_replies(link: &Link, shared: &Shared, queue: Receiver<Item<Downward>>) 
 }
 
 type Parse<T> = fn(&[u8]) -> io::Result<Option<(T, usize)>>;
+
+/// What is one command, and what is one reply.
+pub(super) struct Protocol {
+    command: Parse<Vec<Vec<u8>>>,
+    reply: Parse<Reply>,
+}
+
+pub(super) static RESP: Protocol = Protocol { command: parse_command, reply: parse_reply };
+
+/// Nothing answers anything here: a command without arguments has no reply, and a
+/// reply without a command passes.
+pub(super) static BYTES: Protocol = Protocol {
+    command: |bytes| Ok((!bytes.is_empty()).then(|| (Vec::new(), bytes.len()))),
+    reply: |bytes| Ok((!bytes.is_empty()).then_some((Reply::Nil, bytes.len()))),
+};
 
 /// The next whole thing that comes, parsed and as it came; `None` at the end.
 fn next<T>(

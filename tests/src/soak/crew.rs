@@ -17,27 +17,39 @@ use super::wait;
 pub(super) struct Crew<'a> {
     /// The program that calls [`work`](super::work).
     pub(super) worker: &'a Path,
-    /// Where the locks are.
-    pub(super) url: &'a str,
+    /// Where the locks are: each of the crew has a way of its own.
+    pub(super) urls: &'a [String],
     /// Where the registers are.
     pub(super) registers: &'a Path,
-    children: Mutex<Vec<(usize, Child)>>,
+    children: Mutex<Vec<Worker>>,
     history: Mutex<History>,
 }
 
+struct Worker {
+    number: usize,
+    /// Which way it has.
+    seat: usize,
+    child: Child,
+}
+
 impl<'a> Crew<'a> {
-    pub(super) fn new(worker: &'a Path, url: &'a str, registers: &'a Path) -> Self {
+    pub(super) fn new(worker: &'a Path, urls: &'a [String], registers: &'a Path) -> Self {
         let (children, history) = (Mutex::default(), Mutex::default());
-        Self { worker, url, registers, children, history }
+        Self { worker, urls, registers, children, history }
     }
 
-    pub(super) fn add<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+    /// One for each way.
+    pub(super) fn hire<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        (0..self.urls.len()).for_each(|seat| self.add(seat, scope));
+    }
+
+    fn add<'scope>(&'scope self, seat: usize, scope: &'scope Scope<'scope, '_>) {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let now = SystemClock.now().as_nanos();
         self.history.lock().expect("a history").started(number, now);
         let mut child = Command::new(self.worker)
-            .args(["worker", self.url])
+            .args(["worker", &self.urls[seat]])
             .arg(self.registers)
             .stdout(Stdio::piped())
             .spawn()
@@ -48,13 +60,13 @@ impl<'a> Crew<'a> {
                 self.history.lock().expect("a history").read(number, &line);
             }
         });
-        self.children.lock().expect("a crew").push((number, child));
+        self.children.lock().expect("a crew").push(Worker { number, seat, child });
     }
 
     /// For long enough that a lease may end meanwhile.
     pub(super) fn pause_one(&self, random: &mut fastrand::Rng) {
         let children = self.children.lock().expect("a crew");
-        let child = Pid::from_child(&children[random.usize(..children.len())].1);
+        let child = Pid::from_child(&children[random.usize(..children.len())].child);
         // It may have ended by an error of its own, which the history tells.
         let _ = kill_process(child, Signal::STOP);
         wait(Duration::from_millis(random.u64(10..2500)));
@@ -66,28 +78,35 @@ impl<'a> Crew<'a> {
         random: &mut fastrand::Rng,
         scope: &'scope Scope<'scope, '_>,
     ) {
-        let child = {
+        let gone = {
             let mut children = self.children.lock().expect("a crew");
             let at = random.usize(..children.len());
             children.swap_remove(at)
         };
-        self.kill(child);
-        self.add(scope);
+        self.add(self.kill(gone), scope);
     }
 
     pub(super) fn dismiss(&self) {
         let children = std::mem::take(&mut *self.children.lock().expect("a crew"));
-        children.into_iter().for_each(|child| self.kill(child));
+        for child in children {
+            self.kill(child);
+        }
     }
 
     pub(super) fn into_history(self) -> History {
         self.history.into_inner().expect("a history")
     }
 
-    fn kill(&self, (number, mut child): (usize, Child)) {
+    /// Answers whose way is free now.
+    fn kill(&self, Worker { number, seat, mut child }: Worker) -> usize {
         let now = SystemClock.now().as_nanos();
+        if let Ok(Some(status)) = child.try_wait() {
+            let ended = format!("nothing any more: {status}");
+            self.history.lock().expect("a history").read(number, &ended);
+        }
         drop(child.kill());
         drop(child.wait());
         self.history.lock().expect("a history").killed(number, now);
+        seat
     }
 }

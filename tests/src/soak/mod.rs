@@ -9,29 +9,49 @@ use leasehold::time::{Clock, SystemClock};
 
 use crate::patience::until;
 use crate::register::Register;
-use crate::resp::Reply;
 
 mod crew;
+mod etcd;
 mod history;
 mod parts;
-mod weather;
+mod redis;
 mod worker;
 
 use crew::Crew;
 use history::History;
 use parts::{PARTS, Part};
-use weather::{Counts, Node, Weather};
 pub use worker::work;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The servers' clocks are that much faster than ours; 2 % are allowed for.
-const FAST: f64 = 0.019;
-const TICK: Duration = Duration::from_millis(20);
-const SLOW: Duration = Duration::from_millis(60);
+/// How often each thing happened.
+type Counts = std::collections::BTreeMap<&'static str, u32>;
+
 const WORKERS: usize = 4;
 /// Nobody is so unlucky for so long, with all the short waits and long outages.
 const STARVED: Duration = Duration::from_secs(60);
+
+/// The servers of a part, and all that lies between them and the workers.
+trait Ground: Sync {
+    /// Where each worker finds the locks.
+    fn urls(&self) -> Vec<String>;
+
+    fn weather<'a>(&'a self, random: &mut fastrand::Rng) -> Box<dyn Weather + 'a>;
+
+    /// What goes on beside the weather, until the run has ended.
+    fn pass_time(&self, ended: &AtomicBool);
+
+    /// When nobody works any more: nothing is left there for ever.
+    fn nothing_stays(&self) -> Result<(), Failure>;
+}
+
+trait Weather {
+    /// One thing goes wrong, and is mended.
+    fn strike(&mut self, random: &mut fastrand::Rng);
+
+    /// What has happened.
+    fn counts(&self) -> &Counts;
+}
 
 /// Run each part that has the word in its name for so long; the error says
 /// which promise was broken.
@@ -59,38 +79,33 @@ impl Part {
         length: Duration,
         random: &mut fastrand::Rng,
     ) -> Result<(), Failure> {
-        let nodes: Vec<Node> = (0..self.servers).map(|_| Node::start(self.climate)).collect();
-        let (url, registers) = (self.url(&nodes), tempfile::tempdir()?);
-        let mut weather = Weather::over(&nodes, self.climate, random);
-        let crew = Crew::new(worker, &url, registers.path());
+        let (ground, registers) = (self.servers.start(), tempfile::tempdir()?);
+        let mut urls = ground.urls();
+        urls.iter_mut().for_each(|url| url.push_str(self.options));
+        let mut weather = ground.weather(random);
+        let crew = Crew::new(worker, &urls, registers.path());
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| pass_time(&nodes, &ended));
-            (0..WORKERS).for_each(|_| crew.add(scope));
+            scope.spawn(|| ground.pass_time(&ended));
+            crew.hire(scope);
             let end = SystemClock.now() + length;
             while SystemClock.now() < end {
                 wait(Duration::from_millis(random.u64(100..700)));
                 match random.u32(..6) {
                     0 => crew.pause_one(random),
                     1 if random.u32(..4) == 0 => crew.replace_one(random, scope),
-                    _ => weather.strike(random, wait),
+                    _ => weather.strike(random),
                 }
             }
             crew.dismiss();
             ended.store(true, Ordering::SeqCst);
         });
-        let counts = weather.counts;
-        self.judge(&crew.into_history(), registers.path(), &counts)?;
+        self.judge(&crew.into_history(), registers.path(), weather.counts())?;
         let nobody_left = SystemClock.now();
-        everything_comes_free(&nodes, &url)?;
+        everything_comes_free(&urls[0])?;
+        ground.nothing_stays()?;
         println!("    all free after {:.1?}", SystemClock.now().since(nobody_left));
         Ok(())
-    }
-
-    fn url(&self, nodes: &[Node]) -> String {
-        let places = nodes.iter().map(|node| format!("127.0.0.1:{}", node.proxy.port()));
-        let scheme = if self.servers == 1 { "redis" } else { "redlock" };
-        format!("{scheme}://{}{}", places.collect::<Vec<_>>().join(","), self.options)
     }
 
     fn judge(&self, history: &History, registers: &Path, weather: &Counts) -> Result<(), Failure> {
@@ -154,27 +169,8 @@ fn registers_in(dir: &Path) -> Vec<PathBuf> {
     (0..worker::NAMES.len()).map(|number| dir.join(number.to_string())).collect()
 }
 
-/// Clocks run fast, and answers slow down and come fast again within the life of
-/// a lease: who counts from an answer is wrong by that much.
-fn pass_time(nodes: &[Node], ended: &AtomicBool) {
-    for tick in 0.. {
-        if ended.load(Ordering::SeqCst) {
-            return;
-        }
-        for (number, node) in nodes.iter().enumerate() {
-            let tick = tick + 12 * number;
-            if tick % 35 == 0 {
-                let delay = if tick % 70 == 0 { SLOW } else { Duration::ZERO };
-                node.proxy.delay_replies(delay);
-            }
-        }
-        wait(TICK);
-        nodes.iter().for_each(|node| node.server.shift_clock(TICK.as_secs_f64() * FAST));
-    }
-}
-
-/// When the weather is fair again: nothing is left behind.
-fn everything_comes_free(nodes: &[Node], url: &str) -> Result<(), Failure> {
+/// When the weather is fair again: nobody is left behind.
+fn everything_comes_free(url: &str) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
         let client = leasehold::connect(url).await?;
@@ -190,13 +186,6 @@ fn everything_comes_free(nodes: &[Node], url: &str) -> Result<(), Failure> {
         client.close().await;
         Ok::<_, leasehold::Error>(())
     })?;
-    for Node { server, .. } in nodes {
-        for key in server.keys() {
-            if server.command(&["PTTL", &key]) == Reply::Int(-1) {
-                return Err(format!("the key {key:?} would stay for ever").into());
-            }
-        }
-    }
     Ok(())
 }
 

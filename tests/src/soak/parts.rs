@@ -1,61 +1,85 @@
 //! The parts of the run, each with servers, weather and promises of its own.
 
-use super::weather::Climate;
+use super::Ground;
+use super::etcd::Cluster;
+use super::redis::{Climate, Nodes};
 
 /// A part of the run.
 pub(super) struct Part {
     /// By whose words it is chosen.
     pub(super) name: &'static str,
-    /// How many servers keep the locks: one, or a quorum.
-    pub(super) servers: usize,
+    pub(super) servers: Servers,
     /// In the URL.
     pub(super) options: &'static str,
-    pub(super) climate: Climate,
     /// Whether one holder at a time is promised.
     pub(super) exclusive: bool,
 }
 
-pub(super) const PARTS: [Part; 6] = [
+/// What keeps the locks.
+#[derive(Clone, Copy)]
+pub(super) enum Servers {
+    /// So many: one, or a quorum.
+    Redis(usize, Climate),
+    /// A cluster of three.
+    Etcd { leaders_freeze: bool },
+}
+
+impl Servers {
+    pub(super) fn start(self) -> Box<dyn Ground> {
+        match self {
+            Self::Redis(count, climate) => Box::new(Nodes::start(count, climate)),
+            Self::Etcd { leaders_freeze } => Box::new(Cluster::start(leaders_freeze)),
+        }
+    }
+}
+
+pub(super) const PARTS: [Part; 8] = [
     Part {
         name: "redis that keeps its data",
-        servers: 1,
+        servers: Servers::Redis(1, Climate { loses_data: false, skew: 0.0, jumps: false }),
         options: "",
-        climate: Climate { loses_data: false, skew: 0.0, jumps: false },
         exclusive: true,
     },
     Part {
         name: "redis that loses its data",
-        servers: 1,
+        servers: Servers::Redis(1, Climate { loses_data: true, skew: 0.0, jumps: false }),
         options: "?quarantine=on&max_ttl=1s",
-        climate: Climate { loses_data: true, skew: 0.0, jumps: false },
         exclusive: true,
     },
     Part {
         name: "redis whose clock jumps",
-        servers: 1,
+        servers: Servers::Redis(1, Climate { loses_data: false, skew: 1.5, jumps: true }),
         options: "",
-        climate: Climate { loses_data: false, skew: 1.5, jumps: true },
         exclusive: false,
     },
     Part {
         name: "redlock of 3 that keep their data",
-        servers: 3,
+        servers: Servers::Redis(3, Climate { loses_data: false, skew: 0.3, jumps: false }),
         options: "?max_ttl=1s",
-        climate: Climate { loses_data: false, skew: 0.3, jumps: false },
         exclusive: true,
     },
     Part {
         name: "redlock of 5 that lose their data",
-        servers: 5,
+        servers: Servers::Redis(5, Climate { loses_data: true, skew: 0.3, jumps: false }),
         options: "?max_ttl=1s",
-        climate: Climate { loses_data: true, skew: 0.3, jumps: false },
         exclusive: true,
     },
     Part {
         name: "redlock of 3 whose clocks jump",
-        servers: 3,
+        servers: Servers::Redis(3, Climate { loses_data: false, skew: 2.5, jumps: true }),
         options: "?max_ttl=1s",
-        climate: Climate { loses_data: false, skew: 2.5, jumps: true },
+        exclusive: false,
+    },
+    Part {
+        name: "etcd of 3",
+        servers: Servers::Etcd { leaders_freeze: false },
+        options: "",
+        exclusive: true,
+    },
+    Part {
+        name: "etcd whose leaders freeze",
+        servers: Servers::Etcd { leaders_freeze: true },
+        options: "",
         exclusive: false,
     },
 ];

@@ -18,6 +18,20 @@ pub(super) const NAMES: [&str; 2] = ["a", "{b}c"];
 const TASKS: usize = 2;
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long leases last.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// In milliseconds, the longest ttl that is asked for.
+    longest: u64,
+    /// What a lease may last whose ttl is shorter.
+    at_least: Duration,
+}
+
+const REDIS: Scale = Scale { longest: 1000, at_least: Duration::ZERO };
+
+/// It counts whole seconds; and a lease that is not renewed may begin with two.
+const ETCD: Scale = Scale { longest: 3000, at_least: Duration::from_secs(2) };
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Take locks, and use the registers that they protect, until the process is
@@ -25,6 +39,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub fn work(url: &str, registers: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let client = runtime.block_on(connect(url))?;
+    let scale = if url.starts_with("etcd") { ETCD } else { REDIS };
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
             let client = client.clone();
@@ -32,7 +47,7 @@ pub fn work(url: &str, registers: &Path) -> Result<(), Failure> {
             let registers: Vec<_> = registers.iter().map(|path| Register::at(path)).collect();
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-                runtime.block_on(take_locks(&client, &registers))
+                runtime.block_on(take_locks(&client, &registers, scale))
             })
         })
         .collect();
@@ -51,13 +66,13 @@ async fn connect(url: &str) -> Result<Client, Failure> {
     }
 }
 
-async fn take_locks(client: &Client, registers: &[Register]) -> Result<(), Failure> {
+async fn take_locks(client: &Client, registers: &[Register], scale: Scale) -> Result<(), Failure> {
     let clock = ThreadRuntime::start()?;
     let mut random = fastrand::Rng::with_seed(clock.random() as u64);
     loop {
         let at = random.usize(..NAMES.len());
         let (name, lasting) = (NAMES[at], random.u32(..3));
-        let ttl = Duration::from_millis(random.u64(400..1000));
+        let ttl = Duration::from_millis(random.u64(400..scale.longest));
         let lock = client
             .lock(name)
             .ttl(ttl)
@@ -69,8 +84,9 @@ async fn take_locks(client: &Client, registers: &[Register]) -> Result<(), Failu
             Err(e) if matches!(e.kind(), Kind::Timeout | Kind::Unavailable) => continue,
             Err(e) => return Err(e.into()),
         };
-        // No lease lasts longer than its ttl from when its grant was asked for.
-        let (now, remaining) = (SystemClock.now(), lease.remaining());
+        // No lease lasts longer than this from when its grant was asked for.
+        let (now, remaining, ttl) = (SystemClock.now(), lease.remaining(), lease.ttl());
+        let ttl = ttl.max(scale.at_least);
         let earliest = if remaining.is_zero() { asked } else { asked.max(now + remaining - ttl) };
         let hold = Hold::begin(lease, &registers[at], earliest, name);
         let read = hold.read()?;

@@ -23,7 +23,8 @@ pub(super) struct Asking<'a> {
 
 impl Etcd {
     pub(super) fn asking<'a>(&'a self, claim: &'a Claim) -> Asking<'a> {
-        let (key, line) = (self.keys.place(&claim.name, claim.owner), self.keys.line(&claim.name));
+        let slot = self.places.take_slot(claim.owner, &claim.name);
+        let (key, line) = (self.keys.place(&claim.name, slot), self.keys.line(&claim.name));
         Asking { etcd: self, claim, sent: self.now(), key, line }
     }
 }
@@ -46,7 +47,10 @@ impl Asking<'_> {
         };
         match self.claim.place {
             Some(keep) => or_tied(self.stand(keep).await),
-            None => Ok(busy),
+            None => {
+                self.etcd.places.has_nothing(self.claim.owner);
+                Ok(busy)
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cluster::{Cluster, Done, Failure, Txn};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 
 pub(super) struct History {
     cluster: Arc<dyn Cluster>,
@@ -29,7 +29,8 @@ impl History {
                  was restored from a backup. Leases may be forgotten, and fences would go back",
                 done.revision
             );
-            return Err(Error::new(Kind::Refused, message).into());
+            let error = Error::new(Kind::Refused, message);
+            return Err(error.with_outcome(Outcome::Unknown).into());
         }
         self.newest.fetch_max(done.revision, Ordering::AcqRel);
         Ok(done)

@@ -6,9 +6,9 @@
 //! recipe of etcd's own clients (`concurrency.Mutex`,
 //! <https://pkg.go.dev/go.etcd.io/etcd/client/v3/concurrency>), with these
 //! differences: who has waited looks again, by a linearizable read; every
-//! attempt has a key of its own, so that nothing late or repeated touches
-//! another's; and deadlines count from the sending of the keep-alive that was
-//! answered.
+//! attempt has a key of its own, which no other has before all that was sent for
+//! it is answered; and deadlines count from the sending of the keep-alive that
+//! was answered.
 //!
 //! A session is shared by all locks of a ttl. Who waits has its key in one of
 //! two seconds, so that a dead waiter keeps others no longer than that, and
@@ -37,6 +37,7 @@ mod places;
 mod release;
 mod renew;
 mod sessions;
+mod slots;
 mod txns;
 
 pub use cluster::Cluster;
@@ -46,7 +47,7 @@ use grpc::Members;
 use history::History;
 use keys::Keyspace;
 pub use memory::{MemoryCluster, MemoryClusterClient};
-use places::{Place, Places};
+use places::{Place, Places, Sent};
 use sessions::{Session, Sessions};
 
 /// How long a lock lasts that is not renewed by itself, until it has a session
@@ -162,6 +163,11 @@ impl Etcd {
         self.runtime.now()
     }
 
+    /// The key of an owner that asks, or has asked.
+    fn key_of(&self, name: &LockName, owner: Owner) -> String {
+        self.keys.place(name, self.places.slot(owner))
+    }
+
     /// As whom a key shows somebody who holds, waits or is kept out.
     fn note(&self, label: &str, does: &str) -> String {
         let now = UNIX_EPOCH + Duration::from_micros(self.runtime.wall_micros());
@@ -218,27 +224,36 @@ impl Etcd {
     }
 
     /// Carry out a transaction that writes a key of an owner under a session.
-    /// It goes on when this is dropped, so that it is known how it ended.
     async fn write(&self, session: &Session, owner: Owner, txn: Txn) -> Result<Done, Failure> {
         if !self.places.send(owner) {
             return Err(Error::new(Kind::Cancelled, "the claim was withdrawn").into());
         }
-        let (tell, told) = oneshot::channel();
-        let (history, places) = (self.history.clone(), self.places.clone());
-        self.runtime.spawn(Box::pin(async move {
-            let done = history.txn(&txn).await;
-            let is_lost =
-                matches!(&done, Err(Failure::Error(e)) if e.outcome() == Outcome::Unknown);
-            places.answered(owner, is_lost);
-            drop(tell.send(done));
-        }));
-        let done = told
-            .await
-            .unwrap_or_else(|_| Err(Error::unavailable("the client's thread has ended").into()));
+        let done = self.sent(owner, txn).await;
         if matches!(done, Err(Failure::NoSession)) {
             self.session_over(session.id);
         }
         done
+    }
+
+    /// Carry out a transaction for an owner that counts as sent. It goes on when
+    /// this is dropped, so that it is known how it ended.
+    async fn sent(&self, owner: Owner, txn: Txn) -> Result<Done, Failure> {
+        let (tell, told) = oneshot::channel();
+        let (history, places) = (self.history.clone(), self.places.clone());
+        self.runtime.spawn(Box::pin(async move {
+            let done = history.txn(&txn).await;
+            places.answered(
+                owner,
+                match &done {
+                    Ok(_) => Sent::CarriedOut,
+                    Err(Failure::Error(e)) if e.outcome() == Outcome::Unknown => Sent::Lost,
+                    Err(_) => Sent::NotCarriedOut,
+                },
+            );
+            drop(tell.send(done));
+        }));
+        let ended = || Err(Error::unavailable("the client's thread has ended").into());
+        told.await.unwrap_or_else(|_| ended())
     }
 }
 
@@ -258,7 +273,7 @@ impl Backend for Etcd {
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         self.places.retire(claim.owner, &claim.name, self.now());
-        self.clean_up(claim.owner, &claim.name).await
+        self.clean_up(claim.owner, &claim.name, false).await
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
@@ -305,7 +320,7 @@ impl Backend for Etcd {
     }
 
     fn key(&self, lease: &Held) -> Option<String> {
-        Some(self.keys.place(&lease.name, lease.owner))
+        Some(self.key_of(&lease.name, lease.owner))
     }
 
     fn caveats(&self) -> Vec<String> {

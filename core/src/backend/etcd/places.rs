@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::cluster::SessionId;
 use super::sessions::Session;
+use super::slots::{Slot, Slots};
 use crate::backend::Claim;
 use crate::backend::record::Retired;
 use crate::name::{LockName, Owner};
@@ -40,6 +41,8 @@ pub(super) struct Places {
 #[derive(Default)]
 struct State {
     places: BTreeMap<Owner, Place>,
+    /// The keys that they have.
+    slots: Slots,
     /// Released or withdrawn; what they ask now is refused.
     retired: Retired,
     /// What was sent of theirs and has not been answered.
@@ -55,6 +58,56 @@ struct Requests {
     are_lost: bool,
 }
 
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    CarriedOut,
+    NotCarriedOut,
+    /// It may be carried out late.
+    Lost,
+}
+
+/// What is left of an owner that is retired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// A key, perhaps.
+    Key(Slot),
+    /// A key, perhaps, or a request that may yet make it.
+    Late(Slot),
+}
+
+impl State {
+    fn send(&mut self, owner: Owner) {
+        self.requests.entry(owner).or_default().under_way += 1;
+        self.slots.add_maker(owner);
+    }
+
+    fn settle(&mut self, owner: Owner) {
+        self.owed.remove(&owner);
+        self.slots.give_back(owner);
+    }
+
+    /// `None` while something is under way.
+    fn left(&mut self, owner: Owner, is_deleted: bool) -> Option<Left> {
+        let slot = self.slots.of(owner);
+        match self.requests.get(&owner) {
+            Some(requests) if requests.under_way > 0 => None,
+            Some(_) => Some(Left::Late(slot.unwrap_or(owner))),
+            None => match slot.filter(|_| self.slots.makers(owner) > 0 && !is_deleted) {
+                Some(slot) => {
+                    self.send(owner);
+                    Some(Left::Key(slot))
+                }
+                None => {
+                    self.settle(owner);
+                    Some(Left::Nothing)
+                }
+            },
+        }
+    }
+}
+
 impl Place {
     pub(super) fn new(claim: &Claim, created: u64, session: &Session) -> Self {
         let (name, label, session) = (claim.name.clone(), claim.label.clone(), session.id);
@@ -63,9 +116,6 @@ impl Place {
 }
 
 impl Places {
-    /// Only as many as can matter, whatever happens.
-    const MAX_REQUESTS: usize = 65_536;
-
     pub(super) fn get(&self, owner: Owner) -> Option<Place> {
         self.state().places.get(&owner).cloned()
     }
@@ -119,18 +169,73 @@ impl Places {
         self.state().retired.contains(owner)
     }
 
+    /// The slot of an owner that asks; one that is retired takes none any more.
+    pub(super) fn take_slot(&self, owner: Owner, name: &LockName) -> Slot {
+        let mut state = self.state();
+        match state.retired.contains(owner) {
+            true => state.slots.of(owner).unwrap_or(owner),
+            false => state.slots.take(owner, name),
+        }
+    }
+
+    /// Its slot; one that has none has nothing under its own name either.
+    pub(super) fn slot(&self, owner: Owner) -> Slot {
+        self.state().slots.of(owner).unwrap_or(owner)
+    }
+
     /// It asks no more, and what it has is to be cleaned up.
     pub(super) fn retire(&self, owner: Owner, name: &LockName, now: Instant) {
         let mut state = self.state();
         state.retired.insert(owner);
-        state.owed.entry(owner).or_insert_with(|| (name.clone(), now));
+        if state.slots.makers(owner) > 0 {
+            state.owed.entry(owner).or_insert_with(|| (name.clone(), now));
+        } else {
+            state.settle(owner);
+        }
     }
 
-    /// All is cleaned up after it.
+    /// Whether nothing is under way that may make its key.
+    pub(super) fn is_quiet(&self, owner: Owner) -> bool {
+        !self.state().requests.contains_key(&owner)
+    }
+
+    /// A request found that it has no key, and made none. Nor did another, if
+    /// that was the only one.
+    pub(super) fn has_nothing(&self, owner: Owner) {
+        let mut state = self.state();
+        if state.slots.makers(owner) <= 1 && !state.requests.contains_key(&owner) {
+            state.slots.give_back(owner);
+        }
+    }
+
+    /// Wait until nothing of a retired owner is under way, and tell what is left.
+    /// If that is a key, its deletion counts as sent from here on: nobody else
+    /// deletes it, and nobody has its slot, before that is answered.
+    pub(super) async fn left(&self, owner: Owner, is_deleted: bool) -> Left {
+        loop {
+            let rung = self.bell.notified();
+            if let Some(left) = self.state().left(owner, is_deleted) {
+                return left;
+            }
+            rung.await;
+        }
+    }
+
+    /// Its key was deleted.
     pub(super) fn settle(&self, owner: Owner) {
         let mut state = self.state();
-        state.owed.remove(&owner);
+        // If there is something, somebody else deletes it once more.
+        if !state.requests.contains_key(&owner) {
+            state.settle(owner);
+        }
+    }
+
+    /// It is kept out, whatever is on its way.
+    pub(super) fn settle_late(&self, owner: Owner) {
+        let mut state = self.state();
+        state.slots.give_up(owner);
         state.requests.remove(&owner);
+        state.owed.remove(&owner);
     }
 
     /// What should have been cleaned up by this time.
@@ -144,44 +249,100 @@ impl Places {
     /// up after it waits for what is under way, and for nothing else.
     pub(super) fn send(&self, owner: Owner) -> bool {
         let mut state = self.state();
-        if state.retired.contains(owner) {
-            return false;
+        let is_retired = state.retired.contains(owner);
+        if !is_retired {
+            state.send(owner);
         }
-        state.requests.entry(owner).or_default().under_way += 1;
-        if state.requests.len() > Self::MAX_REQUESTS {
-            state.requests.pop_first();
-        }
-        true
+        !is_retired
     }
 
-    /// And answered; or its answer is lost.
-    pub(super) fn answered(&self, owner: Owner, is_lost: bool) {
-        if let Entry::Occupied(mut entry) = self.state().requests.entry(owner) {
+    /// And has ended.
+    pub(super) fn answered(&self, owner: Owner, how: Sent) {
+        let mut state = self.state();
+        if how == Sent::NotCarriedOut {
+            state.slots.remove_maker(owner);
+        }
+        if let Entry::Occupied(mut entry) = state.requests.entry(owner) {
             let requests = entry.get_mut();
             requests.under_way -= 1;
-            requests.are_lost |= is_lost;
+            requests.are_lost |= how == Sent::Lost;
             if requests.under_way == 0 && !requests.are_lost {
                 entry.remove();
             }
         }
+        drop(state);
         self.bell.notify_waiters();
-    }
-
-    /// Wait until nothing of it is under way. Answers whether something may yet
-    /// be carried out that was given up.
-    pub(super) async fn all_answered(&self, owner: Owner) -> bool {
-        loop {
-            let rung = self.bell.notified();
-            match self.state().requests.get(&owner) {
-                None => return false,
-                Some(Requests { under_way: 0, are_lost }) => return *are_lost,
-                Some(_) => {}
-            }
-            rung.await;
-        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn poll(left: impl Future<Output = Left>) -> Poll<Left> {
+        pin!(left).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_key_is_used_again_when_all_that_was_sent_for_it_is_answered() {
+        let (places, name) = (Places::default(), LockName::new("x").unwrap());
+        let [first, next, last] = [1, 2, 3].map(Owner::from_bits);
+        let left = || poll(places.left(first, false));
+        assert_eq!(places.take_slot(first, &name), first);
+        assert!(places.send(first));
+        places.retire(first, &name, Instant::from_nanos(0));
+        assert!(!places.send(first));
+        assert_eq!(left(), Poll::Pending);
+        places.answered(first, Sent::CarriedOut);
+        assert_eq!(left(), Poll::Ready(Left::Key(first)));
+        assert_eq!(left(), Poll::Pending, "it is deleted already");
+        places.answered(first, Sent::CarriedOut);
+        assert_eq!(left(), Poll::Ready(Left::Key(first)));
+        places.settle(first);
+        assert_eq!(places.take_slot(next, &name), next, "it is deleted once more");
+        places.answered(first, Sent::CarriedOut);
+        places.settle(first);
+        assert_eq!(places.take_slot(last, &name), first);
+        assert_eq!(left(), Poll::Ready(Left::Nothing), "it belongs to another");
+    }
+
+    #[test]
+    fn a_key_that_may_be_made_late_is_not_used_again() {
+        let (places, name) = (Places::default(), LockName::new("x").unwrap());
+        let [first, next] = [1, 2].map(Owner::from_bits);
+        places.take_slot(first, &name);
+        places.send(first);
+        places.answered(first, Sent::Lost);
+        places.has_nothing(first);
+        places.retire(first, &name, Instant::from_nanos(0));
+        assert_eq!(poll(places.left(first, false)), Poll::Ready(Left::Late(first)));
+        places.settle(first);
+        assert_eq!(poll(places.left(first, true)), Poll::Ready(Left::Late(first)));
+        places.settle_late(first);
+        assert_eq!(places.take_slot(next, &name), next);
+        assert_eq!(places.owed(Instant::from_nanos(1)), []);
+    }
+
+    #[test]
+    fn a_key_that_another_request_made_is_not_left_behind() {
+        let (places, name) = (Places::default(), LockName::new("x").unwrap());
+        let [first, next] = [1, 2].map(Owner::from_bits);
+        places.take_slot(first, &name);
+        assert!(places.send(first) && places.send(first));
+        places.answered(first, Sent::CarriedOut);
+        places.answered(first, Sent::CarriedOut);
+        // The one that came too early to find it is the last that is heard of.
+        places.has_nothing(first);
+        assert_eq!(places.take_slot(next, &name), next);
+        places.retire(first, &name, Instant::from_nanos(0));
+        assert_eq!(poll(places.left(first, false)), Poll::Ready(Left::Key(first)));
     }
 }

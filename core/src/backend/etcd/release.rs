@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::cluster::{Condition, Failure, Step, Txn};
+use super::places::Left;
 use super::sessions::{Session, seconds};
+use super::slots::Slot;
 use super::txns::{read_newest, read_oldest};
 use super::{Etcd, WINDOW};
 use crate::backend::{Answer, Claim, Held, Released};
@@ -20,6 +22,8 @@ impl Etcd {
         then: Option<&Claim>,
     ) -> Result<Released, Error> {
         self.places.retire(held.owner, &held.name, self.now());
+        // An earlier claim of its own may yet be carried out, and make the key anew.
+        let is_last = self.places.is_quiet(held.owner);
         let is_retired = then.is_some_and(|then| self.places.is_retired(then.owner));
         let next = then.filter(|_| !is_retired);
         let session = next.and_then(|next| self.sessions.fresh(next.ttl));
@@ -31,10 +35,7 @@ impl Etcd {
             Some(released) => released,
             None => self.free(held).await?,
         };
-        match self.places.all_answered(held.owner).await {
-            true => self.refuse(held.owner, &held.name).await?,
-            false => self.settled(held.owner),
-        }
+        self.clean_up(held.owner, &held.name, is_last).await?;
         if released.next.is_none() {
             released.next = match next {
                 // Its error is not the release's: it will ask again.
@@ -47,7 +48,7 @@ impl Etcd {
 
     /// Free the lock.
     async fn free(&self, held: &Held) -> Result<Released, Error> {
-        let key = self.keys.place(&held.name, held.owner);
+        let key = self.key_of(&held.name, held.owner);
         let line = self.keys.line(&held.name);
         let txn = Txn {
             conditions: vec![Condition::Created(key.clone(), held.fence)],
@@ -68,7 +69,7 @@ impl Etcd {
         session: Session,
     ) -> Result<Option<Released>, Error> {
         let asking = self.asking(next);
-        let key = self.keys.place(&held.name, held.owner);
+        let key = self.key_of(&held.name, held.owner);
         let line = self.keys.line(&held.name);
         let txn = Txn {
             conditions: vec![Condition::Created(key.clone(), held.fence), asking.not_refused()],
@@ -88,47 +89,51 @@ impl Etcd {
         }))
     }
 
-    /// Undo what a retired owner has asked for. Its key is its own: nobody else
-    /// ever has one of this name.
-    pub(super) async fn clean_up(&self, owner: Owner, name: &LockName) -> Result<(), Error> {
-        if self.places.all_answered(owner).await {
-            return self.refuse(owner, name).await;
+    /// Undo what a retired owner has asked for; its key may be deleted already.
+    pub(super) async fn clean_up(
+        &self,
+        owner: Owner,
+        name: &LockName,
+        is_deleted: bool,
+    ) -> Result<(), Error> {
+        match self.places.left(owner, is_deleted).await {
+            Left::Nothing => {}
+            Left::Key(slot) => {
+                let then = vec![Step::Delete(self.keys.place(name, slot))];
+                self.sent(owner, Txn { then, ..Txn::default() }).await?;
+                self.places.settle(owner);
+            }
+            Left::Late(slot) => {
+                self.keep_out(owner, name, slot).await?;
+                self.places.settle_late(owner);
+            }
         }
-        let then = vec![Step::Delete(self.keys.place(name, owner))];
-        self.txn(&Txn { then, ..Txn::default() }).await?;
-        self.settled(owner);
-        Ok(())
-    }
-
-    /// The same where something of this owner may still be on its way. Requests
-    /// may overtake each other.
-    async fn refuse(&self, owner: Owner, name: &LockName) -> Result<(), Error> {
-        let (session, _) = self.cluster.open(seconds(LATE)).await?;
-        let value = self.note("a claim was given up", "kept out");
-        let key = self.keys.refusal(name, owner);
-        let refusal = Step::Put { key, value, session: Some(session) };
-        let then = vec![Step::Delete(self.keys.place(name, owner)), refusal];
-        self.txn(&Txn { then, ..Txn::default() }).await?;
-        self.settled(owner);
-        Ok(())
-    }
-
-    /// Nothing is left of it.
-    fn settled(&self, owner: Owner) {
-        self.places.settle(owner);
         if let Some(place) = self.leave(owner)
             && place.is_alone
         {
             self.sessions.forget(place.session);
             self.end_in_background(place.session);
         }
+        Ok(())
+    }
+
+    /// Delete its key, and let nothing of it make that again: requests may
+    /// overtake each other.
+    async fn keep_out(&self, owner: Owner, name: &LockName, slot: Slot) -> Result<(), Error> {
+        let (session, _) = self.cluster.open(seconds(LATE)).await?;
+        let value = self.note("a claim was given up", "kept out");
+        let key = self.keys.refusal(name, owner);
+        let refusal = Step::Put { key, value, session: Some(session) };
+        let then = vec![Step::Delete(self.keys.place(name, slot)), refusal];
+        self.txn(&Txn { then, ..Txn::default() }).await?;
+        Ok(())
     }
 
     /// Clean up what could not be cleaned up in its time. Whoever keeps a
     /// session alive does this too: what is left in it would never end.
     pub(super) async fn pay_debts(&self) {
         for (owner, name) in self.places.owed(self.now() - WINDOW) {
-            if self.clean_up(owner, &name).await.is_err() {
+            if self.clean_up(owner, &name, false).await.is_err() {
                 break;
             }
         }

@@ -52,7 +52,7 @@ impl Etcd {
             true => self.sessions.usable(held.ttl).await?,
             false => self.sessions.open_alone(held.ttl).await?,
         };
-        let key = self.keys.place(&held.name, held.owner);
+        let key = self.key_of(&held.name, held.owner);
         let note = Step::Put {
             key: key.clone(),
             value: self.note(&place.label, "held"),
@@ -100,7 +100,7 @@ impl Etcd {
         let known: Vec<bool> = leases.iter().map(|held| self.place_of(held).is_some()).collect();
         let asked = leases.iter().zip(&known).filter(|(_, known)| **known);
         let then: Vec<Step> =
-            asked.map(|(held, _)| read_one(&self.keys.place(&held.name, held.owner))).collect();
+            asked.map(|(held, _)| read_one(&self.key_of(&held.name, held.owner))).collect();
         if then.is_empty() {
             return Ok(vec![Renewal::Gone; leases.len()]);
         }

@@ -163,10 +163,10 @@ impl Dial {
                     Err(why) => return why,
                 };
                 heard.news.into_iter().for_each(|change| drop(news.send(change)));
-                if let Some(key) = heard.in_doubt {
+                if let Some((key, after)) = heard.in_doubt {
                     let (link, news) = (link.clone(), news.clone());
                     runtime.spawn(Box::pin(async move {
-                        if !exists(&link, &key).await {
+                        if !exists_since(&link, &key, after).await {
                             drop(news.send(News::Changed { key, value: String::new() }));
                         }
                     }));
@@ -203,11 +203,15 @@ impl Dial {
     }
 }
 
-/// No, too, if that cannot be found out.
-async fn exists(link: &Link, key: &str) -> bool {
+/// Whether a key is still the one that was there at a revision. No, too, if that
+/// cannot be found out.
+async fn exists_since(link: &Link, key: &str, revision: u64) -> bool {
     let keys = Keys::One(key.to_owned());
     let look = Read { keys, before: None, order: Order::OldestFirst, limit: 1 };
     let txn = Txn { then: vec![Step::Read(look)], ..Txn::default() };
     let found: Result<TxnResponse, Trouble> = link.call(TXN, words::request(&txn)).await;
-    found.is_ok_and(|found| words::done(found).reads.iter().any(|read| read.count > 0))
+    found.is_ok_and(|found| {
+        let mut entries = words::done(found).reads.into_iter().flat_map(|read| read.entries);
+        entries.any(|entry| entry.created <= revision)
+    })
 }

@@ -18,8 +18,9 @@ use crate::backend::etcd::cluster::{Change, News};
 #[derive(Default)]
 pub(super) struct Heard {
     pub(super) news: Vec<News>,
-    /// This key may have been deleted before its watch began.
-    pub(super) in_doubt: Option<String>,
+    /// This key, as it was at this revision, may have been deleted before its
+    /// watch began.
+    pub(super) in_doubt: Option<(String, u64)>,
 }
 
 /// The watches of one connection.
@@ -92,8 +93,9 @@ impl Watches {
         }
         let begins = message.header.map_or(0, |header| header.revision as u64);
         if message.created {
-            let is_late = watch.after > 0 && begins > watch.after;
-            return Ok(Heard { news: Vec::new(), in_doubt: is_late.then_some(key) });
+            let after = watch.after;
+            let is_late = after > 0 && begins > after;
+            return Ok(Heard { news: Vec::new(), in_doubt: is_late.then_some((key, after)) });
         }
         drop(state);
         if message.events.iter().any(|event| event.kind == DELETE) {

@@ -1,0 +1,99 @@
+//! Which key an owner has in its line.
+//!
+//! etcd keeps what it knows of a deleted key until it is compacted, and passes
+//! by all of those when it looks at a line. So the key of an owner that is gone
+//! is used again by the next of this client for the same lock; but only if
+//! nothing that was sent for the former can be carried out late.
+
+use std::collections::BTreeMap;
+
+use crate::name::{LockName, Owner};
+
+/// A key is named after the first owner that had it.
+pub(super) type Slot = Owner;
+
+#[derive(Default)]
+pub(super) struct Slots {
+    taken: BTreeMap<Owner, Taken>,
+    free: BTreeMap<LockName, Vec<Slot>>,
+}
+
+struct Taken {
+    name: LockName,
+    slot: Slot,
+    /// So many requests may have made a key.
+    makers: u32,
+}
+
+impl Slots {
+    /// Of so many locks free ones are remembered.
+    const MAX_LOCKS: usize = 4096;
+
+    /// Its slot, from here on until it is given back or up.
+    pub(super) fn take(&mut self, owner: Owner, name: &LockName) -> Slot {
+        let taken = self.taken.entry(owner).or_insert_with(|| {
+            let slot = self.free.get_mut(name).and_then(Vec::pop).unwrap_or(owner);
+            Taken { name: name.clone(), slot, makers: 0 }
+        });
+        taken.slot
+    }
+
+    /// Its slot, if it has one.
+    pub(super) fn of(&self, owner: Owner) -> Option<Slot> {
+        self.taken.get(&owner).map(|taken| taken.slot)
+    }
+
+    /// So many requests may have made its key.
+    pub(super) fn makers(&self, owner: Owner) -> u32 {
+        self.taken.get(&owner).map_or(0, |taken| taken.makers)
+    }
+
+    pub(super) fn add_maker(&mut self, owner: Owner) {
+        if let Some(taken) = self.taken.get_mut(&owner) {
+            taken.makers += 1;
+        }
+    }
+
+    /// One was not carried out, and will not be.
+    pub(super) fn remove_maker(&mut self, owner: Owner) {
+        if let Some(taken) = self.taken.get_mut(&owner) {
+            taken.makers -= 1;
+        }
+    }
+
+    /// The next may have it.
+    pub(super) fn give_back(&mut self, owner: Owner) {
+        let Some(Taken { name, slot, .. }) = self.taken.remove(&owner) else { return };
+        if self.free.len() >= Self::MAX_LOCKS && !self.free.contains_key(&name) {
+            self.free.pop_first();
+        }
+        self.free.entry(name).or_default().push(slot);
+    }
+
+    /// Nobody may have it any more.
+    pub(super) fn give_up(&mut self, owner: Owner) {
+        self.taken.remove(&owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_have_a_slot_at_once_and_one_that_is_doubtful_is_had_by_nobody() {
+        let (mut slots, name) = (Slots::default(), LockName::new("x").unwrap());
+        let owner = Owner::from_bits;
+        let (a, b) = (slots.take(owner(1), &name), slots.take(owner(2), &name));
+        assert_ne!(a, b);
+        assert_eq!(slots.take(owner(1), &name), a, "it keeps its slot");
+        slots.give_back(owner(1));
+        assert_eq!(slots.of(owner(1)), None);
+        assert_eq!(slots.take(owner(3), &name), a);
+        assert_ne!(slots.take(owner(4), &LockName::new("y").unwrap()), a);
+        slots.give_up(owner(3));
+        slots.give_back(owner(2));
+        assert_eq!(slots.take(owner(5), &name), b);
+        assert_eq!(slots.take(owner(6), &name), owner(6));
+    }
+}
