@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "redis")]
-use crate::backend::redis::{Address, Redis, Redlock};
-use crate::backend::{Backend, Memory, Status};
+use crate::anchor::Anchor;
+use crate::backend::{Backend, Status};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::lock::{Lock, Settings};
 use crate::name::LockName;
 use crate::runtime::{Runtime, ThreadRuntime};
+use crate::target::Target;
 
 /// Open the backend that `url` names; see [`Options::connect`].
 pub async fn connect(url: &str) -> Result<Client, Error> {
@@ -61,7 +61,19 @@ impl Options {
         self
     }
 
-    /// Open the backend that `url` names:
+    /// Open the backend that `url` names, now; see [`client`](Options::client).
+    ///
+    /// # Errors
+    /// `invalid` for a URL that cannot be read; `unavailable` when the backend
+    /// cannot be opened; `refused` when what is there must not be touched.
+    pub async fn connect(self, url: &str) -> Result<Client, Error> {
+        let client = self.client(url)?;
+        client.connect().await?;
+        Ok(client)
+    }
+
+    /// A client of the backend that `url` names, which connects when it is first
+    /// used, and again in a process that was forked from this one:
     ///
     /// * `sqlite:PATH`: a file, for the processes of one machine. The file is
     ///   made if it is missing, its directory is not.
@@ -81,73 +93,24 @@ impl Options {
     /// options, and what a lock sets wins over both.
     ///
     /// # Errors
-    /// `invalid` for a URL that cannot be read; `unavailable` when the backend
-    /// cannot be opened; `refused` when what is there must not be touched.
-    pub async fn connect(mut self, url: &str) -> Result<Client, Error> {
+    /// `invalid` for a URL that cannot be read.
+    pub fn client(mut self, url: &str) -> Result<Client, Error> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let backend_options = self.read_query(query)?;
-        let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(url))?;
-        #[cfg(any(feature = "sqlite", feature = "redis", feature = "etcd"))]
-        let runtime = self.chosen_runtime()?;
-        if let Some((option, _)) = backend_options.first()
-            && matches!(scheme, "memory" | "sqlite")
-        {
-            return Err(Error::invalid(format!(
-                "unknown option {option:?} in the URL; there are ttl, wait, max_hold, label"
-            )));
-        }
-        match scheme {
-            "memory" if !path.is_empty() => Err(Error::invalid(format!(
-                "memory: is inside this client and has no name, not {path:?}"
-            ))),
-            "memory" => {
-                self.open(Arc::new(Memory::new(Arc::new(crate::time::SystemClock)).client()))
-            }
-            #[cfg(feature = "sqlite")]
-            "sqlite" => {
-                use crate::backend::Sqlite;
-                let path = match path {
-                    "" => Sqlite::default_path()?,
-                    path => path.strip_prefix("//").unwrap_or(path).into(),
-                };
-                self.open(Arc::new(Sqlite::open(&path, runtime).await?))
-            }
-            #[cfg(feature = "etcd")]
-            "etcd" | "etcds" => {
-                use crate::backend::etcd::{Address, Etcd};
-                let address = Address::parse(address, &backend_options)?;
-                self.open(Arc::new(Etcd::at(address, runtime).await?))
-            }
-            #[cfg(feature = "redis")]
-            "redlock" => {
-                let nodes = Redlock::parse(path, &backend_options)?;
-                self.open(Arc::new(nodes.connect(runtime).await?))
-            }
-            #[cfg(feature = "redis")]
-            scheme if Address::SCHEMES.contains(&scheme) => {
-                let address = Address::parse(address, &backend_options)?;
-                self.open(Arc::new(Redis::at(address, runtime).await?))
-            }
-            _ => Err(unknown(url)),
-        }
+        let target = Target::new(address, backend_options, self.runtime)?;
+        Ok(Client { anchor: Arc::new(Anchor::to(target)), settings: self.settings })
     }
 
-    /// A client of a backend that is open already.
-    pub fn open(mut self, backend: Arc<dyn Backend>) -> Result<Client, Error> {
+    /// A client of a backend that is open already. After a fork it is of no use
+    /// in the child.
+    pub fn open(self, backend: Arc<dyn Backend>) -> Result<Client, Error> {
         self.settings.check()?;
-        let runtime = self.chosen_runtime()?;
-        let engine = Engine::start(backend, runtime);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let who = format!("{host}:{}", std::process::id());
-        Ok(Client { anchor: Arc::new(Anchor { engine, who }), settings: self.settings })
-    }
-
-    fn chosen_runtime(&mut self) -> Result<Arc<dyn Runtime>, Error> {
-        let runtime = match self.runtime.take() {
+        let runtime = match self.runtime {
             Some(runtime) => runtime,
             None => ThreadRuntime::start()?,
         };
-        Ok(self.runtime.insert(runtime).clone())
+        let anchor = Arc::new(Anchor::of(Engine::start(backend, runtime)));
+        Ok(Client { anchor, settings: self.settings })
     }
 
     /// Take what is ours, and answer the rest, which is the backend's.
@@ -173,20 +136,11 @@ impl Options {
     }
 }
 
-/// Of a URL it names only the scheme: what follows may hold a password.
-fn unknown(url: &str) -> Error {
-    let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
-                 etcd://HOST,HOST,HOST, etcds://HOST, sqlite:PATH, sqlite: and memory:";
-    match url.split_once(':') {
-        Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
-        None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),
-    }
-}
-
 /// An open connection to one backend. Clones are the same client.
 ///
 /// It has a thread of its own for renewals and clean-up, which ends when the
-/// last clone, lock and lease are gone and what was to be cleaned up is.
+/// last clone, lock and lease are gone and what was to be cleaned up is. After a
+/// `fork`, one that was made from a URL connects anew when the child uses it.
 #[derive(Clone)]
 pub struct Client {
     anchor: Arc<Anchor>,
@@ -204,8 +158,7 @@ impl Client {
     /// # Errors
     /// `unavailable` when the backend cannot be asked.
     pub async fn list(&self) -> Result<Vec<Status>, Error> {
-        self.anchor.engine.check_open()?;
-        self.anchor.engine.backend().inspect(None).await
+        self.engine().await?.backend().inspect(None).await
     }
 
     /// Who holds and who waits for one lock; `None` when nobody does.
@@ -213,9 +166,8 @@ impl Client {
     /// # Errors
     /// As [`list`](Client::list), and `invalid` for a bad name.
     pub async fn status(&self, name: &str) -> Result<Option<Status>, Error> {
-        self.anchor.engine.check_open()?;
         let name = LockName::new(name)?;
-        Ok(self.anchor.engine.backend().inspect(Some(&name)).await?.pop())
+        Ok(self.engine().await?.backend().inspect(Some(&name)).await?.pop())
     }
 
     /// Take the lock from whoever holds it; answers whether somebody did. The
@@ -226,19 +178,33 @@ impl Client {
     /// # Errors
     /// As [`status`](Client::status).
     pub async fn break_lock(&self, name: &str) -> Result<bool, Error> {
-        self.anchor.engine.check_open()?;
-        self.anchor.engine.backend().evict(&LockName::new(name)?).await
+        let name = LockName::new(name)?;
+        self.engine().await?.backend().evict(&name).await
     }
 
     /// What the server that answers now, as it is, promises less than its
     /// backend does; for people to read, and worth telling them once.
+    /// Nothing before it is connected.
     pub fn caveats(&self) -> Vec<String> {
-        self.anchor.engine.backend().caveats()
+        self.anchor.connected().map_or_else(Vec::new, |engine| engine.backend().caveats())
     }
 
-    /// The backend as messages name it, without passwords.
+    /// The backend as messages name it, without passwords; of one that is not
+    /// connected yet only the kind.
     pub fn backend(&self) -> &str {
-        self.anchor.engine.backend().describe()
+        let kind = self.anchor.target().map_or("", Target::scheme);
+        self.anchor.connected().map_or(kind, |engine| engine.backend().describe())
+    }
+
+    /// Connect now, unless it is connected.
+    ///
+    /// # Errors
+    /// As [`Options::connect`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe; it connects when it is next used.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.engine().await.map(drop)
     }
 
     /// Give back everything and end. Waiting calls fail with `closed`, leases
@@ -249,39 +215,32 @@ impl Client {
     /// # Cancel safety
     /// Once polled, dropping it only stops the waiting.
     pub async fn close(&self) {
-        self.anchor.engine.close().await;
+        self.anchor.close().await;
+    }
+
+    /// Close when the process ends: as [`close`](Client::close), for a second at
+    /// most. What is not given back by then ends with its ttl.
+    pub async fn close_at_exit(&self) {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let Some(engine) = self.anchor.connected() else { return self.close().await };
+        tokio::select! {
+            biased;
+            () = self.close() => {}
+            () = engine.runtime().sleep(LIMIT) => {}
+        }
+    }
+}
+
+impl Client {
+    async fn engine(&self) -> Result<&Engine, Error> {
+        let engine = self.anchor.engine().await?;
+        engine.check_open()?;
+        Ok(engine)
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("backend", &self.backend()).finish()
-    }
-}
-
-/// What every handle holds on to; when the last is gone, the engine stops.
-pub(crate) struct Anchor {
-    pub(crate) engine: Arc<Engine>,
-    who: String,
-}
-
-impl Anchor {
-    /// Host and process id, and the user's own words.
-    pub(crate) fn label(&self, text: &str) -> Arc<str> {
-        match text {
-            "" => self.who.as_str().into(),
-            text => format!("{} {text}", self.who).into(),
-        }
-    }
-}
-
-impl Drop for Anchor {
-    fn drop(&mut self) {
-        if self.engine.is_foreign() {
-            // The parent's connections must not be closed from here.
-            std::mem::forget(self.engine.clone());
-        } else {
-            self.engine.stop();
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Anchor;
-use crate::engine::{Hold, Loss};
+use crate::anchor::Anchor;
+use crate::engine::{Engine, Hold, Loss};
 use crate::error::Error;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
@@ -17,13 +17,15 @@ use crate::error::Error;
 /// with the process). After a `fork` the child's copy is inert: it is not
 /// valid and its drop does nothing.
 pub struct Lease {
-    anchor: Arc<Anchor>,
+    engine: Arc<Engine>,
     hold: Arc<Hold>,
+    /// The engine works for as long as this is there.
+    _anchor: Arc<Anchor>,
 }
 
 impl Lease {
-    pub(crate) fn new(anchor: Arc<Anchor>, hold: Arc<Hold>) -> Self {
-        Self { anchor, hold }
+    pub(crate) fn new(anchor: Arc<Anchor>, engine: Arc<Engine>, hold: Arc<Hold>) -> Self {
+        Self { engine, hold, _anchor: anchor }
     }
 
     /// The lock's name.
@@ -42,7 +44,7 @@ impl Lease {
     /// create_revision is the [`fence`](Lease::fence). A transaction that
     /// compares the two can only succeed while it is held. `None` elsewhere.
     pub fn key(&self) -> Option<String> {
-        self.anchor.engine.backend().key(self.hold.held())
+        self.engine.backend().key(self.hold.held())
     }
 
     /// The ttl that it is renewed by: that of the lock, or the next longer one
@@ -54,13 +56,22 @@ impl Lease {
     /// Whether it is held at this instant, by the clock alone: right even just
     /// after the process was stopped or the machine suspended.
     pub fn is_valid(&self) -> bool {
-        !self.anchor.engine.is_foreign() && self.hold.is_valid(self.anchor.engine.runtime().now())
+        !self.engine.is_foreign() && self.hold.is_valid(self.engine.runtime().now())
+    }
+
+    /// Whether it is held at this instant, as [`is_valid`](Lease::is_valid), with
+    /// the reason if it is not.
+    ///
+    /// # Errors
+    /// `lost`, and `not_held` after a release.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_valid() { Ok(()) } else { Err(self.over()) }
     }
 
     /// How long it stays valid without another renewal; zero when it is over.
     pub fn remaining(&self) -> Duration {
         match self.is_valid() {
-            true => self.hold.deadline().since(self.anchor.engine.runtime().now()),
+            true => self.hold.deadline().since(self.engine.runtime().now()),
             false => Duration::ZERO,
         }
     }
@@ -82,6 +93,11 @@ impl Lease {
         self.hold.loss()
     }
 
+    /// Word of its end, for somebody who does not hold it.
+    pub fn watch(&self) -> Watch {
+        Watch { hold: self.hold.clone() }
+    }
+
     /// Renew now, by a full ttl. Needed only with
     /// [`auto_renew(false)`](crate::Lock::auto_renew). It never takes a lost
     /// lease again, and the fence stays.
@@ -93,12 +109,12 @@ impl Lease {
     /// # Cancel safety
     /// Cancel safe; the backend may have renewed it, the deadline stays.
     pub async fn renew(&self) -> Result<(), Error> {
-        self.anchor.engine.renew(&self.hold).await
+        self.engine.renew(&self.hold).await
     }
 
     /// The error for using it after its end.
     pub(crate) fn over(&self) -> Error {
-        self.anchor.engine.over(&self.hold)
+        self.engine.over(&self.hold)
     }
 
     /// Give it back. Calling it again only answers again.
@@ -111,13 +127,41 @@ impl Lease {
     /// # Cancel safety
     /// Once polled it cannot be lost: dropped midway, it goes on in the background.
     pub async fn release(&self) -> Result<(), Error> {
-        self.anchor.engine.release(&self.hold).await
+        self.engine.release(&self.hold).await
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.anchor.engine.release_in_background(self.hold.clone());
+        self.engine.release_in_background(self.hold.clone());
+    }
+}
+
+/// Word of a lease's end. It does not keep the lease: that is given back when it
+/// is dropped, whoever watches.
+#[derive(Clone)]
+pub struct Watch {
+    hold: Arc<Hold>,
+}
+
+impl Watch {
+    /// Wait until the lease is lost, and why; `None` when it was released.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&self) -> Option<Loss> {
+        self.hold.ended().await
+    }
+
+    /// Why it was lost, if it was.
+    pub fn loss(&self) -> Option<Loss> {
+        self.hold.loss()
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("loss", &self.loss()).finish()
     }
 }
 

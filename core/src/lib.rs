@@ -69,6 +69,7 @@
 #[cfg(not(unix))]
 compile_error!("Leasehold runs on Linux and macOS; its clock and sockets need a Unix");
 
+mod anchor;
 pub mod backend;
 mod client;
 mod engine;
@@ -77,6 +78,7 @@ mod lease;
 mod lock;
 mod name;
 pub mod runtime;
+mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -85,6 +87,6 @@ pub use backend::{Holder, Status};
 pub use client::{Client, Options, connect};
 pub use engine::Loss;
 pub use error::{Error, Kind, Outcome};
-pub use lease::Lease;
+pub use lease::{Lease, Watch};
 pub use lock::Lock;
 pub use name::{LockName, Owner};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::anchor::Anchor;
 use crate::backend::Mode;
-use crate::client::Anchor;
 use crate::engine::{Patience, Plan};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
@@ -179,7 +179,8 @@ impl Lock {
             max_hold: self.settings.max_hold,
             auto_renew: self.settings.auto_renew,
         };
-        let hold = self.anchor.engine.acquire(plan, patience).await?;
-        Ok(hold.map(|hold| Lease::new(self.anchor.clone(), hold)))
+        let engine = self.anchor.engine().await?;
+        let hold = engine.acquire(plan, patience).await?;
+        Ok(hold.map(|hold| Lease::new(self.anchor.clone(), engine.clone(), hold)))
     }
 }

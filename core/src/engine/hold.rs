@@ -26,6 +26,18 @@ pub enum Loss {
     Closed,
 }
 
+impl Loss {
+    /// The stable name that crosses every language border.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Loss::Expired => "expired",
+            Loss::Gone => "gone",
+            Loss::MaxHold => "max_hold",
+            Loss::Closed => "closed",
+        }
+    }
+}
+
 impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -150,6 +162,7 @@ impl Hold {
     /// Mark it released, unless it was lost before.
     pub(super) fn end_by_release(&self) {
         let _ = self.end.set(End::Released);
+        self.ended.notify_waiters();
     }
 
     /// True for the first who asks: the one to tell the backend.
@@ -182,10 +195,18 @@ impl Hold {
 
     /// Ready when it is lost; never if it is released first.
     pub(crate) async fn lost(&self) -> Loss {
+        match self.ended().await {
+            Some(loss) => loss,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ready when it is lost, and why, or released.
+    pub(crate) async fn ended(&self) -> Option<Loss> {
         loop {
             let ended = self.ended.notified();
-            if let Some(loss) = self.loss() {
-                return loss;
+            if self.is_over() {
+                return self.loss();
             }
             ended.await;
         }

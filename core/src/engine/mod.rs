@@ -124,8 +124,7 @@ impl Engine {
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.is_foreign() {
-            let message = "this client was made before a fork; connect again in the child process";
-            return Err(Error::new(Kind::Closed, message));
+            return Err(foreign());
         }
         match *self.phase.borrow() {
             Phase::Open => Ok(()),
@@ -187,7 +186,10 @@ impl Engine {
     pub(crate) fn over(&self, hold: &Hold) -> Error {
         let error = match hold.loss() {
             Some(loss) => Error::new(Kind::Lost, format!("the lease was lost: {loss}")),
-            None => Error::new(Kind::NotHeld, "the lease was released before"),
+            None if hold.is_over() => Error::new(Kind::NotHeld, "the lease was released before"),
+            None if self.is_foreign() => foreign(),
+            // Nobody has come to say it yet.
+            None => Error::new(Kind::Lost, format!("the lease was lost: {}", hold.loss_by_time())),
         };
         error.about(&hold.held().name, self.backend.describe())
     }
@@ -200,6 +202,11 @@ impl Engine {
     fn jitter(&self, span: Duration) -> Duration {
         part(self.runtime.random(), span)
     }
+}
+
+fn foreign() -> Error {
+    let message = "this client or lease was made before a fork; the child has none of it";
+    Error::new(Kind::Closed, message)
 }
 
 /// The part of `span` that some random bits stand for.

@@ -129,7 +129,7 @@ fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure
     runtime.block_on(client.list())?;
     // SAFETY: only this thread runs on in the child, which takes nothing that
     // another thread could have had locked: the checks below touch the lease,
-    // the client's process id, and a client that the child makes itself.
+    // the client's process id, and what the client makes anew in the child.
     #[allow(unsafe_code)]
     let child = unsafe { libc::fork() };
     if child == 0 {
@@ -159,21 +159,33 @@ fn in_child(database: &str, client: Client, lease: Lease) -> Result<u8, Failure>
     if lease.is_valid() {
         return Ok(1);
     }
-    let refused = runtime.block_on(client.lock("other").try_acquire());
-    if refused.err().map(|e| e.kind()) != Some(Kind::Closed) {
+    if runtime.block_on(lease.release()).is_ok() {
         return Ok(2);
     }
-    if runtime.block_on(lease.release()).is_ok() {
+    drop(lease);
+    // It connects anew here.
+    if runtime.block_on(client.lock(NAME).try_acquire())?.is_some() {
         return Ok(3);
     }
-    drop((lease, client));
-    let own = runtime.block_on(connect(database))?;
-    if runtime.block_on(own.lock(NAME).try_acquire())?.is_some() {
+    let Some(own) = runtime.block_on(client.lock("of the child").try_acquire())? else {
         return Ok(4);
-    }
-    if runtime.block_on(own.lock("of the child").try_acquire())?.is_none() {
+    };
+    let status = runtime.block_on(client.status("of the child"))?.and_then(|status| status.holder);
+    let label = format!(":{}", std::process::id());
+    if !own.is_valid() || !status.is_some_and(|holder| holder.label.ends_with(&label)) {
         return Ok(5);
     }
-    runtime.block_on(own.close());
+    drop(own);
+    runtime.block_on(client.close());
+    if runtime.block_on(client.lock("other").try_acquire()).err().map(|e| e.kind())
+        != Some(Kind::Closed)
+    {
+        return Ok(6);
+    }
+    let fresh = runtime.block_on(connect(database))?;
+    if runtime.block_on(fresh.lock("of the child").try_acquire())?.is_none() {
+        return Ok(7);
+    }
+    runtime.block_on(fresh.close());
     Ok(0)
 }

@@ -1,0 +1,140 @@
+//! What a URL names, and how to get there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::backend::{Backend, Memory};
+use crate::engine::Engine;
+use crate::error::{Error, Kind};
+use crate::runtime::{Runtime, ThreadRuntime};
+
+/// A backend, and what its client runs on.
+pub(crate) struct Target {
+    scheme: String,
+    /// All of the URL up to the options.
+    address: String,
+    options: Vec<(String, String)>,
+    runtime: Option<Arc<dyn Runtime>>,
+}
+
+/// What there is to connect to.
+enum Place {
+    Memory,
+    #[cfg(feature = "sqlite")]
+    Sqlite(Option<PathBuf>),
+    #[cfg(feature = "redis")]
+    Redis(crate::backend::redis::Address),
+    #[cfg(feature = "redis")]
+    Redlock(crate::backend::redis::Redlock),
+    #[cfg(feature = "etcd")]
+    Etcd(crate::backend::etcd::Address),
+}
+
+impl Target {
+    /// Check what can be checked without asking anybody.
+    pub(crate) fn new(
+        address: &str,
+        options: Vec<(String, String)>,
+        runtime: Option<Arc<dyn Runtime>>,
+    ) -> Result<Self, Error> {
+        let Some((scheme, path)) = address.split_once(':') else { return Err(unknown(address)) };
+        let (scheme, mut address) = (scheme.to_owned(), address.to_owned());
+        #[cfg(feature = "sqlite")]
+        if let ("sqlite", path) = (&*scheme, path.strip_prefix("//").unwrap_or(path))
+            && let Ok(path) = std::path::absolute(path)
+            && let Some(path) = path.to_str()
+        {
+            // The same file, wherever the process is when it connects.
+            address = format!("sqlite:{path}");
+        }
+        let target = Self { scheme, address, options, runtime };
+        target.place()?;
+        Ok(target)
+    }
+
+    /// As messages name it: what follows may hold a password.
+    pub(crate) fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// Connect.
+    pub(crate) async fn open(&self, is_forked: bool) -> Result<Arc<Engine>, Error> {
+        let place = self.place()?;
+        let is_memory = matches!(place, Place::Memory);
+        if is_forked && (is_memory || self.runtime.is_some()) {
+            let message = "this client belongs to the process that made it, and this is a fork of \
+                           that; connect again here";
+            return Err(Error::new(Kind::Closed, message));
+        }
+        let runtime = match &self.runtime {
+            Some(runtime) => runtime.clone(),
+            None => ThreadRuntime::start()?,
+        };
+        Ok(Engine::start(place.open(runtime.clone()).await?, runtime))
+    }
+
+    fn place(&self) -> Result<Place, Error> {
+        let (address, options) = (&*self.address, &*self.options);
+        let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(address))?;
+        if let Some((option, _)) = options.first()
+            && matches!(scheme, "memory" | "sqlite")
+        {
+            return Err(Error::invalid(format!(
+                "unknown option {option:?} in the URL; there are ttl, wait, max_hold, label"
+            )));
+        }
+        match scheme {
+            "memory" if !path.is_empty() => Err(Error::invalid(format!(
+                "memory: is inside this client and has no name, not {path:?}"
+            ))),
+            "memory" => Ok(Place::Memory),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Ok(Place::Sqlite((!path.is_empty()).then(|| path.into()))),
+            #[cfg(feature = "etcd")]
+            "etcd" | "etcds" => {
+                Ok(Place::Etcd(crate::backend::etcd::Address::parse(address, options)?))
+            }
+            #[cfg(feature = "redis")]
+            "redlock" => Ok(Place::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
+            #[cfg(feature = "redis")]
+            scheme if crate::backend::redis::Address::SCHEMES.contains(&scheme) => {
+                Ok(Place::Redis(crate::backend::redis::Address::parse(address, options)?))
+            }
+            _ => Err(unknown(address)),
+        }
+    }
+}
+
+impl Place {
+    async fn open(self, runtime: Arc<dyn Runtime>) -> Result<Arc<dyn Backend>, Error> {
+        Ok(match self {
+            Place::Memory => Arc::new(Memory::new(Arc::new(crate::time::SystemClock)).client()),
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite(path) => {
+                use crate::backend::Sqlite;
+                let path = path.map_or_else(Sqlite::default_path, Ok)?;
+                Arc::new(Sqlite::open(&path, runtime).await?)
+            }
+            #[cfg(feature = "redis")]
+            Place::Redis(address) => {
+                Arc::new(crate::backend::redis::Redis::at(address, runtime).await?)
+            }
+            #[cfg(feature = "redis")]
+            Place::Redlock(nodes) => Arc::new(nodes.connect(runtime).await?),
+            #[cfg(feature = "etcd")]
+            Place::Etcd(address) => {
+                Arc::new(crate::backend::etcd::Etcd::at(address, runtime).await?)
+            }
+        })
+    }
+}
+
+/// Of a URL it names only the scheme: what follows may hold a password.
+fn unknown(url: &str) -> Error {
+    let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
+                 etcd://HOST,HOST,HOST, etcds://HOST, sqlite:PATH, sqlite: and memory:";
+    match url.split_once(':') {
+        Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
+        None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),
+    }
+}
