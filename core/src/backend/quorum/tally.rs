@@ -47,10 +47,15 @@ impl Tally {
         self.granted() >= self.quorum()
     }
 
-    /// Whether what is still to come cannot make a quorum.
+    /// Whether what is still to come cannot make a quorum, neither for this ballot
+    /// nor, where nobody is before us, for a larger or a smaller one.
     pub(super) fn is_lost(&self) -> bool {
         let open = self.heard.iter().filter(|heard| **heard == Heard::Nothing).count();
-        self.granted() + open < self.quorum()
+        let may_win = self.granted() + open >= self.quorum();
+        let depends = |votes| votes < self.quorum() && votes + open >= self.quorum();
+        let larger = depends(self.granted() + self.stale());
+        let smaller = depends(self.ahead());
+        !may_win && (self.is_in_line() || !larger && !smaller)
     }
 
     fn waiting(&self) -> Option<usize> {
@@ -91,13 +96,20 @@ impl Tally {
         self.votes().filter(|vote| matches!(vote, Vote::Granted { .. })).count()
     }
 
+    fn stale(&self) -> usize {
+        self.votes().filter(|vote| matches!(vote, Vote::Stale { .. })).count()
+    }
+
+    fn ahead(&self) -> usize {
+        self.votes().filter(|vote| *vote == Vote::Ahead).count()
+    }
+
     /// `kept_out`: how long a ballot above this one would not be accepted.
     pub(super) fn outcome(&self, kept_out: impl Fn(u64) -> Duration) -> Outcome {
         if self.is_won() {
             return Outcome::Won;
         }
-        let ahead = self.votes().filter(|vote| *vote == Vote::Ahead).count();
-        if ahead > self.heard.len() - self.quorum() {
+        if self.ahead() >= self.quorum() {
             return Outcome::TooLarge;
         }
         let granted = self.granted();
@@ -239,6 +251,20 @@ mod tests {
         assert_eq!(outcome([Some(Vote::Ahead), Some(GRANTED), Some(busy(4))]), tied());
         let too_large = [Some(Vote::Ahead), Some(Vote::Ahead), Some(GRANTED)];
         assert_eq!(outcome(too_large), Outcome::TooLarge);
+    }
+
+    #[test]
+    fn it_is_not_lost_while_the_last_may_accept_another_ballot() {
+        let failure = Heard::Failure;
+        let (stale, ahead) = (Heard::Vote(Vote::Stale { above: 9 }), Heard::Vote(Vote::Ahead));
+        let is_lost = |first, second| {
+            Tally { heard: vec![first, second, Heard::Nothing], arbiter: 0 }.is_lost()
+        };
+        assert!(!is_lost(stale, failure) && !is_lost(failure, stale));
+        assert!(!is_lost(ahead, stale) && !is_lost(ahead, failure));
+        // Whatever it says: enough accept another, or nobody does, or it is not our turn.
+        assert!(is_lost(stale, stale) && is_lost(ahead, ahead) && is_lost(failure, failure));
+        assert!(is_lost(Heard::Vote(busy(5)), stale));
     }
 
     #[test]
