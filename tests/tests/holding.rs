@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold::{Kind, Lease, Loss};
+use leasehold::{Kind, Lease, Loss, Outcome};
 use leasehold_tests::wire::{TTL, hold, on_virtual_time, spawn};
 use leasehold_tests::world::cut_at;
 
@@ -35,7 +35,7 @@ fn a_lease_that_cannot_be_renewed_is_lost_before_its_deadline() {
         let grace = TTL / 10;
         assert!(early >= grace - Duration::from_millis(2) && early <= grace, "{early:?} before");
         assert!(!lease.is_valid(), "lost is final, whatever the deadline");
-        assert_eq!(lease.release().await.expect_err("cut off").kind(), Kind::Unavailable);
+        assert_eq!(lease.release().await.expect_err("lost").kind(), Kind::Lost);
     });
 }
 
@@ -136,6 +136,32 @@ fn the_result_of_the_work_survives_a_failing_release() {
         wire.cut(false);
         world.truth.sleep(SECOND * 2).await;
         assert!(world.is_free("x").await, "released in the background");
+    });
+}
+
+#[test]
+fn a_lost_lease_says_so_at_once_when_it_is_released_whatever_the_server_does() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let lease = hold(&client, "x").await;
+        wire.cut(true);
+        assert_eq!(lease.lost().await, Loss::Expired);
+        let lost_at = world.truth.elapsed();
+        let lost = lease.release().await.expect_err("lost before");
+        assert_eq!((lost.kind(), lost.outcome()), (Kind::Lost, Outcome::NotHeld));
+        assert_eq!(world.truth.elapsed(), lost_at);
+    });
+}
+
+#[test]
+fn a_renewal_by_hand_without_an_answer_leaves_the_lease_held() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let lease = hold(&client, "x").await;
+        wire.cut(true);
+        let broken = lease.renew().await.expect_err("cut off");
+        assert_eq!((broken.kind(), broken.outcome()), (Kind::Unavailable, Outcome::Held));
+        assert!(lease.is_valid());
     });
 }
 

@@ -108,6 +108,25 @@ fn busy_and_broken_are_different_errors() {
 }
 
 #[test]
+fn a_wait_that_ends_while_the_backend_is_asked_again_was_busy() {
+    on_virtual_time(async |world| {
+        let ((holder, _), (client, wire)) = (world.client(), world.client());
+        let _lease = hold(&holder, "x").await;
+        // The second question is asked when 660 to 760 ms are over.
+        wire.slow_claims(Duration::from_millis(60));
+        for wait in 600..800 {
+            let lock = client.lock("x").wait(Duration::from_millis(wait));
+            let busy = lock.acquire().await.expect_err("busy");
+            assert_eq!(busy.kind(), Kind::Timeout, "after {wait} ms: {busy}");
+        }
+        wire.slow_claims(SECOND * 10);
+        let lock = client.lock("x").wait(SECOND);
+        let broken = lock.acquire().await.expect_err("silent all the time");
+        assert_eq!(broken.kind(), Kind::Unavailable);
+    });
+}
+
+#[test]
 fn an_outage_ends_every_wait_and_not_one_after_the_other() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();

@@ -1,6 +1,6 @@
 //! Getting a lock: one claim after the other, and what to wait for in between.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::hold::Start;
@@ -13,6 +13,9 @@ use crate::time::Instant;
 
 /// A wake is a hint, this is the guarantee: a waiter asks again this often.
 const RECHECK: Duration = Duration::from_millis(600);
+/// A lock that was busy still is, as long as the answer to the next question is
+/// not later than this.
+const SILENCE: Duration = Duration::from_millis(150);
 /// How long the server keeps a waiter's place without hearing from it.
 const PLACE: Duration = Duration::from_secs(2);
 /// After so many ties in a row, some 60 ms, a lock that is only tried is busy.
@@ -46,7 +49,7 @@ impl Engine {
         if !self.lines.join(&seat, patience == Patience::Try) {
             return Ok(None);
         }
-        let visit = Visit { engine: self, seat, patience, trouble: Mutex::new(None) };
+        let visit = Visit { engine: self, seat, patience, heard: Mutex::default() };
         let limit = match patience {
             Patience::Wait(limit) => Some(limit),
             Patience::Try | Patience::Forever => None,
@@ -104,8 +107,17 @@ struct Visit<'a> {
     engine: &'a Arc<Engine>,
     seat: Arc<Seat>,
     patience: Patience,
+    heard: Mutex<Heard>,
+}
+
+/// What the backend has said last.
+#[derive(Default)]
+struct Heard {
     /// Why the last question has no answer, if it has none.
-    trouble: Mutex<Option<Error>>,
+    trouble: Option<Error>,
+    /// When that was sent which is not answered yet.
+    asked: Option<Instant>,
+    is_busy: bool,
 }
 
 impl Drop for Visit<'_> {
@@ -178,7 +190,7 @@ impl Visit<'_> {
             self.engine.lines.give_up(&self.seat.plan.name, outage.since);
             return Err(error);
         }
-        self.set_trouble(Some(error));
+        *self.heard() = Heard { trouble: Some(error), ..Heard::default() };
         Ok(outage.next_pause(self.engine))
     }
 
@@ -188,9 +200,10 @@ impl Visit<'_> {
         let claim = self.seat.send();
         let sent = engine.runtime.now();
         let limit = Engine::request_limit(claim.ttl);
-        self.set_trouble(Some(Error::unavailable("the backend has not answered in time")));
+        self.heard().asked = Some(sent);
         let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
-        self.set_trouble(None);
+        let is_busy = matches!(answer, Answer::Busy { .. });
+        *self.heard() = Heard { is_busy, ..Heard::default() };
         match answer {
             Answer::Granted { fence, term } => {
                 let start = Start::granted(&self.seat.plan, sent, term);
@@ -221,7 +234,7 @@ impl Visit<'_> {
                 if self.patience == Patience::Try {
                     return Err(error);
                 }
-                self.set_trouble(Some(error));
+                self.heard().trouble = Some(error);
                 Ok(Ask::Busy(ends_in.min(RECHECK)))
             }
             Answer::Tied => Ok(Ask::Tied),
@@ -234,10 +247,15 @@ impl Visit<'_> {
 
     /// Busy and broken are not the same.
     fn timed_out(&self) -> Error {
-        if let Some(trouble) = self.set_trouble(None) {
+        let (now, heard) = (self.engine.runtime.now(), std::mem::take(&mut *self.heard()));
+        if let Some(trouble) = heard.trouble {
             return trouble;
         }
-        let waited = self.engine.runtime.now().since(self.seat.since);
+        let is_silent = |asked| !heard.is_busy || now.since(asked) > SILENCE;
+        if heard.asked.is_some_and(is_silent) {
+            return Error::unavailable("the backend has not answered in time");
+        }
+        let waited = now.since(self.seat.since);
         let message = format!(
             "busy for all of the {waited:.1?} that were to be waited; `leasehold ls` shows who \
              holds it"
@@ -245,10 +263,8 @@ impl Visit<'_> {
         Error::new(Kind::Timeout, message)
     }
 
-    /// Answers what it was before.
-    fn set_trouble(&self, trouble: Option<Error>) -> Option<Error> {
-        let mut place = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, trouble)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -248,7 +248,11 @@ impl Engine {
         let sent = self.runtime.now();
         let limit = Self::request_limit(hold.held.ttl);
         let held = std::slice::from_ref(&hold.held);
-        let about = |e: Error| e.about(&hold.held.name, self.backend.describe());
+        let about = |e: Error| {
+            let e = e.about(&hold.held.name, self.backend.describe());
+            // Renewed or not, it lasts until its deadline.
+            if hold.is_valid(self.runtime.now()) { e.with_outcome(Outcome::Held) } else { e }
+        };
         let answers = self.request(limit, self.backend.renew(held)).await.map_err(about)?;
         let answer = answers.first().copied().unwrap_or(Renewal::Gone);
         if answer == Renewal::Unknown {

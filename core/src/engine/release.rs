@@ -21,6 +21,11 @@ impl Engine {
         if self.is_foreign() {
             return self.check_open();
         }
+        if hold.loss().is_some() {
+            // Nobody has to wait to hear that.
+            self.release_in_background(hold.clone());
+            return Err(self.over(hold));
+        }
         if hold.let_go() {
             self.end(hold);
             let unfinished = Unfinished { engine: self, hold };
