@@ -2,46 +2,89 @@
 //! one in each process that uses the client, made when it is first needed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
+use crate::runtime::Runtime;
 use crate::target::Target;
 
 /// When the last handle is gone, the engine stops.
 pub(crate) struct Anchor {
     host: String,
-    target: Option<Target>,
-    home: Home,
+    target: Option<Arc<Target>>,
+    home: Arc<Home>,
 }
 
 /// The engine of one process.
 struct Home {
     process: u32,
     engine: OnceLock<Arc<Engine>>,
-    /// Held by whoever makes the engine.
-    opening: tokio::sync::Mutex<()>,
+    /// The attempt to make it that is under way.
+    attempt: Mutex<Option<Attempt>>,
     is_closed: AtomicBool,
     /// In a fork of that process, which must not touch what is above: its
     /// threads, connections and locked mutexes stayed behind.
-    fork: OnceLock<Box<Home>>,
+    fork: OnceLock<Arc<Home>>,
+}
+
+/// It goes on in the background, whoever waits for it or gives up: one who began
+/// it and stands still must not keep the others.
+#[derive(Clone)]
+struct Attempt {
+    runtime: Arc<dyn Runtime>,
+    failed: watch::Receiver<Option<Arc<Error>>>,
 }
 
 impl Home {
-    fn new(process: u32) -> Self {
-        Self {
+    fn new(process: u32) -> Arc<Self> {
+        Arc::new(Self {
             process,
             engine: OnceLock::new(),
-            opening: tokio::sync::Mutex::default(),
+            attempt: Mutex::default(),
             is_closed: AtomicBool::new(false),
             fork: OnceLock::new(),
-        }
+        })
     }
 
-    fn check_open(&self) -> Result<(), Error> {
-        match self.is_closed.load(Ordering::SeqCst) {
-            true => Err(Error::new(Kind::Closed, "this client was closed; connect again")),
-            false => Ok(()),
+    /// The attempt to wait for; `None` if one has just succeeded.
+    fn attempt(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        is_forked: bool,
+    ) -> Result<Option<Attempt>, Error> {
+        let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempt.is_some() || self.engine.get().is_some() {
+            return Ok(attempt.clone());
+        }
+        let (tell, failed) = watch::channel(None);
+        let new = Attempt { runtime: target.runtime(is_forked)?, failed };
+        let (home, target, runtime) = (self.clone(), target.clone(), new.runtime.clone());
+        new.runtime.spawn(Box::pin(async move {
+            let opened = target.open(runtime).await;
+            let failed = match opened {
+                Ok(engine) => {
+                    home.settle(engine).await;
+                    None
+                }
+                Err(error) => Some(Arc::new(error)),
+            };
+            // The next who asks tries again.
+            home.attempt.lock().unwrap_or_else(PoisonError::into_inner).take();
+            tell.send_replace(failed);
+        }));
+        Ok(Some(attempt.insert(new).clone()))
+    }
+
+    async fn settle(&self, engine: Arc<Engine>) {
+        let engine = self.engine.get_or_init(|| engine);
+        // Closed, or dropped, in the meantime.
+        if self.is_closed.load(Ordering::SeqCst) {
+            engine.close().await;
+            engine.stop();
         }
     }
 }
@@ -49,39 +92,57 @@ impl Home {
 impl Anchor {
     /// Of a client that connects when it is used.
     pub(crate) fn to(target: Target) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { host, target: Some(target), home: Home::new(std::process::id()) }
+        Self::new(Some(Arc::new(target)))
     }
 
     /// Of a client that is connected, and cannot do it again.
     pub(crate) fn of(engine: Arc<Engine>) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let anchor = Self { host, target: None, home: Home::new(std::process::id()) };
+        let anchor = Self::new(None);
         let _ = anchor.home.engine.set(engine);
         anchor
     }
 
-    /// The engine of this process, connected now if need be.
+    fn new(target: Option<Arc<Target>>) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { host, target, home: Home::new(std::process::id()) }
+    }
+
+    /// The engine of this process, connected now if need be, for no longer than
+    /// the limit.
     ///
-    /// Cancel safety: dropped midway, the next who asks connects.
-    pub(crate) async fn engine(&self) -> Result<&Arc<Engine>, Error> {
+    /// Cancel safety: dropped midway, it is connected in the background.
+    pub(crate) async fn engine(&self, limit: Option<Duration>) -> Result<&Arc<Engine>, Error> {
         let home = self.home();
+        let none = || Error::new(Kind::Internal, "a client without an engine");
         let (Some(target), None) = (&self.target, home.engine.get()) else {
             // One that cannot be made anew tells itself that it is another process's.
-            let none = || Error::new(Kind::Internal, "a client without an engine");
             return home.engine.get().ok_or_else(none);
         };
-        let _others_wait = home.opening.lock().await;
-        home.check_open()?;
-        if home.engine.get().is_none() {
-            let engine = target.open(home.process != self.home.process).await?;
-            let engine = home.engine.get_or_init(|| engine);
-            // Closed in the meantime.
-            if home.check_open().is_err() {
-                engine.close().await;
+        if home.is_closed.load(Ordering::SeqCst) {
+            return Err(Error::new(Kind::Closed, "this client was closed; connect again"));
+        }
+        let is_forked = home.process != self.home.process;
+        let Some(Attempt { runtime, mut failed }) = home.attempt(target, is_forked)? else {
+            return home.engine.get().ok_or_else(none);
+        };
+        let connected = async {
+            // It ends by telling, or with its runtime.
+            drop(failed.changed().await);
+            match (home.engine.get(), &*failed.borrow()) {
+                (Some(engine), _) => Ok(engine),
+                (None, Some(error)) => Err(error.again()),
+                (None, None) => Err(Error::unavailable("the client's thread has ended")),
+            }
+        };
+        let Some(limit) = limit else { return connected.await };
+        tokio::select! {
+            biased;
+            connected = connected => connected,
+            () = runtime.sleep(limit) => {
+                let message = format!("{}: not connected within {limit:?}", target.scheme());
+                Err(Error::unavailable(message))
             }
         }
-        home.engine.get().ok_or_else(|| Error::new(Kind::Internal, "the engine is gone"))
     }
 
     /// The engine of this process, if it is connected.
@@ -90,7 +151,7 @@ impl Anchor {
     }
 
     pub(crate) fn target(&self) -> Option<&Target> {
-        self.target.as_ref()
+        self.target.as_deref()
     }
 
     pub(crate) async fn close(&self) {
@@ -110,11 +171,11 @@ impl Anchor {
         }
     }
 
-    fn home(&self) -> &Home {
+    fn home(&self) -> &Arc<Home> {
         let process = std::process::id();
         let mut home = &self.home;
         while home.process != process && self.target.is_some() {
-            home = home.fork.get_or_init(|| Box::new(Home::new(process)));
+            home = home.fork.get_or_init(|| Home::new(process));
         }
         home
     }
@@ -123,14 +184,15 @@ impl Anchor {
 impl Drop for Anchor {
     fn drop(&mut self) {
         let mut home = Some(&self.home);
-        while let Some(Home { engine, fork, .. }) = home {
-            match engine.get() {
+        while let Some(one) = home {
+            one.is_closed.store(true, Ordering::SeqCst);
+            match one.engine.get() {
                 // The connections of another process must not be closed from here.
                 Some(engine) if engine.is_foreign() => std::mem::forget(engine.clone()),
                 Some(engine) => engine.stop(),
                 None => {}
             }
-            home = fork.get().map(|fork| &**fork);
+            home = one.fork.get();
         }
     }
 }

@@ -233,7 +233,7 @@ impl Client {
 
 impl Client {
     async fn engine(&self) -> Result<&Engine, Error> {
-        let engine = self.anchor.engine().await?;
+        let engine = self.anchor.engine(None).await?;
         engine.check_open()?;
         Ok(engine)
     }

@@ -105,6 +105,20 @@ impl Error {
         self
     }
 
+    /// The same for another who waited for the same thing.
+    pub(crate) fn again(&self) -> Self {
+        let Self { kind, outcome, lock, backend, message, .. } = self;
+        let (lock, backend) = (lock.clone(), backend.clone());
+        Self {
+            kind: *kind,
+            outcome: *outcome,
+            lock,
+            backend,
+            message: message.clone(),
+            source: None,
+        }
+    }
+
     /// The same error, naming the lock and the backend it is about.
     pub fn about(mut self, lock: &LockName, backend: &str) -> Self {
         self.lock.get_or_insert_with(|| lock.clone());

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::backend::Mode;
-use crate::engine::{Patience, Plan};
+use crate::engine::{Engine, Patience, Plan};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
 use crate::name::LockName;
+use crate::time::{Clock, SystemClock};
 
 /// A lock to be taken: a name plus options. Making one does no I/O, and a bad
 /// name or option is reported when it is taken.
@@ -179,8 +180,21 @@ impl Lock {
             max_hold: self.settings.max_hold,
             auto_renew: self.settings.auto_renew,
         };
-        let engine = self.anchor.engine().await?;
+        let (engine, patience) = self.connected(patience).await?;
         let hold = engine.acquire(plan, patience).await?;
         Ok(hold.map(|hold| Lease::new(self.anchor.clone(), engine.clone(), hold)))
+    }
+
+    /// The engine, and the patience that is left when it is there.
+    async fn connected(&self, patience: Patience) -> Result<(&Arc<Engine>, Patience), Error> {
+        if let Some(engine) = self.anchor.connected() {
+            return Ok((engine, patience));
+        }
+        let Patience::Wait(limit) = patience else {
+            return Ok((self.anchor.engine(None).await?, patience));
+        };
+        let began = SystemClock.now();
+        let engine = self.anchor.engine(Some(limit)).await?;
+        Ok((engine, Patience::Wait(limit.saturating_sub(SystemClock.now().since(began)))))
     }
 }

@@ -57,20 +57,24 @@ impl Target {
         &self.scheme
     }
 
-    /// Connect.
-    pub(crate) async fn open(&self, is_forked: bool) -> Result<Arc<Engine>, Error> {
-        let place = self.place()?;
-        let is_memory = matches!(place, Place::Memory);
+    /// What a client in this process runs on.
+    pub(crate) fn runtime(&self, is_forked: bool) -> Result<Arc<dyn Runtime>, Error> {
+        let is_memory = matches!(self.place()?, Place::Memory);
         if is_forked && (is_memory || self.runtime.is_some()) {
             let message = "this client belongs to the process that made it, and this is a fork of \
                            that; connect again here";
             return Err(Error::new(Kind::Closed, message));
         }
-        let runtime = match &self.runtime {
-            Some(runtime) => runtime.clone(),
-            None => ThreadRuntime::start()?,
-        };
-        Ok(Engine::start(place.open(runtime.clone()).await?, runtime))
+        match &self.runtime {
+            Some(runtime) => Ok(runtime.clone()),
+            None => Ok(ThreadRuntime::start()?),
+        }
+    }
+
+    /// Connect.
+    pub(crate) async fn open(&self, runtime: Arc<dyn Runtime>) -> Result<Arc<Engine>, Error> {
+        let backend = self.place()?.open(runtime.clone()).await?;
+        Ok(Engine::start(backend, runtime))
     }
 
     fn place(&self) -> Result<Place, Error> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use leasehold::{Client, Error, Kind};
 use leasehold_tests::patience::{LIMIT, now, until};
+use leasehold_tests::processes::Process;
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::servers::{Connection, Flavor, Settings};
 use redis_place::{LONG, PROMPT, Place, SECOND};
@@ -44,6 +45,40 @@ fn a_server_is_reached_by_tls_with_its_authority() {
     let client = place.client_of(&by_name);
     let by_number = by_name.replace("localhost", "127.0.0.1");
     assert_works(&place, &client, &place.client_of(&by_number));
+}
+
+#[test]
+fn a_client_connects_anew_in_a_forked_child() {
+    let place = Place::new();
+    let mut worker = Process::start(env!("CARGO_BIN_EXE_worker"), &["fork", &place.server.url()]);
+    assert_eq!(worker.line(), "valid true renewed Ok(())");
+    assert!(worker.rest().1);
+}
+
+#[test]
+fn nobody_waits_for_one_who_began_to_connect_and_stands_still() {
+    let place = Place::new();
+    let client = leasehold::Options::new().client(&place.server.url()).unwrap();
+    let mut stuck = std::pin::pin!(client.connect());
+    let waker = std::task::Waker::noop();
+    // It has begun, and is not polled again.
+    assert!(stuck.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+    let lease = place.wait(client.lock("x").wait(LIMIT).acquire()).unwrap();
+    assert!(lease.is_valid());
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_connected_to_for_longer_than_the_wait() {
+    let place = Place::new();
+    let proxy = Proxy::before(place.server.port());
+    proxy.stall_downstream(true);
+    let client = leasehold::Options::new().client(&proxy.url()).unwrap();
+    let began = now();
+    let error = place.wait(client.lock("x").wait(SECOND / 5).acquire()).unwrap_err();
+    assert_refused(&error, Kind::Unavailable, &["not connected within 200ms"]);
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    proxy.stall_downstream(false);
+    place.wait(client.lock("x").acquire()).unwrap();
 }
 
 #[test]

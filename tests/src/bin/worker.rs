@@ -124,9 +124,6 @@ fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure
     // No renewal is due either, while this goes on.
     let lock = client.lock(NAME).ttl(Duration::from_secs(3600));
     let lease = runtime.block_on(lock.acquire())?;
-    // Answered by the thread that tidies the file up after a connect, when it is
-    // done: SQLite's mutexes do not survive a fork while a thread is inside.
-    runtime.block_on(client.list())?;
     // SAFETY: only this thread runs on in the child, which takes nothing that
     // another thread could have had locked: the checks below touch the lease,
     // the client's process id, and what the client makes anew in the child.
@@ -163,13 +160,17 @@ fn in_child(database: &str, client: Client, lease: Lease) -> Result<u8, Failure>
         return Ok(2);
     }
     drop(lease);
-    // It connects anew here.
+    let own = runtime.block_on(client.lock("of the child").try_acquire());
+    if !database.contains("://") {
+        // What SQLite knows of its locks is the parent's.
+        let refused = own.err().is_some_and(|e| e.kind() == Kind::Refused);
+        return Ok(if refused { 0 } else { 3 });
+    }
+    // Over a network it connects anew here.
     if runtime.block_on(client.lock(NAME).try_acquire())?.is_some() {
         return Ok(3);
     }
-    let Some(own) = runtime.block_on(client.lock("of the child").try_acquire())? else {
-        return Ok(4);
-    };
+    let Some(own) = own? else { return Ok(4) };
     let status = runtime.block_on(client.status("of the child"))?.and_then(|status| status.holder);
     let label = format!(":{}", std::process::id());
     if !own.is_valid() || !status.is_some_and(|holder| holder.label.ends_with(&label)) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::fork::Opened;
 use crate::error::{Error, Kind, Outcome};
 
 /// "Leas", so that `file` and we can tell the database from another one.
@@ -24,6 +25,7 @@ pub(super) enum Failure {
 pub(super) struct DataFile {
     path: PathBuf,
     id: FileId,
+    _opened: Opened,
 }
 
 /// Device and inode.
@@ -36,6 +38,7 @@ impl DataFile {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         refuse_shared(directory(path))?;
+        let opened = Opened::begin()?;
         // Failing shows when SQLite tries, with a better message.
         drop(start_anew(path));
         // Before the opening: another file in between is then noticed by check().
@@ -47,7 +50,7 @@ impl DataFile {
             let message = format!("cannot find the database {path:?}");
             Failure::Broken(Error::unavailable(message).because(e))
         })?;
-        Ok((Self { path: path.to_owned(), id }, db))
+        Ok((Self { path: path.to_owned(), id, _opened: opened }, db))
     }
 
     /// Before every use, reading too: SQLite finds the log and the index by
@@ -75,7 +78,7 @@ fn failure(path: &Path, e: rusqlite::Error) -> Failure {
     }
 }
 
-fn refused(message: String) -> Failure {
+pub(super) fn refused(message: String) -> Failure {
     Failure::Broken(Error::new(Kind::Refused, message))
 }
 

@@ -16,6 +16,7 @@ use crate::time::{Clock, SystemClock};
 
 mod bell;
 mod file;
+mod fork;
 mod lane;
 mod store;
 
@@ -32,7 +33,8 @@ use store::Store;
 /// may jump; a restart of the machine ends them all. Clients wake each other,
 /// and know each other dead, by sockets in the directory `<file>-bells`: the
 /// locks of a process that died are free at once, unless a child that it
-/// forked lives on; then they are free when their ttl has passed.
+/// forked lives on; then they are free when their ttl has passed. A forked
+/// child cannot use it if the parent did before the fork: that is refused.
 pub struct Sqlite {
     store: Mutex<Store>,
     lane: Lane,
