@@ -4,11 +4,14 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 mod planted;
+mod python;
 mod servers;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test             everything that CI runs
+  wheel            build the Python package's wheel into target/wheels
+  python           install it in an environment for tests, and tell which interpreter that has
   servers          install and unpack the servers that tests start, where they are missing
   planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
                    each must be caught
@@ -21,7 +24,8 @@ usage: cargo xtask COMMAND
   bench redlock [N | peers]
                    a quorum of Redis servers, the same; all three workloads, some, or
                    beside clients of other languages, which are installed
-  bench etcd [N]   one etcd cluster, beside another client of it; all five workloads, or some";
+  bench etcd [N]   one etcd cluster, beside another client of it; all five workloads, or some
+  bench python     the Python package, beside other packages";
 
 /// What a command failed with, for people to read.
 type Failure = String;
@@ -32,6 +36,9 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["test"] => test(),
         ["servers"] => servers::ensure(),
+        ["wheel"] => python::wheel().map(|wheel| println!("{}", wheel.display())),
+        ["python"] => python::interpreter()
+            .map(|interpreter| println!("LEASEHOLD_PYTHON={}", interpreter.display())),
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
@@ -42,6 +49,7 @@ fn main() -> ExitCode {
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
         ["bench", "redlock", ..] => bench_redis(&words[1..]),
         ["bench", "etcd", ref workloads @ ..] => bench_etcd(workloads),
+        ["bench", "python"] => servers::ensure().and_then(|()| python::bench()),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -75,7 +83,9 @@ fn test() -> Result<(), Failure> {
     servers::ensure()?;
     cargo("fmt --all --check")?;
     cargo("clippy --workspace --all-targets -- -D warnings")?;
-    cargo("test --workspace")?;
+    let interpreter = python::interpreter()?;
+    cargo_with("test --workspace", &[("LEASEHOLD_PYTHON", &interpreter)])?;
+    python::check(&interpreter)?;
     cargo("doc --workspace --no-deps")?;
     planted::all_are_caught(root(), "")
 }
@@ -94,9 +104,14 @@ fn needs(tool: &str, cure: &str) -> Result<(), Failure> {
 }
 
 fn cargo(arguments: &str) -> Result<(), Failure> {
+    cargo_with(arguments, &[])
+}
+
+fn cargo_with(arguments: &str, variables: &[(&str, &Path)]) -> Result<(), Failure> {
     eprintln!("xtask: cargo {arguments}");
     let mut command = Command::new("cargo");
     command.args(arguments.split(' ')).current_dir(root()).env("RUSTDOCFLAGS", "-D warnings");
+    command.envs(variables.iter().copied());
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`cargo {arguments}` failed: {status}")),

@@ -17,7 +17,7 @@ pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     let copy = root.join("target/planted");
     let failed = |e: std::io::Error| format!("the workspace could not be copied: {e}");
     fs::create_dir_all(&copy).map_err(failed)?;
-    for part in ["Cargo.toml", "Cargo.lock", "core", "cli", "tests", "xtask"] {
+    for part in ["Cargo.toml", "Cargo.lock", "core", "cli", "bindings-python", "tests", "xtask"] {
         copy_changed(&root.join(part), &copy.join(part)).map_err(failed)?;
     }
     lend_servers(root, &copy).map_err(failed)?;

@@ -76,6 +76,11 @@ pub(crate) fn ensure_tool(program: &str, package: &str, why: &str) -> Result<(),
     if on_path(program) { Ok(()) } else { install(program, package, why) }
 }
 
+/// Have a package of the machine's distribution.
+pub(crate) fn ensure_package(package: &str, why: &str) -> Result<(), Failure> {
+    install(package, package, why)
+}
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())

@@ -1,0 +1,53 @@
+"""Lease locks with fencing tokens, for programs that must agree that only one of
+them does a thing.
+
+>>> import leasehold
+>>> client = leasehold.connect("memory:")
+>>> with client.lock("invoices/42", ttl=10) as lease:
+...     lease.fence > 0  # send it along with every operation on the invoice
+True
+>>> client.close()
+
+The same lock works with ``async with`` in asyncio. Times are in seconds, or
+``datetime.timedelta``. All errors are :class:`LeaseholdError`.
+"""
+
+from ._client import Client, Holder, Status, connect
+from ._errors import (
+    Cancelled,
+    ClientClosed,
+    InternalError,
+    InvalidInput,
+    LeaseholdError,
+    LeaseLost,
+    LockTimeout,
+    NotHeld,
+    Refused,
+    Unavailable,
+    Unsupported,
+)
+from ._leasehold import __version__
+from ._lease import Lease, Lost
+from ._lock import Lock
+
+__all__ = [
+    "Cancelled",
+    "Client",
+    "ClientClosed",
+    "Holder",
+    "InternalError",
+    "InvalidInput",
+    "Lease",
+    "LeaseLost",
+    "LeaseholdError",
+    "Lock",
+    "LockTimeout",
+    "Lost",
+    "NotHeld",
+    "Refused",
+    "Status",
+    "Unavailable",
+    "Unsupported",
+    "__version__",
+    "connect",
+]

@@ -1,0 +1,254 @@
+"""An open connection to one backend."""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar, cast
+
+from . import _leasehold
+from ._errors import InvalidInput
+from ._lease import Seconds, seconds
+from ._lock import Lock
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Holder(NamedTuple):
+    """Who holds a lock."""
+
+    label: str
+    """Host, process id and the free text of the holder."""
+    held_for: float
+    """For how long, in seconds."""
+    free_in: float
+    """When the lease ends unless it is renewed, in seconds."""
+
+
+class Status(NamedTuple):
+    """A lock that is held or waited for."""
+
+    name: str
+    fence: int
+    """That of the last grant."""
+    holder: Holder | None
+    waiters: list[str]
+    """The labels of those who wait, first come first."""
+
+
+def connect(
+    url: str = "sqlite:",
+    *,
+    ttl: Seconds | None = None,
+    wait: Seconds | None = None,
+    max_hold: Seconds | None = None,
+    label: str | None = None,
+) -> Client:
+    """A client of the backend that ``url`` names: ``sqlite:PATH`` for the processes of
+    one machine (``sqlite:`` is a file in the user's state directory, no server
+    needed), ``redis://HOST``, ``redlock://HOST,HOST,HOST``, ``etcd://HOST,HOST,HOST``,
+    or ``memory:`` inside this client only.
+
+    It connects when it is first used, or by :meth:`Client.connect`, and again in a
+    process that was forked from this one. A URL that cannot be used raises
+    InvalidInput at once. The options are for all its locks that do not set their own.
+    """
+    return Client(url, ttl=ttl, wait=wait, max_hold=max_hold, label=label)
+
+
+class Client:
+    """An open connection to one backend; see :func:`connect`. It can be used by all
+    threads and event loops of the process."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ttl: Seconds | None = None,
+        wait: Seconds | None = None,
+        max_hold: Seconds | None = None,
+        label: str | None = None,
+    ) -> None:
+        self._client = _leasehold.Client(
+            url,
+            ttl=seconds("ttl", ttl),
+            wait=seconds("wait", wait),
+            max_hold=seconds("max_hold", max_hold),
+            label=label,
+        )
+        _open.add(self)
+
+    @property
+    def backend(self) -> str:
+        """The backend as messages name it, without passwords."""
+        return self._client.backend
+
+    def caveats(self) -> builtins.list[str]:
+        """What the server that answers now promises less than its backend does."""
+        return self._client.caveats()
+
+    def connect(self) -> None:
+        """Connect now, unless it is connected."""
+        self._client.connect().wait()
+
+    async def connect_async(self) -> None:
+        """:meth:`connect` for asyncio."""
+        await self._client.connect()
+
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: Seconds | None = None,
+        wait: Seconds | None = None,
+        max_hold: Seconds | None = None,
+        auto_renew: bool = True,
+        label: str | None = None,
+        on_lost: str = "cancel",
+    ) -> Lock:
+        """The lock of this name: 1 to 1024 bytes without NUL.
+
+        ``ttl``: how long a lease outlives its last renewal, from 0.1 s to a day; 10 s
+        unless set. It bounds how long others wait for a holder that vanished, not how
+        long one can hold. ``wait``: how long a busy lock is waited for; without end
+        unless set. ``max_hold``: the longest a lease is held, however healthy.
+        ``label``: what others see of the holder. ``on_lost``: what ``async with`` does
+        when the lease is lost: ``"cancel"`` the task, and raise LeaseLost; or ``"flag"``:
+        nothing but set ``lease.lost``.
+        """
+        lock = self._client.lock(
+            name,
+            ttl=seconds("ttl", ttl),
+            wait=seconds("wait", wait),
+            max_hold=seconds("max_hold", max_hold),
+            auto_renew=auto_renew,
+            label=label,
+        )
+        return Lock(self, lock, name, on_lost)
+
+    def locked(self, template: str, **options: Any) -> Callable[[_Function], _Function]:
+        """Decorate a function, or a coroutine function, that holds the lock while it
+        runs. The name is made from its arguments, as in ``"invoices/{invoice_id}"``;
+        the options are those of :meth:`lock`."""
+        import functools
+        import inspect
+
+        self.lock("check", **options)
+        fields = set(_fields(template))
+
+        def decorate(function: _Function) -> _Function:
+            signature = inspect.signature(function)
+            known = signature.parameters
+            unknown = sorted(f"{{{field}}}" for field in fields if field not in known)
+            if unknown:
+                raise InvalidInput(
+                    f"{template!r} needs {', '.join(unknown)}, which is no parameter of "
+                    f"{function.__name__}{signature}"
+                )
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise InvalidInput(
+                    f"{function.__name__} is a generator, which runs after it was called and has "
+                    "returned; take the lock inside of it"
+                )
+
+            def lock(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Lock:
+                bound = signature.bind(*arguments, **keywords)
+                bound.apply_defaults()
+                return self.lock(template.format_map(bound.arguments), **options)
+
+            @functools.wraps(function)
+            async def run_async(*arguments: Any, **keywords: Any) -> Any:
+                async with lock(arguments, keywords):
+                    return await function(*arguments, **keywords)
+
+            @functools.wraps(function)
+            def run(*arguments: Any, **keywords: Any) -> Any:
+                with lock(arguments, keywords):
+                    return function(*arguments, **keywords)
+
+            is_async = inspect.iscoroutinefunction(function)
+            return cast(_Function, run_async if is_async else run)
+
+        return decorate
+
+    def list(self) -> builtins.list[Status]:
+        """The locks that are held or waited for, by name."""
+        return [_status(row) for row in self._client.list().wait()]
+
+    async def list_async(self) -> builtins.list[Status]:
+        """:meth:`list` for asyncio."""
+        return [_status(row) for row in await self._client.list()]
+
+    def status(self, name: str) -> Status | None:
+        """Who holds and who waits for one lock; None when nobody does."""
+        rows = self._client.status(name).wait()
+        return _status(rows[0]) if rows else None
+
+    async def status_async(self, name: str) -> Status | None:
+        """:meth:`status` for asyncio."""
+        rows = await self._client.status(name)
+        return _status(rows[0]) if rows else None
+
+    def break_lock(self, name: str) -> bool:
+        """Take the lock from whoever holds it; answers whether somebody did. Until
+        that one's work has stopped, two may be at work, and only their fences tell
+        them apart."""
+        return self._client.break_lock(name).wait()
+
+    async def break_lock_async(self, name: str) -> bool:
+        """:meth:`break_lock` for asyncio."""
+        return await self._client.break_lock(name)
+
+    def close(self) -> None:
+        """Give back everything and end. Waiting calls raise ClientClosed, leases are
+        lost. Done at the end of the interpreter, too, for a second at most."""
+        self._client.close().wait()
+
+    async def close_async(self) -> None:
+        """:meth:`close` for asyncio."""
+        await self._client.close()
+
+    def __enter__(self) -> Client:
+        self.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Client:
+        await self.connect_async()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close_async()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.backend}>"
+
+
+def _fields(template: str) -> Iterator[str]:
+    import string
+
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise InvalidInput(f"{template!r} is no template: {error}") from None
+    for _, field, form, _ in parts:
+        if field is not None:
+            yield field.replace("[", ".").split(".")[0]
+            yield from _fields(form or "")
+
+
+def _status(row: _leasehold._Row) -> Status:
+    name, fence, holder, waiters = row
+    return Status(name, fence, None if holder is None else Holder(*holder), waiters)
+
+
+_open: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+@atexit.register
+def _finish() -> None:
+    _leasehold.finish([client._client for client in _open])

@@ -1,0 +1,147 @@
+//! A call of the core that is waited for: by a thread, or by a coroutine.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use leasehold::{Error, Status};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::client::Lease;
+use crate::{error, exit, reactor};
+
+/// What a call answers.
+pub(crate) enum Answer {
+    Nothing,
+    Flag(bool),
+    Text(Option<&'static str>),
+    Lease(Option<leasehold::Lease>),
+    Statuses(Vec<Status>),
+}
+
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+
+/// It does nothing until it is waited for, which can be done once.
+#[pyclass(frozen, module = "leasehold._leasehold")]
+pub(crate) struct Call(Mutex<Option<Work>>);
+
+impl Call {
+    pub(crate) fn new(work: impl Future<Output = Result<Answer, Error>> + Send + 'static) -> Self {
+        Self(Mutex::new(Some(Box::pin(work))))
+    }
+
+    fn work(&self) -> PyResult<Work> {
+        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        work.ok_or_else(|| PyRuntimeError::new_err("a call can be waited for once"))
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// Wait in this thread, for so many seconds at most: then the answer is None.
+    /// A signal whose handler raises ends it, and nothing is left behind.
+    #[pyo3(signature = (timeout=None))]
+    fn wait<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let visit = exit::Visit::begin(py);
+        let mut work = self.work()?;
+        // What is left until some moment may be a bit less than nothing.
+        let limit = timeout.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
+        let end = limit.and_then(|limit| now().checked_add(limit));
+        let slice = signals_come_here(py)?.then_some(SLICE);
+        loop {
+            match visit.detach(py, || poll_until(work.as_mut(), slice, end)) {
+                Some(answer) => return convert(py, answer),
+                None if end.is_some_and(|end| end <= now()) => return Ok(py.None().into_bound(py)),
+                None => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Wait in the event loop that runs in this thread. Cancelled, nothing is left
+    /// behind.
+    fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(reactor::start(py, self.work()?)?.into_any())
+    }
+
+    /// Have the answer passed to a function by the event loop that runs in this
+    /// thread. What comes back has `forget`, and what that takes.
+    fn call_back(
+        &self,
+        py: Python<'_>,
+        callback: Py<PyAny>,
+    ) -> PyResult<(Py<reactor::Reactor>, u64)> {
+        reactor::call_back(py, self.work()?, callback)
+    }
+}
+
+/// What a signal waits for at most.
+const SLICE: Duration = Duration::from_millis(50);
+
+#[allow(clippy::disallowed_methods)] // for the user's own timeout, not for a lease
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Python runs the handlers of signals in its main thread only.
+fn signals_come_here(py: Python<'_>) -> PyResult<bool> {
+    static MAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static THIS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let main = MAIN.import(py, "threading", "main_thread")?.call0()?;
+    Ok(main.is(&THIS.import(py, "threading", "current_thread")?.call0()?))
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Poll in this thread; `None` when the slice, or the time, is over.
+pub(crate) fn poll_until<T>(
+    mut work: Pin<&mut (dyn Future<Output = T> + Send)>,
+    slice: Option<Duration>,
+    end: Option<Instant>,
+) -> Option<T> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let slice = slice.map(|slice| now() + slice);
+    let until = slice.into_iter().chain(end).min();
+    loop {
+        if let Poll::Ready(answer) = work.as_mut().poll(&mut context) {
+            return Some(answer);
+        }
+        match until.map(|until| until.saturating_duration_since(now())) {
+            Some(Duration::ZERO) => return None,
+            Some(left) => thread::park_timeout(left),
+            None => thread::park(),
+        }
+    }
+}
+
+/// An answer as Python has it.
+pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult<Bound<'_, PyAny>> {
+    match answer.map_err(|e| error::exception(py, &e))? {
+        Answer::Nothing | Answer::Lease(None) => Ok(py.None().into_bound(py)),
+        Answer::Flag(flag) => Ok(flag.into_pyobject(py)?.to_owned().into_any()),
+        Answer::Text(text) => Ok(text.into_pyobject(py)?),
+        Answer::Lease(Some(lease)) => Ok(Bound::new(py, Lease::new(lease))?.into_any()),
+        Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
+    }
+}
+
+type Holder = (String, f64, f64);
+
+fn row(status: &Status) -> (String, u64, Option<Holder>, Vec<String>) {
+    let holder = status.holder.as_ref().map(|holder| {
+        (holder.label.to_string(), holder.held_for.as_secs_f64(), holder.free_in.as_secs_f64())
+    });
+    let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
+    (status.name.to_string(), status.fence, holder, waiters)
+}

@@ -1,0 +1,104 @@
+//! The end of the interpreter. CPython up to 3.13 ends a thread that comes back
+//! to Python then, in a way that no Rust code on its stack survives. So from the
+//! moment on when it begins, all threads but the one that ends it stay where they
+//! are as soon as they are in here.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use leasehold::Client as Core;
+use pyo3::prelude::*;
+
+use crate::call::poll_until;
+use crate::client::Client;
+
+/// Threads that call Python from native code, or are about to.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+/// What is left of the program runs in this one: other exit handlers, finalizers.
+static LAST: OnceLock<ThreadId> = OnceLock::new();
+
+/// Native code that may call Python. While there is one, the interpreter does not
+/// end; once it has begun to, there are no new ones.
+pub(crate) struct Visit(());
+
+impl Visit {
+    pub(crate) fn begin(py: Python<'_>) -> Self {
+        if !enter() {
+            py.detach(stay);
+        }
+        Self(())
+    }
+
+    /// Do something without Python. If the interpreter ends meanwhile, this never
+    /// returns.
+    pub(crate) fn detach<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+        leave();
+        py.detach(|| {
+            let result = work();
+            if !enter() {
+                stay();
+            }
+            result
+        })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Answers whether it is allowed; counted first, so that `finish` sees either
+/// nobody or one that it waits for.
+fn enter() -> bool {
+    INSIDE.fetch_add(1, Ordering::SeqCst);
+    let is_allowed = !IS_OVER.load(Ordering::SeqCst) || LAST.get() == Some(&thread::current().id());
+    if !is_allowed {
+        leave();
+    }
+    is_allowed
+}
+
+fn leave() {
+    INSIDE.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Until the process is gone.
+fn stay() {
+    loop {
+        thread::park();
+    }
+}
+
+/// Keep the other threads from coming back to Python, and close all clients.
+/// Called when the interpreter ends. Those who wait do not hear of it: a daemon
+/// thread that did would take the end of the program for a failure.
+#[pyfunction]
+pub(crate) fn finish(py: Python<'_>, clients: Vec<PyRef<'_, Client>>) {
+    let clients: Vec<Core> = clients.iter().map(|client| client.core()).collect();
+    let _ = LAST.set(thread::current().id());
+    IS_OVER.store(true, Ordering::SeqCst);
+    py.detach(|| {
+        let mut all: Vec<Pin<Box<_>>> =
+            clients.iter().map(|client| Box::pin(client.close_at_exit())).collect();
+        let closed = pin!(poll_fn(|context| {
+            all.retain_mut(|one| one.as_mut().poll(context).is_pending());
+            if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        poll_until(closed, None, None);
+        // Short, unless a function of the user's that is called from here waits.
+        for _ in 0..20 {
+            if INSIDE.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    });
+}

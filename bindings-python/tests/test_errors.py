@@ -1,0 +1,146 @@
+"""The exceptions, and what bad input is told."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import multiprocessing
+import pickle
+import socket
+from datetime import timedelta
+from typing import Any
+
+import leasehold
+import pytest
+
+CLASSES: dict[str, tuple[type[leasehold.LeaseholdError], type[Exception]]] = {
+    "timeout": (leasehold.LockTimeout, TimeoutError),
+    "lost": (leasehold.LeaseLost, Exception),
+    "not_held": (leasehold.NotHeld, Exception),
+    "unavailable": (leasehold.Unavailable, ConnectionError),
+    "refused": (leasehold.Refused, Exception),
+    "invalid": (leasehold.InvalidInput, ValueError),
+    "unsupported": (leasehold.Unsupported, Exception),
+    "closed": (leasehold.ClientClosed, Exception),
+    "cancelled": (leasehold.Cancelled, Exception),
+    "internal": (leasehold.InternalError, Exception),
+}
+
+
+@pytest.mark.parametrize("code", CLASSES)
+def test_an_exception_is_what_its_name_says_and_survives_a_copy(code: str) -> None:
+    kind, base = CLASSES[code]
+    assert issubclass(kind, base) and issubclass(kind, leasehold.LeaseholdError)
+    error = kind("a message", "unknown", "a/lock")
+    copies = [pickle.loads(pickle.dumps(error, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for one in [error, copy.copy(error), *copies]:
+        assert type(one) is kind and str(one) == "a message" and one.args == ("a message",)
+        assert (one.code, one.outcome, one.lock) == (code, "unknown", "a/lock")
+
+
+def test_every_class_is_known() -> None:
+    assert {kind for kind, _ in CLASSES.values()} == set(leasehold.LeaseholdError.__subclasses__())
+
+
+def _fail(name: str) -> None:
+    with leasehold.connect("memory:") as client, client.lock(name):
+        client.lock(name).acquire(timeout=0.01)
+
+
+def test_an_exception_of_another_process_arrives_whole(name: str) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        with pytest.raises(leasehold.LockTimeout, match=name) as caught:
+            pool.apply(_fail, (name,))
+    assert (caught.value.code, caught.value.outcome) == ("timeout", "not_held")
+    assert caught.value.lock == name
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"ttl": 0}, "0ns"),
+    ({"ttl": 0.001}, "1ms"),
+    ({"ttl": -1}, "-1"),
+    ({"ttl": 1e9}, "1000000000s"),
+    ({"ttl": float("nan")}, "NaN"),
+    ({"ttl": float("inf")}, "inf"),
+    ({"ttl": "10"}, "'10'"),
+    ({"ttl": True}, "True"),
+    ({"ttl": timedelta(days=2)}, "172800s"),
+    ({"wait": -0.5}, "-0.5"),
+    ({"wait": [1]}, r"\[1\]"),
+    ({"max_hold": 0.01}, "10ms"),
+    ({"max_hold": timedelta(seconds=-1)}, "-1"),
+    ({"label": "a\nb"}, r"a\\nb"),
+    ({"label": "x" * 300}, "xxx"),
+]
+
+
+@pytest.mark.parametrize("options, said", BAD)
+def test_a_bad_option_is_named_with_its_value(options: dict[str, Any], said: str) -> None:
+    with leasehold.connect("memory:") as client:
+        with pytest.raises(leasehold.InvalidInput, match=said) as caught:
+            client.lock("n", **options).acquire()
+        assert next(iter(options)) in str(caught.value)
+        assert (caught.value.code, caught.value.outcome) == ("invalid", "not_held")
+    with pytest.raises(leasehold.InvalidInput, match=said):
+        leasehold.connect("memory:", **options).lock("n").acquire()
+
+
+def test_a_bad_name_timeout_and_policy_are_named() -> None:
+    with leasehold.connect("memory:") as client:
+        for name in ("", "a\0b", "x" * 1025):
+            with pytest.raises(leasehold.InvalidInput, match="name"):
+                client.lock(name).acquire()
+        for timeout, said in ((-1, "-1"), (float("nan"), "NaN"), ("1", "'1'")):
+            with pytest.raises(leasehold.InvalidInput, match=said):
+                client.lock("n").acquire(timeout=timeout)  # type: ignore[arg-type]
+        with pytest.raises(leasehold.InvalidInput, match="'explode'"):
+            client.lock("n", on_lost="explode")
+        with pytest.raises(TypeError):
+            client.lock("n", colour="red")  # type: ignore[call-arg]
+        for odd in ("💥" * 256, " ", "a b/c"):
+            with client.lock(odd) as lease:
+                assert lease.name == odd
+
+
+@pytest.mark.parametrize(
+    "url", ["carrier:pigeon", "", "memory:x", "redis://h:99999", "sqlite:?a=b"]
+)
+def test_a_bad_url_is_refused_at_once(url: str) -> None:
+    with pytest.raises(leasehold.InvalidInput):
+        leasehold.connect(url)
+
+
+def test_a_wait_in_an_event_loop_is_refused_with_the_cure(client: leasehold.Client) -> None:
+    async def main() -> None:
+        with pytest.raises(leasehold.InvalidInput, match="async with.*acquire_async"):
+            client.lock("n").acquire()
+        with pytest.raises(leasehold.InvalidInput):
+            with client.lock("n"):
+                pass
+        assert await asyncio.get_running_loop().run_in_executor(None, client.lock("n").acquire)
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        client = leasehold.connect(f"redis://:secret@{address}")
+        with pytest.raises(leasehold.Unavailable, match=address) as caught:
+            client.connect()
+        assert isinstance(caught.value, ConnectionError) and caught.value.code == "unavailable"
+        with pytest.raises(leasehold.Unavailable, match=address) as caught:
+            asyncio.run(client.lock("n").try_acquire_async())
+        assert "secret" not in str(caught.value) + repr(client)
+
+
+def test_an_answer_of_any_length_is_an_answer(client: leasehold.Client, name: str) -> None:
+    with client.lock(name, label="me") as lease:
+        status = client.status(name)
+        assert status and status.name == name and status.fence == lease.fence
+        assert status.holder and "me" in status.holder.label and status.holder.free_in > 0
+        assert [one for one in client.list() if one.name == name]
+        assert asyncio.run(client.status_async(name))
+    assert client.status(name) is None or client.status(name).holder is None  # type: ignore[union-attr]
+    assert client.break_lock(name) is False

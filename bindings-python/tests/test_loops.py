@@ -1,0 +1,150 @@
+"""Event loops of all kinds, and more than one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import leasehold
+import pytest
+import uvloop
+from rig import LONG, assert_free, run
+
+
+async def use(client: leasehold.Client, name: str, times: int = 20) -> None:
+    lock = client.lock(name, ttl=LONG)
+
+    async def one() -> None:
+        async with lock as lease:
+            await asyncio.sleep(0)
+            lease.check()
+
+    await asyncio.wait_for(asyncio.gather(*(one() for _ in range(times))), 20)
+
+
+def test_uvloop_runs_it(client: leasehold.Client, name: str) -> None:
+    for _ in range(3):
+        loop = uvloop.new_event_loop()
+        loop.run_until_complete(use(client, name, 200))
+        loop.close()
+    assert_free(client, name)
+
+
+def test_uvloop_cancels_a_body_whose_lease_is_lost(
+    one: leasehold.Client, other: leasehold.Client, name: str
+) -> None:
+    async def main() -> None:
+        with pytest.raises(leasehold.LeaseLost):
+            async with one.lock(name, ttl=0.6):
+                assert await other.break_lock_async(name)
+                await asyncio.sleep(20)
+
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+
+
+def test_one_loop_after_the_other_uses_a_client(client: leasehold.Client, name: str) -> None:
+    for _ in range(20):
+        asyncio.run(use(client, name, 3))
+
+
+def test_loops_in_many_threads_use_a_client_at_once(client: leasehold.Client, name: str) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: asyncio.run(use(client, name)), range(16)))
+    assert_free(client, name)
+
+
+def test_a_loop_in_debug_mode_runs_it(client: leasehold.Client, name: str) -> None:
+    asyncio.run(use(client, name), debug=True)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_closed_with_a_waiter_leaves_nothing_and_a_new_one_works(
+    new_loop: object, client: leasehold.Client, name: str
+) -> None:
+    held = client.lock(name, ttl=LONG).acquire()
+    loop = new_loop()  # type: ignore[operator]
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(client.lock(name, ttl=LONG).acquire_async())
+    loop.run_until_complete(asyncio.sleep(0.02))
+    loop.close()
+    gone = weakref.ref(loop)
+    del task, loop
+    gc.collect()
+    assert gone() is None, "nothing of ours keeps a loop that is closed"
+    held.release()
+    assert_free(client, name)
+    asyncio.run(use(client, name))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_closed_in_a_block_gives_the_lock_back(
+    new_loop: object, client: leasehold.Client, name: str
+) -> None:
+    lock = client.lock(name, ttl=LONG)
+
+    async def hold() -> None:
+        async with lock:
+            await asyncio.sleep(60)
+
+    loop = new_loop()  # type: ignore[operator]
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(hold())
+    loop.run_until_complete(asyncio.sleep(0.02))
+    assert lock.try_acquire() is None
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert_free(client, name)
+    asyncio.run(use(client, name))
+
+
+def test_a_loop_that_is_stuck_does_not_stop_others_from_connecting(redis: str, name: str) -> None:
+    client = leasehold.connect(redis)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(client.connect_async())
+    # Its connect has begun, and nobody goes on with it.
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    with ThreadPoolExecutor(1) as threads:
+        taken = threads.submit(assert_free, client, name, 2)
+        try:
+            taken.result(3)
+        finally:
+            loop.run_until_complete(task)
+            loop.close()
+    client.close()
+
+
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import leasehold
+path = sys.argv[1]
+source = f'''
+try:
+    import leasehold
+    said = "imported"
+except ImportError as error:
+    said = str(error)
+open({path!r}, "w").write(said)
+'''
+one = interpreters.create()
+interpreters.run_string(one, source)
+interpreters.destroy(one)
+print(open(path).read())
+with leasehold.connect("memory:").lock("still works"):
+    pass
+"""
+
+
+def test_a_subinterpreter_is_refused_clearly(tmp_path: object) -> None:
+    out = run(SUBINTERPRETER, f"{tmp_path}/said")
+    assert "subinterpreter" in out, out

@@ -1,0 +1,37 @@
+"""Checked by mypy, and never run: what a user's type checker makes of the face."""
+
+from datetime import timedelta
+
+import leasehold
+from typing_extensions import assert_type
+
+
+def threads(client: leasehold.Client) -> None:
+    lock = client.lock("a", ttl=timedelta(seconds=1), wait=2, on_lost="flag")
+    with lock as lease:
+        assert_type(lease, leasehold.Lease)
+        assert_type(lease.fence, int)
+        assert_type(lease.lost.reason, str | None)
+    assert_type(lock.try_acquire(), leasehold.Lease | None)
+    assert_type(client.list(), list[leasehold.Status])
+    client.lock("a", ttl="10")  # type: ignore[arg-type]
+
+
+async def tasks(client: leasehold.Client) -> None:
+    async with client.lock("a") as lease:
+        assert_type(lease, leasehold.Lease)
+        assert_type(await lease.lost, str | None)
+    assert_type(await client.lock("a").try_acquire_async(), leasehold.Lease | None)
+
+
+def decorated(client: leasehold.Client) -> None:
+    @client.locked("charge/{invoice}")
+    async def charge(invoice: int) -> str:
+        return "done"
+
+    @client.locked("report")
+    def report() -> int:
+        return 1
+
+    assert_type(report(), int)
+    charge("x")  # type: ignore[arg-type, unused-coroutine]
