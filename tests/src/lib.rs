@@ -8,6 +8,7 @@ pub mod processes;
 pub mod proxy;
 pub mod register;
 pub mod resp;
+pub mod scenario;
 pub mod scene;
 pub mod servers;
 pub mod sim;

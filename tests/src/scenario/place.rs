@@ -1,0 +1,130 @@
+//! The servers that the scenarios are played on, and the ways to them.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tempfile::TempDir;
+
+use crate::proxy::Proxy;
+use crate::servers::{Etcd, EtcdSettings, Server};
+
+/// Where the locks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file.
+    Sqlite,
+    /// One Redis server.
+    Redis,
+    /// Three Redis servers.
+    Redlock,
+    /// One member of etcd.
+    Etcd,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Redis, Self::Redlock, Self::Etcd];
+
+    /// As scenarios call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Redis => "redis",
+            Self::Redlock => "redlock",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
+/// Servers that run; shared by all who play at a time.
+pub(super) struct Servers {
+    redis: Server,
+    redlock: [Server; 3],
+    etcd: Etcd,
+}
+
+impl Servers {
+    /// Those that run, or new ones. They end with the last who plays.
+    pub(super) fn get() -> Arc<Self> {
+        static RUNNING: Mutex<Weak<Servers>> = Mutex::new(Weak::new());
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(servers) = running.upgrade() {
+            return servers;
+        }
+        let servers = Arc::new(Self {
+            redis: Server::start(),
+            redlock: [(); 3].map(|()| Server::start()),
+            // Its shortest ttl is a second then.
+            etcd: EtcdSettings::default().fast_elections().start(),
+        });
+        *running = Arc::downgrade(&servers);
+        servers
+    }
+}
+
+/// Where one scenario is played.
+pub(super) struct Place {
+    backend: Backend,
+    servers: Arc<Servers>,
+    /// For the file, which is its own: a program that is stopped may keep others out.
+    dir: Option<TempDir>,
+    /// When the network is cut there: the nodes of a quorum know each other's clients
+    /// by the nodes' names, which are other ones behind a proxy.
+    nodes: Option<([Server; 3], [Proxy; 3])>,
+    /// Whether every way is one that can be cut.
+    cuts: bool,
+}
+
+/// One program's way to the server.
+pub(super) struct Way {
+    pub(super) url: String,
+    proxy: Option<Proxy>,
+}
+
+impl Place {
+    pub(super) fn new(backend: Backend, servers: Arc<Servers>, cuts: bool) -> Self {
+        let dir = (backend == Backend::Sqlite)
+            .then(|| tempfile::Builder::new().prefix("scenario").tempdir().expect("a directory"));
+        let nodes = (backend == Backend::Redlock && cuts).then(|| {
+            let servers = [(); 3].map(|()| Server::start());
+            let proxies = servers.each_ref().map(|server| Proxy::before(server.port()));
+            (servers, proxies)
+        });
+        Self { backend, servers, dir, nodes, cuts }
+    }
+
+    pub(super) fn way(&self) -> Way {
+        let proxy = match self.backend {
+            Backend::Redis if self.cuts => Some(Proxy::before(self.servers.redis.port())),
+            Backend::Etcd if self.cuts => Some(Proxy::of_bytes(self.servers.etcd.port(0))),
+            _ => None,
+        };
+        let port = |direct: u16| proxy.as_ref().map_or(direct, Proxy::port);
+        let url = match self.backend {
+            Backend::Sqlite => {
+                let dir = self.dir.as_ref().expect("it was made").path();
+                format!("sqlite:{}", dir.join("locks.db").display())
+            }
+            Backend::Redis => format!("redis://127.0.0.1:{}", port(self.servers.redis.port())),
+            Backend::Etcd => format!("etcd://127.0.0.1:{}", port(self.servers.etcd.port(0))),
+            Backend::Redlock => {
+                let [a, b, c] = match &self.nodes {
+                    Some((_, proxies)) => proxies.each_ref().map(Proxy::port),
+                    None => self.servers.redlock.each_ref().map(Server::port),
+                };
+                format!("redlock://127.0.0.1:{a},127.0.0.1:{b},127.0.0.1:{c}")
+            }
+        };
+        Way { url, proxy }
+    }
+
+    /// Cut a way, or mend it. Those to a quorum are one, and cut for all.
+    pub(super) fn set_cut(&self, way: &Way, is_cut: bool) {
+        let nodes = self.nodes.iter().flat_map(|(_, proxies)| proxies);
+        for proxy in nodes.chain(&way.proxy) {
+            proxy.refuse(is_cut);
+            if is_cut {
+                proxy.cut();
+            }
+        }
+    }
+}

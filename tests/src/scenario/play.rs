@@ -1,0 +1,68 @@
+//! All scenarios for one pair of languages, several at a time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::language::Pair;
+use super::place::{Backend, Servers};
+use super::script::Scenario;
+use super::stage::Stage;
+use crate::patience::now;
+
+/// They mostly wait.
+const AT_A_TIME: usize = 8;
+
+/// Play all scenarios whose file or name has this word in it, on every backend. The
+/// program `rust` is the shim in Rust. Answers how many were played.
+///
+/// # Errors
+/// What came out differently, one line each.
+pub fn play(scenarios: &[Scenario], pair: Pair, rust: &Path, word: &str) -> Result<usize, String> {
+    pair.0.command(rust)?;
+    pair.1.command(rust)?;
+    let mut todo = Vec::new();
+    let mut except = BTreeMap::<String, usize>::new();
+    let chosen =
+        |scenario: &&Scenario| scenario.name.contains(word) || scenario.file.contains(word);
+    for scenario in scenarios.iter().filter(chosen) {
+        for backend in Backend::ALL {
+            match scenario.reason_against(pair, backend) {
+                Some(reason) => *except.entry(reason.to_owned()).or_default() += 1,
+                None => todo.push((scenario, backend)),
+            }
+        }
+    }
+    let (count, begin) = (todo.len(), now());
+    let failures = play_all(todo, pair, rust);
+    let names = (pair.0.name(), pair.1.name());
+    println!("{names:?}: {count} scenarios were played in {:.1?}", begin.elapsed());
+    for (reason, times) in except {
+        println!("  {times} were not: {reason}");
+    }
+    if failures.is_empty() { Ok(count) } else { Err(failures.join("\n")) }
+}
+
+fn play_all(todo: Vec<(&Scenario, Backend)>, pair: Pair, rust: &Path) -> Vec<String> {
+    let servers = Servers::get();
+    let todo = Mutex::new(todo.into_iter().rev().collect::<Vec<_>>());
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let next = todo.lock().expect("no holder panics").pop();
+                    let Some((scenario, backend)) = next else { return };
+                    let played = Stage::new(scenario, pair, backend, servers.clone(), rust)
+                        .and_then(|mut stage| stage.play());
+                    if let Err(failure) = played {
+                        let place = format!("{}: {}", scenario.file, scenario.name);
+                        let failure = format!("{place} on {}, {failure}", backend.name());
+                        failures.lock().expect("no holder panics").push(failure);
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().expect("no holder panics")
+}
