@@ -12,7 +12,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::client::Lease;
+use crate::client::{Lease, seconds};
 use crate::{error, exit, reactor};
 
 /// What a call answers.
@@ -20,7 +20,7 @@ pub(crate) enum Answer {
     Nothing,
     Flag(bool),
     Text(Option<&'static str>),
-    Lease(Option<leasehold::Lease>),
+    Lease(Option<Lease>),
     Statuses(Vec<Status>),
 }
 
@@ -46,8 +46,13 @@ impl Call {
     /// Wait in this thread, for so many seconds at most: then the answer is None.
     /// A signal whose handler raises ends it, and nothing is left behind.
     #[pyo3(signature = (timeout=None))]
-    fn wait<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+    fn wait<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let visit = exit::Visit::begin(py);
+        let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
         let mut work = self.work()?;
         // What is left until some moment may be a bit less than nothing.
         let limit = timeout.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
@@ -66,16 +71,6 @@ impl Call {
     /// behind.
     fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(reactor::start(py, self.work()?)?.into_any())
-    }
-
-    /// Have the answer passed to a function by the event loop that runs in this
-    /// thread. What comes back has `forget`, and what that takes.
-    fn call_back(
-        &self,
-        py: Python<'_>,
-        callback: Py<PyAny>,
-    ) -> PyResult<(Py<reactor::Reactor>, u64)> {
-        reactor::call_back(py, self.work()?, callback)
     }
 }
 
@@ -131,7 +126,7 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
         Answer::Nothing | Answer::Lease(None) => Ok(py.None().into_bound(py)),
         Answer::Flag(flag) => Ok(flag.into_pyobject(py)?.to_owned().into_any()),
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
-        Answer::Lease(Some(lease)) => Ok(Bound::new(py, Lease::new(lease))?.into_any()),
+        Answer::Lease(Some(lease)) => Ok(Bound::new(py, lease)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
     }
 }

@@ -1,116 +1,113 @@
-//! The core's client, lock and lease, as calls.
+//! The core's client, lock and lease, as calls. The classes in `python/leasehold`
+//! are made of these, and say how the calls are waited for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use leasehold::{Client as Core, Error, Kind, Options};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use crate::call::{Answer, Call};
 use crate::error;
 
-#[pyclass(frozen, module = "leasehold._leasehold")]
-pub(crate) struct Client(Core);
+/// What is to be closed when the interpreter ends.
+static OPEN: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
 
-impl Client {
-    pub(crate) fn core(&self) -> Core {
-        self.0.clone()
-    }
+/// The clients that somebody still has, or a lock or a lease of.
+pub(crate) fn open() -> Vec<Arc<Core>> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|client| client.strong_count() > 0);
+    open.iter().filter_map(Weak::upgrade).collect()
 }
+
+/// Set the options that were given.
+macro_rules! with {
+    ($to:expr, $($option:ident),*) => {{
+        let mut to = $to;
+        $(if let Some($option) = $option { to = to.$option($option); })*
+        to
+    }};
+}
+
+#[pyclass(frozen, subclass, weakref, module = "leasehold._leasehold")]
+pub(crate) struct Client(Arc<Core>);
 
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (url, *, ttl=None, wait=None, max_hold=None, label=None))]
+    #[pyo3(signature = (url="sqlite:", *, ttl=None, wait=None, max_hold=None, label=None))]
     fn new(
         py: Python<'_>,
         url: &str,
-        ttl: Option<f64>,
-        wait: Option<f64>,
-        max_hold: Option<f64>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        wait: Option<&Bound<'_, PyAny>>,
+        max_hold: Option<&Bound<'_, PyAny>>,
         label: Option<String>,
     ) -> PyResult<Self> {
-        let mut options = Options::new();
-        if let Some(ttl) = ttl {
-            options = options.ttl(span(py, "ttl", ttl)?);
-        }
-        if let Some(wait) = wait {
-            options = options.wait(span(py, "wait", wait)?);
-        }
-        if let Some(max_hold) = max_hold {
-            options = options.max_hold(span(py, "max_hold", max_hold)?);
-        }
-        if let Some(label) = label {
-            options = options.label(label);
-        }
-        options.client(url).map(Self).map_err(|e| error::exception(py, &e))
+        let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
+        let max_hold = span("max_hold", max_hold)?;
+        let options = with!(Options::new(), ttl, wait, max_hold, label);
+        let core = options.client(url).map_err(|e| error::exception(py, &e))?;
+        let client = Self(Arc::new(core));
+        drop(open());
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&client.0));
+        Ok(client)
     }
 
-    #[pyo3(signature = (name, *, ttl=None, wait=None, max_hold=None, auto_renew=None, label=None))]
-    #[allow(clippy::too_many_arguments)] // they have names in Python
-    fn lock(
+    #[pyo3(signature = (name, ttl, wait, max_hold, auto_renew, label))]
+    fn _lock(
         &self,
-        py: Python<'_>,
         name: String,
-        ttl: Option<f64>,
-        wait: Option<f64>,
-        max_hold: Option<f64>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        wait: Option<&Bound<'_, PyAny>>,
+        max_hold: Option<&Bound<'_, PyAny>>,
         auto_renew: Option<bool>,
         label: Option<String>,
     ) -> PyResult<Lock> {
-        let mut lock = self.0.lock(name);
-        if let Some(ttl) = ttl {
-            lock = lock.ttl(span(py, "ttl", ttl)?);
-        }
-        if let Some(wait) = wait {
-            lock = lock.wait(span(py, "wait", wait)?);
-        }
-        if let Some(max_hold) = max_hold {
-            lock = lock.max_hold(span(py, "max_hold", max_hold)?);
-        }
-        if let Some(auto_renew) = auto_renew {
-            lock = lock.auto_renew(auto_renew);
-        }
-        if let Some(label) = label {
-            lock = lock.label(label);
-        }
-        Ok(Lock(lock))
+        let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
+        let max_hold = span("max_hold", max_hold)?;
+        let lock = with!(self.0.lock(name.clone()), ttl, wait, max_hold, auto_renew, label);
+        Ok(Lock { name, lock, client: self.0.clone() })
     }
 
+    /// The backend as messages name it, without passwords; of one that is not connected
+    /// yet only the kind.
     #[getter]
-    fn backend(&self) -> String {
-        self.0.backend().to_owned()
+    fn backend(&self) -> &str {
+        self.0.backend()
     }
 
+    /// What the server that answers now promises less than its backend does.
     fn caveats(&self) -> Vec<String> {
         self.0.caveats()
     }
 
-    fn connect(&self) -> Call {
-        let core = self.core();
+    fn _connect(&self) -> Call {
+        let core = self.0.clone();
         Call::new(async move { core.connect().await.map(|()| Answer::Nothing) })
     }
 
-    fn list(&self) -> Call {
-        let core = self.core();
+    fn _list(&self) -> Call {
+        let core = self.0.clone();
         Call::new(async move { core.list().await.map(Answer::Statuses) })
     }
 
-    fn status(&self, name: String) -> Call {
-        let core = self.core();
+    fn _status(&self, name: String) -> Call {
+        let core = self.0.clone();
         Call::new(async move {
             let status = core.status(&name).await?;
             Ok(Answer::Statuses(status.into_iter().collect()))
         })
     }
 
-    fn break_lock(&self, name: String) -> Call {
-        let core = self.core();
+    fn _break_lock(&self, name: String) -> Call {
+        let core = self.0.clone();
         Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) })
     }
 
-    fn close(&self) -> Call {
-        let core = self.core();
+    fn _close(&self) -> Call {
+        let core = self.0.clone();
         Call::new(async move {
             core.close().await;
             Ok(Answer::Nothing)
@@ -118,82 +115,114 @@ impl Client {
     }
 }
 
-#[pyclass(frozen, module = "leasehold._leasehold")]
-pub(crate) struct Lock(leasehold::Lock);
+#[pyclass(frozen, subclass, weakref, module = "leasehold._leasehold")]
+#[derive(Clone)]
+pub(crate) struct Lock {
+    /// The lock's name.
+    #[pyo3(get)]
+    name: String,
+    lock: leasehold::Lock,
+    client: Arc<Core>,
+}
 
 #[pymethods]
 impl Lock {
-    #[pyo3(signature = (wait=None))]
-    fn acquire(&self, py: Python<'_>, wait: Option<f64>) -> PyResult<Call> {
-        let mut lock = self.0.clone();
-        if let Some(wait) = wait {
-            lock = lock.wait(span(py, "timeout", wait)?);
-        }
-        Ok(Call::new(async move { lock.acquire().await.map(|lease| Answer::Lease(Some(lease))) }))
+    /// The same lock, for the class that is made of this one.
+    #[new]
+    fn of(lock: &Lock) -> Self {
+        lock.clone()
     }
 
-    fn try_acquire(&self) -> Call {
-        let lock = self.0.clone();
-        Call::new(async move { lock.try_acquire().await.map(Answer::Lease) })
+    fn _acquire(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
+        let (wait, client) = (span("timeout", timeout)?, self.client.clone());
+        let lock = with!(self.lock.clone(), wait);
+        Ok(Call::new(async move {
+            let lease = lock.acquire().await?;
+            Ok(Answer::Lease(Some(Lease { lease: Arc::new(lease), _client: client })))
+        }))
+    }
+
+    fn _try_acquire(&self) -> Call {
+        let (lock, client) = (self.lock.clone(), self.client.clone());
+        Call::new(async move {
+            let lease = lock.try_acquire().await?;
+            Ok(Answer::Lease(lease.map(|lease| Lease { lease: Arc::new(lease), _client: client })))
+        })
     }
 }
 
-#[pyclass(frozen, module = "leasehold._leasehold")]
-pub(crate) struct Lease(Arc<leasehold::Lease>);
-
-impl Lease {
-    pub(crate) fn new(lease: leasehold::Lease) -> Self {
-        Self(Arc::new(lease))
-    }
+#[pyclass(frozen, subclass, weakref, module = "leasehold._leasehold")]
+#[derive(Clone)]
+pub(crate) struct Lease {
+    lease: Arc<leasehold::Lease>,
+    /// It is closed when the interpreter ends, if it is there.
+    _client: Arc<Core>,
 }
 
 #[pymethods]
 impl Lease {
+    /// The same lease, for the class that is made of this one.
+    #[new]
+    fn of(lease: &Lease) -> Self {
+        lease.clone()
+    }
+
+    /// The lock's name.
     #[getter]
     fn name(&self) -> &str {
-        self.0.name()
+        self.lease.name()
     }
 
+    /// The fencing token: larger than that of every earlier holder of this name. Send it
+    /// along with every operation on what the lock protects, reads included, and let that
+    /// refuse smaller ones than it has seen.
     #[getter]
     fn fence(&self) -> u64 {
-        self.0.fence()
+        self.lease.fence()
     }
 
+    /// With etcd: the key whose create_revision is the fence.
     #[getter]
     fn key(&self) -> Option<String> {
-        self.0.key()
+        self.lease.key()
     }
 
+    /// The ttl that it is renewed by, in seconds.
     #[getter]
     fn ttl(&self) -> f64 {
-        self.0.ttl().as_secs_f64()
+        self.lease.ttl().as_secs_f64()
     }
 
+    /// The seconds for which it stays valid without another renewal.
     #[getter]
     fn remaining(&self) -> f64 {
-        self.0.remaining().as_secs_f64()
+        self.lease.remaining().as_secs_f64()
     }
 
+    /// Whether it is held at this instant, by the clock alone.
     #[getter]
     fn is_valid(&self) -> bool {
-        self.0.is_valid()
+        self.lease.is_valid()
     }
 
-    fn watch(&self) -> Watch {
-        Watch(self.0.watch())
-    }
-
+    /// Raise LeaseLost if it is not held at this instant, or NotHeld if it was released.
+    /// A thread cannot be interrupted safely, so call this before each step that must not
+    /// be done twice.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.check().map_err(|e| error::exception(py, &e))
+        self.lease.check().map_err(|e| error::exception(py, &e))
     }
 
-    fn renew(&self) -> Call {
-        let lease = self.0.clone();
+    fn _watch(&self) -> Watch {
+        Watch(self.lease.watch())
+    }
+
+    fn _renew(&self) -> Call {
+        let lease = self.lease.clone();
         Call::new(async move { lease.renew().await.map(|()| Answer::Nothing) })
     }
 
-    fn release(&self) -> Call {
-        let lease = self.0.clone();
+    fn _release(&self) -> Call {
+        let lease = self.lease.clone();
         Call::new(async move { lease.release().await.map(|()| Answer::Nothing) })
     }
 }
@@ -218,10 +247,26 @@ impl Watch {
     }
 }
 
-/// A time in seconds.
-fn span(py: Python<'_>, what: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|e| {
+/// A time in seconds, or a timedelta.
+pub(crate) fn seconds(what: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let seconds = match value.call_method0("total_seconds") {
+        Ok(seconds) => seconds.extract(),
+        Err(_) => value.extract(),
+    };
+    match seconds {
+        Ok(seconds) if !value.is_instance_of::<PyBool>() => Ok(seconds),
+        _ => {
+            let message = format!("{what} is a time in seconds or a timedelta, not {value:?}");
+            Err(error::exception(value.py(), &Error::new(Kind::Invalid, message)))
+        }
+    }
+}
+
+fn span(what: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(value) = value else { return Ok(None) };
+    let seconds = seconds(what, value)?;
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|e| {
         let message = format!("{what} must be a time in seconds, not {seconds}");
-        error::exception(py, &Error::new(Kind::Invalid, message).because(e))
+        error::exception(value.py(), &Error::new(Kind::Invalid, message).because(e))
     })
 }

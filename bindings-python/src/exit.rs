@@ -11,11 +11,10 @@ use std::task::Poll;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use leasehold::Client as Core;
 use pyo3::prelude::*;
 
 use crate::call::poll_until;
-use crate::client::Client;
+use crate::client;
 
 /// Threads that call Python from native code, or are about to.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -81,11 +80,11 @@ fn stay() {
 /// Called when the interpreter ends. Those who wait do not hear of it: a daemon
 /// thread that did would take the end of the program for a failure.
 #[pyfunction]
-pub(crate) fn finish(py: Python<'_>, clients: Vec<PyRef<'_, Client>>) {
-    let clients: Vec<Core> = clients.iter().map(|client| client.core()).collect();
+pub(crate) fn finish(py: Python<'_>) {
     let _ = LAST.set(thread::current().id());
     IS_OVER.store(true, Ordering::SeqCst);
     py.detach(|| {
+        let clients = client::open();
         let mut all: Vec<Pin<Box<_>>> =
             clients.iter().map(|client| Box::pin(client.close_at_exit())).collect();
         let closed = pin!(poll_fn(|context| {

@@ -31,7 +31,6 @@ fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     error::prepare(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<call::Call>()?;
-    module.add_class::<reactor::Reactor>()?;
     module.add_class::<client::Client>()?;
     module.add_class::<client::Lock>()?;
     module.add_class::<client::Lease>()?;

@@ -26,15 +26,8 @@ pub(crate) struct Reactor {
     process: u32,
     bell: Arc<Bell>,
     door: UnixStream,
-    /// By the number of the call.
-    waiters: Mutex<HashMap<u64, Waiter>>,
-}
-
-enum Waiter {
-    /// A task waits for this future.
-    Task(Py<PyAny>),
-    /// This is called with the answer.
-    Callback(Work, Waker, Py<PyAny>),
+    /// What tasks wait for, by the number of the call.
+    futures: Mutex<HashMap<u64, Py<PyAny>>>,
 }
 
 struct Bell {
@@ -76,7 +69,7 @@ impl Reactor {
         door.set_nonblocking(true)?;
         other.set_nonblocking(true)?;
         let bell = Arc::new(Bell { rung: Mutex::default(), door: other });
-        Ok(Self { process: std::process::id(), bell, door, waiters: Mutex::default() })
+        Ok(Self { process: std::process::id(), bell, door, futures: Mutex::default() })
     }
 
     /// That of an event loop, made when it is first needed.
@@ -103,8 +96,8 @@ impl Reactor {
         Ok(new)
     }
 
-    fn waiters(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn futures(&self) -> MutexGuard<'_, HashMap<u64, Py<PyAny>>> {
+        self.futures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number for a call, and what wakes who waits for it.
@@ -117,26 +110,17 @@ impl Reactor {
         (call, Waker::from(Arc::new(Ring { bell: self.bell.clone(), call })))
     }
 
-    /// Go on with a call whose answer goes to a callback.
-    fn advance(&self, py: Python<'_>, call: u64, waiter: Waiter) -> PyResult<()> {
-        match waiter {
-            Waiter::Task(future) => {
-                if !future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
-                    future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
-                }
-            }
-            Waiter::Callback(mut work, waker, callback) => {
-                match work.as_mut().poll(&mut Context::from_waker(&waker)) {
-                    Poll::Ready(answer) => drop(callback.call1(py, (convert(py, answer)?,))?),
-                    Poll::Pending => {
-                        let waiter = Waiter::Callback(work, waker, callback);
-                        self.waiters().insert(call, waiter);
-                    }
-                }
-            }
-        }
-        Ok(())
+    fn forget(&self, call: u64) {
+        let future = self.futures().remove(&call);
+        drop(future);
     }
+}
+
+fn set_ready(py: Python<'_>, future: &Py<PyAny>) -> PyResult<()> {
+    if !future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+        future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -148,9 +132,9 @@ impl Reactor {
         while matches!((&self.door).read(&mut bytes), Ok(64)) {}
         let calls = std::mem::take(&mut self.bell.rung().calls);
         for call in calls {
-            let waiter = self.waiters().remove(&call);
-            if let Some(waiter) = waiter
-                && let Err(failed) = self.advance(py, call, waiter)
+            let future = self.futures().remove(&call);
+            if let Some(future) = future
+                && let Err(failed) = set_ready(py, &future)
             {
                 failed.write_unraisable(py, None);
             }
@@ -159,45 +143,16 @@ impl Reactor {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // Never taken while Python runs.
-        if let Ok(waiters) = self.waiters.try_lock() {
-            for waiter in waiters.values() {
-                match waiter {
-                    Waiter::Task(object) | Waiter::Callback(_, _, object) => visit.call(object)?,
-                }
-            }
+        if let Ok(futures) = self.futures.try_lock() {
+            futures.values().try_for_each(|future| visit.call(future))?;
         }
         Ok(())
     }
 
     fn __clear__(&self) {
-        let waiters = std::mem::take(&mut *self.waiters());
-        drop(waiters);
+        let futures = std::mem::take(&mut *self.futures());
+        drop(futures);
     }
-
-    /// Forget a callback.
-    fn forget(&self, call: u64) {
-        let waiter = self.waiters().remove(&call);
-        drop(waiter);
-    }
-}
-
-fn running(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    RUNNING.import(py, "asyncio", "get_running_loop")?.call0()
-}
-
-/// Call back with the answer, in the event loop that runs in this thread. What
-/// comes back is for `forget`.
-pub(crate) fn call_back(
-    py: Python<'_>,
-    work: Work,
-    callback: Py<PyAny>,
-) -> PyResult<(Py<Reactor>, u64)> {
-    let _visit = exit::Visit::begin(py);
-    let reactor = Reactor::of(&running(py)?)?;
-    let (call, waker) = reactor.get().new_call();
-    reactor.get().advance(py, call, Waiter::Callback(work, waker, callback))?;
-    Ok((reactor.unbind(), call))
 }
 
 /// Of one call: what `await` iterates over. Dropped, as it is when the task is
@@ -214,8 +169,9 @@ pub(crate) struct Waiting {
 
 /// Begin to wait in the event loop that runs in this thread.
 pub(crate) fn start<'py>(py: Python<'py>, work: Work) -> PyResult<Bound<'py, Waiting>> {
+    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let _visit = exit::Visit::begin(py);
-    let event_loop = running(py)?;
+    let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
     let reactor = Reactor::of(&event_loop)?;
     let (call, waker) = reactor.get().new_call();
     let (work, reactor) = (Mutex::new(Some(work)), reactor.unbind());
@@ -248,8 +204,8 @@ impl Waiting {
                 let future = self.event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
                 // By this a task knows a future that is awaited.
                 future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
-                let waiter = Waiter::Task(future.clone().unbind());
-                self.reactor.get().waiters().insert(self.call, waiter);
+                let reactor = self.reactor.get();
+                reactor.futures().insert(self.call, future.clone().unbind());
                 Ok(future)
             }
         }

@@ -151,7 +151,7 @@ def test_a_task_cancelled_after_its_grant_was_queued_gives_it_back(
 
 
 def test_a_call_that_is_never_awaited_takes_nothing(client: leasehold.Client, name: str) -> None:
-    call = client.lock(name, ttl=LONG)._lock.acquire()
+    call = client.lock(name, ttl=LONG)._acquire(None)
     del call
     coroutine = client.lock(name, ttl=LONG).acquire_async()
     coroutine.close()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
 from . import _leasehold
 from ._errors import InvalidInput
-from ._lease import Seconds, seconds
+from ._lease import Seconds
 from ._lock import Lock
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -38,64 +37,25 @@ class Status(NamedTuple):
     """The labels of those who wait, first come first."""
 
 
-def connect(
-    url: str = "sqlite:",
-    *,
-    ttl: Seconds | None = None,
-    wait: Seconds | None = None,
-    max_hold: Seconds | None = None,
-    label: str | None = None,
-) -> Client:
-    """A client of the backend that ``url`` names: ``sqlite:PATH`` for the processes of
+class Client(_leasehold.Client):
+    """A client of the backend that the URL names: ``sqlite:PATH`` for the processes of
     one machine (``sqlite:`` is a file in the user's state directory, no server
     needed), ``redis://HOST``, ``redlock://HOST,HOST,HOST``, ``etcd://HOST,HOST,HOST``,
     or ``memory:`` inside this client only.
 
-    It connects when it is first used, or by :meth:`Client.connect`, and again in a
-    process that was forked from this one. A URL that cannot be used raises
-    InvalidInput at once. The options are for all its locks that do not set their own.
+    It connects when it is first used, or by :meth:`connect`, and again in a process
+    that was forked from this one. A URL that cannot be used raises InvalidInput at
+    once. The options are for all its locks that do not set their own; see
+    :meth:`lock`. All threads and event loops of the process can use it.
     """
-    return Client(url, ttl=ttl, wait=wait, max_hold=max_hold, label=label)
-
-
-class Client:
-    """An open connection to one backend; see :func:`connect`. It can be used by all
-    threads and event loops of the process."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        ttl: Seconds | None = None,
-        wait: Seconds | None = None,
-        max_hold: Seconds | None = None,
-        label: str | None = None,
-    ) -> None:
-        self._client = _leasehold.Client(
-            url,
-            ttl=seconds("ttl", ttl),
-            wait=seconds("wait", wait),
-            max_hold=seconds("max_hold", max_hold),
-            label=label,
-        )
-        _open.add(self)
-
-    @property
-    def backend(self) -> str:
-        """The backend as messages name it, without passwords."""
-        return self._client.backend
-
-    def caveats(self) -> builtins.list[str]:
-        """What the server that answers now promises less than its backend does."""
-        return self._client.caveats()
 
     def connect(self) -> None:
         """Connect now, unless it is connected."""
-        self._client.connect().wait()
+        self._connect().wait()
 
     async def connect_async(self) -> None:
         """:meth:`connect` for asyncio."""
-        await self._client.connect()
+        await self._connect()
 
     def lock(
         self,
@@ -118,15 +78,11 @@ class Client:
         when the lease is lost: ``"cancel"`` the task, and raise LeaseLost; or ``"flag"``:
         nothing but set ``lease.lost``.
         """
-        lock = self._client.lock(
-            name,
-            ttl=seconds("ttl", ttl),
-            wait=seconds("wait", wait),
-            max_hold=seconds("max_hold", max_hold),
-            auto_renew=auto_renew,
-            label=label,
-        )
-        return Lock(self, lock, name, on_lost)
+        if on_lost not in ("cancel", "flag"):
+            raise InvalidInput(f'on_lost is "cancel" or "flag", not {on_lost!r}')
+        lock = Lock(self._lock(name, ttl, wait, max_hold, auto_renew, label))
+        lock._cancels = on_lost == "cancel"
+        return lock
 
     def locked(self, template: str, **options: Any) -> Callable[[_Function], _Function]:
         """Decorate a function, or a coroutine function, that holds the lock while it
@@ -175,40 +131,40 @@ class Client:
 
     def list(self) -> builtins.list[Status]:
         """The locks that are held or waited for, by name."""
-        return [_status(row) for row in self._client.list().wait()]
+        return [_status(row) for row in self._list().wait()]
 
     async def list_async(self) -> builtins.list[Status]:
         """:meth:`list` for asyncio."""
-        return [_status(row) for row in await self._client.list()]
+        return [_status(row) for row in await self._list()]
 
     def status(self, name: str) -> Status | None:
         """Who holds and who waits for one lock; None when nobody does."""
-        rows = self._client.status(name).wait()
+        rows = self._status(name).wait()
         return _status(rows[0]) if rows else None
 
     async def status_async(self, name: str) -> Status | None:
         """:meth:`status` for asyncio."""
-        rows = await self._client.status(name)
+        rows = await self._status(name)
         return _status(rows[0]) if rows else None
 
     def break_lock(self, name: str) -> bool:
         """Take the lock from whoever holds it; answers whether somebody did. Until
         that one's work has stopped, two may be at work, and only their fences tell
         them apart."""
-        return self._client.break_lock(name).wait()
+        return self._break_lock(name).wait()
 
     async def break_lock_async(self, name: str) -> bool:
         """:meth:`break_lock` for asyncio."""
-        return await self._client.break_lock(name)
+        return await self._break_lock(name)
 
     def close(self) -> None:
         """Give back everything and end. Waiting calls raise ClientClosed, leases are
         lost. Done at the end of the interpreter, too, for a second at most."""
-        self._client.close().wait()
+        self._close().wait()
 
     async def close_async(self) -> None:
         """:meth:`close` for asyncio."""
-        await self._client.close()
+        await self._close()
 
     def __enter__(self) -> Client:
         self.connect()
@@ -246,9 +202,6 @@ def _status(row: _leasehold._Row) -> Status:
     return Status(name, fence, None if holder is None else Holder(*holder), waiters)
 
 
-_open: weakref.WeakSet[Client] = weakref.WeakSet()
+connect = Client
 
-
-@atexit.register
-def _finish() -> None:
-    _leasehold.finish([client._client for client in _open])
+atexit.register(_leasehold.finish)

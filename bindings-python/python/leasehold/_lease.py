@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 Seconds = float | timedelta
 
 
-def seconds(what: str, span: Seconds | None) -> float | None:
-    """A time as the native part takes it."""
-    if isinstance(span, timedelta):
-        return span.total_seconds()
-    if span is None or (isinstance(span, int | float) and not isinstance(span, bool)):
-        return span
-    raise InvalidInput(f"{what} is a time in seconds or a timedelta, not {span!r}")
-
-
 def refuse_in_a_loop(what: str, cure: str) -> None:
     """Where an event loop runs in this thread, it would stand still."""
     # Importing it takes longer than all of this package, and who runs a loop has it.
@@ -55,7 +46,7 @@ class Lost:
         """Block until the lease is lost, or released, or the time is over; whether
         it was lost."""
         refuse_in_a_loop("waiting for the end of a lease", "`await lease.lost`")
-        self._watch.ended().wait(seconds("timeout", timeout))
+        self._watch.ended().wait(timeout)
         return self.is_set()
 
     def __await__(self) -> Generator[object, None, str | None]:
@@ -64,7 +55,7 @@ class Lost:
         return (yield from self._watch.ended().__await__())
 
 
-class Lease:
+class Lease(_leasehold.Lease):
     """A lock that is held: a fence, a deadline, and word when it is lost.
 
     It is renewed in the background, by a thread that needs no interpreter lock,
@@ -73,68 +64,27 @@ class Lease:
     with it there touches the lock.
     """
 
-    def __init__(self, client: object, lease: _leasehold.Lease) -> None:
-        # What is left at the end of the interpreter is closed: it must be there.
-        self._client = client
-        self._lease = lease
-        self.lost = Lost(lease.watch())
+    def __init__(self, lease: _leasehold.Lease) -> None:
+        self.lost = Lost(lease._watch())
         """Set, and ready, when the lease is lost."""
-
-    @property
-    def name(self) -> str:
-        """The lock's name."""
-        return self._lease.name
-
-    @property
-    def fence(self) -> int:
-        """The fencing token: larger than that of every earlier holder of this
-        name. Send it along with every operation on what the lock protects, reads
-        included, and let that refuse smaller ones than it has seen."""
-        return self._lease.fence
-
-    @property
-    def key(self) -> str | None:
-        """With etcd: the key whose create_revision is the fence."""
-        return self._lease.key
-
-    @property
-    def ttl(self) -> float:
-        """The ttl that it is renewed by, in seconds."""
-        return self._lease.ttl
-
-    @property
-    def remaining(self) -> float:
-        """The seconds for which it stays valid without another renewal."""
-        return self._lease.remaining
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether it is held at this instant, by the clock alone."""
-        return self._lease.is_valid
-
-    def check(self) -> None:
-        """Raise LeaseLost if it is not held at this instant, or NotHeld if it was
-        released. A thread cannot be interrupted safely, so call this before each
-        step that must not be done twice."""
-        self._lease.check()
 
     def renew(self) -> None:
         """Renew now, by a full ttl. Needed only with ``auto_renew=False``."""
-        self._lease.renew().wait()
+        self._renew().wait()
 
     async def renew_async(self) -> None:
         """:meth:`renew` for asyncio."""
-        await self._lease.renew()
+        await self._renew()
 
     def release(self) -> None:
         """Give it back; calling it again only answers again. Raises LeaseLost when
         it was not held to the end. Raises Unavailable when the backend did not
         confirm: then it is repeated in the background until the ttl has passed."""
-        self._lease.release().wait()
+        self._release().wait()
 
     async def release_async(self) -> None:
         """:meth:`release` for asyncio. Cancelled midway, it goes on in the background."""
-        await self._lease.release()
+        await self._release()
 
     def __enter__(self) -> Lease:
         return self

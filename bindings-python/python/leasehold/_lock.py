@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _leasehold
-from ._errors import InvalidInput
-from ._lease import Lease, Seconds, refuse_in_a_loop, seconds
+from ._lease import Lease, Seconds, refuse_in_a_loop
 
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
 
-class Lock:
+class Lock(_leasehold.Lock):
     """A lock to be taken, for threads and for asyncio. Making one does no I/O.
 
     It can be used again, and by many threads and tasks at once, each of which
@@ -24,14 +24,9 @@ class Lock:
     itself.
     """
 
-    def __init__(self, client: object, lock: _leasehold.Lock, name: str, on_lost: str) -> None:
-        if on_lost not in ("cancel", "flag"):
-            raise InvalidInput(f'on_lost is "cancel" or "flag", not {on_lost!r}')
-        self._client = client
-        self._lock = lock
-        self._cancels = on_lost == "cancel"
+    def __init__(self, lock: _leasehold.Lock) -> None:
+        self._cancels = True
         self._blocks: list[_Block] = []
-        self.name = name
 
     def acquire(self, *, timeout: Seconds | None = None) -> Lease:
         """Wait for the lock and hold it, for no longer than the timeout if there is
@@ -41,21 +36,21 @@ class Lock:
         backend did not answer. Nothing is held after an exception.
         """
         refuse_in_a_loop(f"waiting for lock {self.name!r}", "`await lock.acquire_async()`")
-        return Lease(self._client, self._lock.acquire(seconds("timeout", timeout)).wait())
+        return Lease(self._acquire(timeout).wait())
 
     async def acquire_async(self, *, timeout: Seconds | None = None) -> Lease:
         """:meth:`acquire` for asyncio. Cancelled at any point, nothing is held."""
-        return Lease(self._client, await self._lock.acquire(seconds("timeout", timeout)))
+        return Lease(await self._acquire(timeout))
 
     def try_acquire(self) -> Lease | None:
         """Hold the lock if it is free now; None if it is not."""
-        lease = self._lock.try_acquire().wait()
-        return None if lease is None else Lease(self._client, lease)
+        lease = self._try_acquire().wait()
+        return None if lease is None else Lease(lease)
 
     async def try_acquire_async(self) -> Lease | None:
         """:meth:`try_acquire` for asyncio."""
-        lease = await self._lock.try_acquire()
-        return None if lease is None else Lease(self._client, lease)
+        lease = await self._try_acquire()
+        return None if lease is None else Lease(lease)
 
     def __enter__(self) -> Lease:
         lease = self.acquire()
@@ -150,20 +145,24 @@ class _Guard:
         self._task = weakref.ref(task)
         self._before = task.cancelling() if sys.version_info >= (3, 11) else 0
         self._has_cancelled = False
-        self._watch = lease._lease.watch().ended().call_back(self._ended)
+        self._ended: Iterator[Any] | None = lease._watch().ended().__await__()
+        self._look()
 
-    def _ended(self, loss: str | None) -> None:
-        task = self._task()
-        if loss is not None and task is not None:
-            self._has_cancelled = True
-            task.cancel(f"the lease of lock {self._name!r} was lost: {loss}")
+    def _look(self, _: object = None) -> None:
+        try:
+            if self._ended is not None:
+                next(self._ended).add_done_callback(self._look)
+        except StopIteration as end:
+            task = self._task()
+            if end.value is not None and task is not None:
+                self._has_cancelled = True
+                task.cancel(f"the lease of lock {self._name!r} was lost: {end.value}")
 
     def has_ended(self, task: asyncio.Task[Any] | None, error: BaseException | None) -> bool:
         """Whether it is what ends the block. Called once, at its end."""
         import asyncio
 
-        reactor, call = self._watch
-        reactor.forget(call)
+        self._ended = None
         if not self._has_cancelled or task is not self._task() or task is None:
             return False
         others = task.uncancel() > self._before if sys.version_info >= (3, 11) else False
