@@ -166,6 +166,23 @@ fn the_lock_of_a_killed_process_is_free_at_once() {
 }
 
 #[test]
+fn the_lock_of_a_killed_process_is_free_for_those_who_connect_after_it_too() {
+    let place = Place::new();
+    let mut holder = Process::start(WORKER, &["hold", &place.database(), "86400000"]);
+    assert!(holder.line().starts_with("held "));
+    holder.signal(Signal::KILL);
+    assert!(!holder.rest().1);
+    for _ in 0..2 {
+        let client = place.client();
+        // Answered when it has tidied up.
+        place.runtime.block_on(client.list()).expect("a list");
+    }
+    let client = place.client();
+    let lease = place.runtime.block_on(client.lock("register").try_acquire()).expect("an answer");
+    assert!(lease.is_some(), "its ttl is a day");
+}
+
+#[test]
 fn a_process_that_was_stopped_past_its_ttl_knows_at_once() {
     let place = Place::new();
     let mut holder = Process::start(WORKER, &["hold", &place.database(), "300"]);

@@ -106,15 +106,19 @@ impl Bells {
         }
     }
 
-    /// Remove the sockets of clients that died without doing so.
-    pub(super) fn sweep(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.dir) else { return };
-        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-            // A name with an extension is a socket that may not listen yet.
-            if !name.contains('.') && matches!(self.connect(&name), Pulse::Refused) {
-                drop(std::fs::remove_file(self.dir.join(name)));
-            }
-        }
+    /// The clients that died and left their sockets.
+    pub(super) fn dead(&self) -> Vec<Address> {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        // A name with an extension is a socket that may not listen yet.
+        let clients = names.filter_map(|name| Address::from_str_radix(&name, 16).ok());
+        clients.filter(|c| matches!(self.connect(&Self::file(*c)), Pulse::Refused)).collect()
+    }
+
+    /// Remove the socket of a client of which nothing is left. It is all that proves
+    /// it dead.
+    pub(super) fn remove(&self, client: Address) {
+        drop(std::fs::remove_file(self.dir.join(Self::file(client))));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The embedded backend: a file, and a socket for each client beside it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,12 +81,12 @@ impl Sqlite {
         let lane = Lane::start(patiently(&*runtime, Self::CONNECT, || Store::open(&path)).await?)?;
         let bells = Bells::beside(&path)?;
         let bell = Bell::hang(&bells, runtime.random() as u64)?;
-        let sweep = bells.clone();
+        let swept = bells.clone();
         lane.later(move |store| {
             // Failing costs space, not safety; the next client does it again.
             drop(store.forget_old(now()));
             drop(store.checkpoint());
-            sweep.sweep();
+            sweep(&swept, store);
         });
         Ok(Self {
             store: Mutex::new(store),
@@ -297,4 +298,14 @@ impl Backend for Sqlite {
     fn describe(&self) -> &str {
         &self.description
     }
+}
+
+/// Remove what the dead have left, but for those who still stand in somebody's way.
+fn sweep(bells: &Bells, store: &Store) {
+    let dead = bells.dead();
+    let Ok(records) = store.read(None) else { return };
+    let mentioned: HashSet<_> = records.iter().flat_map(|(_, record)| record.clients()).collect();
+    dead.iter()
+        .filter(|client| !mentioned.contains(client))
+        .for_each(|client| bells.remove(*client));
 }
