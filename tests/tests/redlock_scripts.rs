@@ -11,6 +11,7 @@ const KEEP: &str = include_str!("../../core/src/backend/redis/lua/keep.lua");
 
 const BUSY: i64 = 0;
 const GRANTED: i64 = 1;
+const RESERVED: i64 = 2;
 const QUARANTINED: i64 = 3;
 const STALE: i64 = 4;
 const AHEAD: i64 = 5;
@@ -75,6 +76,18 @@ impl Node {
         let arguments = ["me", owner, "channel label", "60000", &ballot.to_string()];
         let reply = self.run(KEEP, &["e", "x", "{x}:side"], &arguments);
         reply.as_str().unwrap().to_owned()
+    }
+
+    /// What it says, as the node that keeps the line, to one who waits.
+    fn wait(&self, owner: &str, ballot: i64) -> i64 {
+        let (ballot, who) = (ballot.to_string(), format!("{owner}'s label"));
+        self.about(VOTE, &[owner, &who, "60000", &ballot, "2000", "arbiter", "me"])[0]
+    }
+
+    fn line(&self) -> Vec<String> {
+        let line = self.server.command(&["ZRANGE", "{x}:line", "0", "-1"]);
+        let owners = line.as_list().unwrap().iter();
+        owners.map(|owner| owner.as_str().unwrap().to_owned()).collect()
     }
 
     /// The lease ends by itself.
@@ -194,4 +207,28 @@ fn only_what_was_released_is_not_taken_in_again() {
     assert!(node.give_back("a", now, "lease"));
     assert_eq!(node.keep("a", now), "0");
     assert_eq!(node.keep("c", now + 3), "2");
+}
+
+#[test]
+fn who_gives_its_turn_back_stands_first_again() {
+    let node = Node::new();
+    let now = node.now();
+    assert!(node.grants("a", now));
+    assert_eq!([node.wait("b", now + 1), node.wait("c", now + 2)], [BUSY, BUSY]);
+    node.expire();
+    assert_eq!(node.wait("b", now + 3), GRANTED);
+    assert!(!node.give_back("b", now + 1, "2000"), "of an earlier ballot");
+    assert!(!node.give_back("c", now + 2, "2000"), "it was not granted");
+    assert_eq!(node.line(), ["c"]);
+    assert!(node.give_back("b", now + 3, "2000"));
+    assert_eq!(node.line(), ["b", "c"]);
+    assert_eq!([node.wait("c", now + 4), node.wait("b", now + 3)], [RESERVED, STALE]);
+    assert_eq!(node.wait("b", now + 5), GRANTED);
+    // It is dead: its place lapses.
+    assert!(node.give_back("b", now + 5, "2000"));
+    let place = node.server.command(&["HGET", "{x}:side", "b"]);
+    assert!(place.as_str().unwrap().ends_with(" b's label"), "{place:?}");
+    node.server.shift_clock(2.1);
+    assert_eq!(node.wait("c", node.now()), GRANTED);
+    assert_eq!(node.line(), [""; 0]);
 }

@@ -100,7 +100,7 @@ impl Node for DistantNode {
                     let returned = inner.give_back(&back).await?;
                     // What is too far ahead a node does not remember.
                     let remembers = back.ballot <= clock.wall_micros() + CLAMP.as_micros() as u64;
-                    if back.what != Ends::Vote && remembers {
+                    if !matches!(back.what, Ends::Vote { .. }) && remembers {
                         ledger.ended(number, back.owner);
                     }
                     let said = returned.next.map(|said| said.vote);

@@ -114,26 +114,31 @@ impl Quorum {
     }
 
     /// Give back the votes. Who only tries, or starts anew, is done with it; who
-    /// waits goes on with another ballot.
+    /// waits goes on with another ballot and, if only nodes that have not heard of
+    /// a release yet are in its way, stays first in the line.
     fn give_up(&self, attempt: &Attempt, tally: &Tally, answer: Answer) {
         let owner = attempt.claim.owner;
         let starts_anew = answer == Answer::Retired;
         let is_over = starts_anew || attempt.claim.place.is_none() && answer != Answer::Tied;
-        let back = Return {
+        let place = attempt.claim.place.filter(|_| answer == Answer::Tied);
+        let back = |what| Return {
             name: attempt.claim.name.clone(),
             owner,
             ballot: attempt.ballot,
-            what: if is_over { Ends::Attempt } else { Ends::Vote },
+            what: if is_over { Ends::Attempt } else { what },
             next: None,
         };
+        let to_arbiter = back(Ends::Vote { place });
+        let to_others = back(Ends::Vote { place: None });
         let mut round = Round::of(self.nodes.len());
         for (node, heard) in tally.heard.iter().enumerate() {
+            let back = if node == tally.arbiter { &to_arbiter } else { &to_others };
             match heard {
                 Heard::Unasked => {}
-                Heard::Failure => self.owe(node, &back, attempt.claim.ttl),
+                Heard::Failure => self.owe(node, back, attempt.claim.ttl),
                 // There is no vote, but perhaps a place.
                 Heard::Vote(vote) if !matches!(vote, Vote::Granted { .. }) && !starts_anew => {}
-                _ => round.ask(node, self.nodes[node].give_back(&back)),
+                _ => round.ask(node, self.nodes[node].give_back(back)),
             }
         }
         round.send();
@@ -143,11 +148,12 @@ impl Quorum {
         if is_over {
             self.attempts.forget(owner);
         }
-        let in_line = matches!(answer, Answer::Busy { .. });
-        self.attempts.change(owner, |attempt| {
-            attempt.stale = true;
-            attempt.place = if in_line { Place::Behind } else { Place::Nowhere };
-        });
+        let stands = match (answer, tally.waiting()) {
+            (Answer::Busy { .. }, _) => Place::Behind,
+            (_, Some(waiting)) if place.is_some() => Place::First(waiting),
+            _ => Place::Nowhere,
+        };
+        self.attempts.change(owner, |attempt| (attempt.stale, attempt.place) = (true, stands));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::node::{Ask, Kept, News, Node, Return, Returned, Said, Seen, Vote, Vow};
+use super::node::{Ask, Ends, Kept, News, Node, Return, Returned, Said, Seen, Vote, Vow};
 use super::slot::{Address, Slot};
 use crate::error::Error;
 use crate::name::LockName;
@@ -151,7 +151,10 @@ impl Node for MemoryNodeClient {
         let mut state = self.node.state();
         let floor = state.floor(micros);
         let (held, vote) = state.slot(&back.name).give_back(back, self.address, floor, micros);
-        state.wake_next(&back.name);
+        // Who was put back knows that it is first, and when to ask again.
+        if !(held && matches!(back.what, Ends::Vote { place: Some(_) })) {
+            state.wake_next(&back.name);
+        }
         let waiting = state.slot(&back.name).waiting();
         Ok(Returned { held, waiting, next: vote.map(|vote| Said { vote, micros }) })
     }

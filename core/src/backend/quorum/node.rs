@@ -108,8 +108,12 @@ pub enum Ends {
     Lease,
     /// An attempt, and its place in the line.
     Attempt,
-    /// The vote only; the attempt waits on.
-    Vote,
+    /// The vote only; the attempt goes on.
+    Vote {
+        /// The node keeps the line, and who gives the vote back waits: it stands
+        /// before all others, as it did before it was granted, for so long.
+        place: Option<Duration>,
+    },
 }
 
 /// What came of a [`Return`].

@@ -147,7 +147,8 @@ impl Slot {
         self.expire(now);
         // The same attempt may have asked again, by a larger ballot, and this be late.
         let is_meant = |t: &mut Tenant| t.owner == back.owner && t.ballot <= back.ballot;
-        let held = self.tenant.take_if(is_meant).is_some();
+        let had = self.tenant.take_if(is_meant);
+        let held = had.is_some();
         // A ballot that is too far ahead was granted by nobody, and would keep
         // all others out.
         if back.ballot <= now + micros(CLAMP) {
@@ -156,8 +157,10 @@ impl Slot {
                 self.freed = self.freed.max(back.ballot);
             }
         }
-        if back.what != Ends::Vote {
-            self.line.retain(|w| w.owner != back.owner);
+        match (back.what, had) {
+            (Ends::Lease | Ends::Attempt, _) => self.line.retain(|w| w.owner != back.owner),
+            (Ends::Vote { place: Some(keep) }, Some(had)) => self.put_back(had, now + micros(keep)),
+            _ => {}
         }
         let next = back.next.as_ref().map(|next| match floor {
             // Who held it says whose turn it is.
@@ -166,6 +169,13 @@ impl Slot {
             Err(ends_in) => Vote::Quarantined { ends_in },
         });
         (held, next)
+    }
+
+    /// It was its turn, and still is: only the other nodes do not know it yet.
+    fn put_back(&mut self, had: Tenant, until: Micros) {
+        let Tenant { owner, client, label, .. } = had;
+        self.line.retain(|w| w.owner != owner);
+        self.line.push_front(Waiter { owner, client, label, until });
     }
 
     /// `open`: the node is not in quarantine.

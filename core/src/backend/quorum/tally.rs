@@ -58,7 +58,8 @@ impl Tally {
         !may_win && (self.is_in_line() || !larger && !smaller)
     }
 
-    fn waiting(&self) -> Option<usize> {
+    /// How many wait behind us in the line, if it is our turn in it.
+    pub(super) fn waiting(&self) -> Option<usize> {
         match self.arbiter() {
             Some(Vote::Granted { waiting }) => Some(waiting),
             _ => None,

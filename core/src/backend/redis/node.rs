@@ -174,11 +174,13 @@ impl Node for RedisNode {
     async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
         let session = self.connection.session_now()?;
         let request = self.request(&scripts::GIVE_BACK, &back.name, &session);
-        let request = request.arg(back.owner.to_string()).arg(back.ballot).arg(match back.what {
-            Ends::Lease => "lease",
-            Ends::Attempt => "attempt",
-            Ends::Vote => "vote",
-        });
+        let request = request.arg(back.owner.to_string()).arg(back.ballot);
+        let request = match back.what {
+            Ends::Lease => request.arg("lease"),
+            Ends::Attempt => request.arg("attempt"),
+            Ends::Vote { place: None } => request.arg("vote"),
+            Ends::Vote { place: Some(keep) } => request.arg(millis(keep)),
+        };
         let request = match &back.next {
             Some(next) => self.with_vote(request.arg(next.claim.owner.to_string()), next),
             None => request.arg(""),

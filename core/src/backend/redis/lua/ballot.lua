@@ -34,6 +34,17 @@ local function leave(owner)
   redis.call('HDEL', KEYS[2], owner)
 end
 
+-- The holder gives its vote back: it was its turn, and still is, only the other
+-- nodes do not know it yet.
+local function put_back(owner, keep)
+  local known = redis.call('HGET', KEYS[2], 'holder') or ''
+  local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+  redis.call('ZADD', KEYS[3], (first[2] or 1) - 1, owner)
+  redis.call('PEXPIRE', KEYS[3], DAY)
+  local place = {whole(micros() / 1000 + keep), keep, string.sub(known, #owner + 2)}
+  redis.call('HSET', KEYS[2], owner, table.concat(place, ' '))
+end
+
 -- The first in the line who lives, and its channel.
 local function first_in_line(now)
   while true do
