@@ -8,7 +8,8 @@ from ._leasehold import main as run
 
 def main() -> None:
     # Ctrl-C is for the command that runs under the lock, not for an interpreter.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(run(["leasehold", *sys.argv[1:]]))
 
 
