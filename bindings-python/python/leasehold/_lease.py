@@ -97,12 +97,8 @@ class Lease(_leasehold.Lease):
     ) -> None:
         try:
             self.release()
-        except Unavailable:
-            # The work is done, and the release goes on in the background.
-            pass
-        except Exception:
-            # The body's own error says more.
-            if error is None:
+        except Exception as failure:
+            if _ends_the_block(failure, error):
                 raise
 
     async def __aenter__(self) -> Lease:
@@ -116,12 +112,17 @@ class Lease(_leasehold.Lease):
     ) -> None:
         try:
             await self.release_async()
-        except Unavailable:
-            pass
-        except Exception:
-            if error is None:
+        except Exception as failure:
+            if _ends_the_block(failure, error):
                 raise
 
     def __repr__(self) -> str:
         state = f"{self.remaining:.3f} s left" if self.is_valid else (self.lost.reason or "over")
         return f"<Lease {self.name!r}, fence {self.fence}, {state}>"
+
+
+def _ends_the_block(failure: Exception, error: BaseException | None) -> bool:
+    """Whether a block raises why its release failed. The body's own error says more;
+    and when nobody confirms the release, the work is done, and it goes on in the
+    background."""
+    return error is None and not isinstance(failure, Unavailable)
