@@ -52,3 +52,28 @@ fn python_threads_and_python() {
 fn python_threads_and_python_threads() {
     meet("python-threads", "python-threads");
 }
+
+#[test]
+fn node_and_node() {
+    meet("node", "node");
+}
+
+#[test]
+fn node_and_python() {
+    meet("node", "python");
+}
+
+#[test]
+fn python_and_node() {
+    meet("python", "node");
+}
+
+#[test]
+fn rust_and_node() {
+    meet("rust", "node");
+}
+
+#[test]
+fn node_and_rust() {
+    meet("node", "rust");
+}

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+mod node;
 mod planted;
 mod python;
 mod servers;
@@ -12,6 +13,7 @@ usage: cargo xtask COMMAND
   test             everything that CI runs
   wheel            build the Python package's wheel into target/wheels
   python           install it in an environment for tests, and tell which interpreter that has
+  node             build and pack the Node package, and tell where it is installed for tests
   servers          install and unpack the servers that tests start, where they are missing
   planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
                    each must be caught
@@ -39,6 +41,9 @@ fn main() -> ExitCode {
         ["wheel"] => python::wheel().map(|wheel| println!("{}", wheel.display())),
         ["python"] => python::interpreter()
             .map(|interpreter| println!("LEASEHOLD_PYTHON={}", interpreter.display())),
+        ["node"] => {
+            node::package().map(|package| println!("LEASEHOLD_NODE_PACKAGE={}", package.display()))
+        }
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
@@ -84,8 +89,12 @@ fn test() -> Result<(), Failure> {
     cargo("fmt --all --check")?;
     cargo("clippy --workspace --all-targets -- -D warnings")?;
     let interpreter = python::interpreter()?;
-    cargo_with("test --workspace", &[("LEASEHOLD_PYTHON", &interpreter)])?;
+    let package = node::package()?;
+    let faces: [(&str, &Path); 2] =
+        [("LEASEHOLD_PYTHON", &interpreter), ("LEASEHOLD_NODE_PACKAGE", &package)];
+    cargo_with("test --workspace", &faces)?;
     python::check(&interpreter)?;
+    node::check(&package)?;
     cargo("doc --workspace --no-deps")?;
     planted::all_are_caught(root(), "")
 }
@@ -116,5 +125,14 @@ fn cargo_with(arguments: &str, variables: &[(&str, &Path)]) -> Result<(), Failur
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`cargo {arguments}` failed: {status}")),
         Err(e) => Err(format!("`cargo {arguments}` could not be started: {e}")),
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), Failure> {
+    eprintln!("xtask: {command:?}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command:?} failed: {status}")),
+        Err(e) => Err(format!("{command:?} could not be started: {e}")),
     }
 }

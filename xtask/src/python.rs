@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::servers::ensure_package;
-use crate::{Failure, root};
+use crate::{Failure, root, run};
 
 /// Build the wheel into `target/wheels`, as it is published.
 pub(crate) fn wheel() -> Result<PathBuf, Failure> {
@@ -105,13 +105,4 @@ fn pip<'a>(
     let mut command = Command::new(environment.join("bin/python"));
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
     run(command.args(install))
-}
-
-fn run(command: &mut Command) -> Result<(), Failure> {
-    eprintln!("xtask: {command:?}");
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{command:?} failed: {status}")),
-        Err(e) => Err(format!("{command:?} could not be started: {e}")),
-    }
 }

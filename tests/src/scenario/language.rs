@@ -16,6 +16,7 @@ const LANGUAGES: &[(&str, Start, &str)] = &[
     ("rust", |rust| Some(Command::new(rust)), ""),
     ("python", |_| python(&[]), PYTHON),
     ("python-threads", |_| python(&["--sync"]), PYTHON),
+    ("node", |_| node(), NODE),
 ];
 
 /// What the languages are called, in the same order.
@@ -35,6 +36,17 @@ const PYTHON: &str = "LEASEHOLD_PYTHON does not name an interpreter that has lea
 fn python(arguments: &[&str]) -> Option<Command> {
     let mut command = Command::new(std::env::var_os("LEASEHOLD_PYTHON")?);
     command.arg(shim("python.py")).args(arguments);
+    Some(command)
+}
+
+const NODE: &str = "LEASEHOLD_NODE_PACKAGE does not name a folder in which leasehold for Node is \
+                    installed; `cargo xtask node` makes one, and `cargo xtask test` sets it";
+
+fn node() -> Option<Command> {
+    std::env::var_os("LEASEHOLD_NODE_PACKAGE")?;
+    let mut command = Command::new("node");
+    // Garbage is collected when a scenario says so.
+    command.arg("--expose-gc").arg(shim("node.js"));
     Some(command)
 }
 

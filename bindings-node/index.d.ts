@@ -1,0 +1,232 @@
+/**
+ * Lease locks with fencing tokens, for programs that must agree that only one of them
+ * does a thing. Times are milliseconds.
+ */
+
+/** What a client is given for all its locks, and a lock for itself. */
+export interface Options {
+  /**
+   * How long a lease outlives its last renewal, from 100 ms to a day; 10 s unless set. It
+   * bounds how long others wait for a holder that vanished, not how long one can hold.
+   */
+  ttl?: number
+  /** How long a busy lock is waited for; without end unless set. */
+  wait?: number
+  /** The longest a lease is held, however healthy its renewals; unbounded unless set. */
+  maxHold?: number
+  /** What others see of the holder, after its host and process id. */
+  label?: string
+}
+
+export interface LockOptions extends Options {
+  /** Whether a lease is renewed in the background; yes unless set. */
+  autoRenew?: boolean
+}
+
+export interface AcquireOptions {
+  /** Aborted at any moment, also before, the call rejects with its reason and nothing is held. */
+  signal?: AbortSignal | undefined
+}
+
+/** Why a lease was lost. */
+export type Loss = 'expired' | 'gone' | 'max_hold' | 'closed'
+
+/** Who holds a lock. */
+export interface Holder {
+  /** Host, process id and the free text of the holder. */
+  label: string
+  /** For how long. */
+  heldFor: number
+  /** When the lease ends unless it is renewed. */
+  freeIn: number
+}
+
+/** A lock that is held or waited for. */
+export interface Status {
+  name: string
+  /** That of the last grant. */
+  fence: bigint
+  holder: Holder | null
+  /** The labels of those who wait, first come first. */
+  waiters: string[]
+}
+
+/**
+ * Open the backend that the URL names, now: `sqlite:PATH` for the processes of one machine
+ * (`sqlite:`, which is also meant by no URL, is a file in the user's state directory),
+ * `redis://HOST`, `redlock://HOST,HOST,HOST`, `etcd://HOST,HOST,HOST`, or `memory:` inside
+ * this client only.
+ *
+ * Rejects with InvalidInput for what cannot be used, Unavailable, or Refused.
+ */
+export function connect(url?: string, options?: Options): Promise<Client>
+
+/** An open connection to one backend. It keeps the process alive only while one of its promises is pending. */
+export class Client implements AsyncDisposable {
+  private constructor()
+  /** The lock of this name: 1 to 1024 bytes without NUL. Throws InvalidInput for options that are none. */
+  lock(name: string, options?: LockOptions): Lock
+  /** The locks that are held or waited for, by name. */
+  list(): Promise<Status[]>
+  /** Who holds and who waits for one lock; null when nobody does. */
+  status(name: string): Promise<Status | null>
+  /**
+   * Take the lock from whoever holds it; answers whether somebody did. Until that one's work
+   * has stopped, two may be at work, and only their fences tell them apart.
+   */
+  breakLock(name: string): Promise<boolean>
+  /** What the server that answers now promises less than its backend does; for people to read. */
+  caveats(): string[]
+  /** The backend as messages name it, without passwords. */
+  readonly backend: string
+  /**
+   * Give back everything and end. Waiting calls reject with ClientClosed, leases are lost. Done
+   * when the process has nothing more to do, too, for a second at most; not by process.exit().
+   */
+  close(): Promise<void>
+  /** {@link close} */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** What the body of {@link Lock.run} is given. */
+export interface Held {
+  /** {@link Lease.fence} */
+  readonly fence: bigint
+  /** Aborted when the lease is lost, with the LeaseLost as its reason. */
+  readonly signal: AbortSignal
+  readonly lease: Lease
+}
+
+/**
+ * A name and options. It can be used again, and by many at once, each of which holds a lease
+ * of its own. It is not reentrant: who takes a lock twice waits for itself.
+ */
+export class Lock {
+  private constructor()
+  readonly name: string
+  /**
+   * Wait for the lock and hold it. Rejects with LockTimeout when it was busy for all of `wait`,
+   * Unavailable when the backend did not answer. Nothing is held after an error.
+   */
+  acquire(options?: AcquireOptions): Promise<Lease>
+  /** Hold the lock if it is free now; null if it is not. */
+  tryAcquire(): Promise<Lease | null>
+  /**
+   * Do `body` while holding the lock: acquire, body, release. When the lease is lost, `signal`
+   * is aborted and this rejects with LeaseLost at once, whether or not the body has stopped.
+   */
+  run<T>(body: (held: Held) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>
+}
+
+/**
+ * A lock that is held: a fence, a deadline, and word when it is lost. It is renewed in the
+ * background, however busy JavaScript is, until it is released, lost, or garbage: keep it for
+ * as long as you rely on it. Waiting for `lost` keeps it, too.
+ */
+export class Lease implements AsyncDisposable {
+  private constructor()
+  readonly name: string
+  /**
+   * The fencing token: larger than that of every earlier holder of this name. Send it along
+   * with every operation on what the lock protects, reads included, and let that refuse
+   * smaller ones than it has seen.
+   */
+  readonly fence: bigint
+  /** With etcd: the key whose create_revision is the fence. */
+  readonly key: string | null
+  /** The ttl that it is renewed by. */
+  readonly ttl: number
+  /** For how long it stays valid without another renewal. */
+  readonly remaining: number
+  /** Whether it is held at this instant, by the clock alone. */
+  readonly isValid: boolean
+  /** Why it was lost, if it was. */
+  readonly loss: Loss | null
+  /**
+   * Resolves when it is lost, with the reason, or with null when it is released; never rejects.
+   * When renewals fail this comes 10 % of the ttl before the end. It does not keep the process alive.
+   */
+  readonly lost: Promise<Loss | null>
+  /** Throws LeaseLost if it is not held at this instant, or NotHeld if it was released. */
+  check(): void
+  /** Renew now, by a full ttl. Needed only with `autoRenew: false`. */
+  renew(): Promise<void>
+  /**
+   * Give it back; calling it again only answers again. Rejects with LeaseLost when it was not
+   * held to the end, with Unavailable when the backend did not confirm: then it is repeated in
+   * the background until the ttl has passed.
+   */
+  release(): Promise<void>
+  /** {@link release}, except that a backend which does not confirm is no error. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** What the caller holds after an error: `unknown` when the request may have been carried out. */
+export type Outcome = 'not_held' | 'held' | 'unknown'
+
+export type Code =
+  | 'timeout'
+  | 'lost'
+  | 'not_held'
+  | 'unavailable'
+  | 'refused'
+  | 'invalid'
+  | 'unsupported'
+  | 'closed'
+  | 'cancelled'
+  | 'internal'
+
+export interface ErrorDetails extends ErrorOptions {
+  outcome?: Outcome
+  lock?: string | null
+}
+
+/** Any failure of this package. */
+export class LeaseholdError extends Error {
+  constructor(message: string, details?: ErrorDetails)
+  /** Stable, the same in every language. */
+  readonly code: Code
+  readonly outcome: Outcome
+  /** The name of the lock that it is about, if there is one. */
+  readonly lock: string | null
+}
+/** The lock was busy for as long as the caller was ready to wait. */
+export class LockTimeout extends LeaseholdError {
+  readonly code: 'timeout'
+}
+/** The lease was held and is not any more. */
+export class LeaseLost extends LeaseholdError {
+  readonly code: 'lost'
+}
+/** The lease was released before. */
+export class NotHeld extends LeaseholdError {
+  readonly code: 'not_held'
+}
+/** The backend could not be reached, or did not answer in time. */
+export class Unavailable extends LeaseholdError {
+  readonly code: 'unavailable'
+}
+/** The backend's state or settings make it unsafe to go on. */
+export class Refused extends LeaseholdError {
+  readonly code: 'refused'
+}
+/** The input cannot be used. */
+export class InvalidInput extends LeaseholdError {
+  readonly code: 'invalid'
+}
+/** The backend or platform cannot do this. */
+export class Unsupported extends LeaseholdError {
+  readonly code: 'unsupported'
+}
+/** The client was closed. */
+export class ClientClosed extends LeaseholdError {
+  readonly code: 'closed'
+}
+/** The caller gave up. */
+export class Cancelled extends LeaseholdError {
+  readonly code: 'cancelled'
+}
+/** A bug in Leasehold or in a backend. */
+export class InternalError extends LeaseholdError {
+  readonly code: 'internal'
+}

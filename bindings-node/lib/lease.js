@@ -1,0 +1,52 @@
+'use strict'
+
+const { call } = require('./calls.js')
+const { Unavailable, errorOf } = require('./errors.js')
+
+/** A lock that is held; see index.d.ts for all of it. */
+class Lease {
+  #native
+  #lost
+
+  constructor(native) {
+    this.#native = native
+  }
+
+  get name() { return this.#native.name }
+  get fence() { return this.#native.fence }
+  get key() { return this.#native.key }
+  get ttl() { return this.#native.ttl }
+  get remaining() { return this.#native.remaining }
+  get isValid() { return this.#native.isValid }
+  get loss() { return this.#native.loss }
+
+  get lost() {
+    // It never rejects: nobody has to wait for it.
+    this.#lost ??= call((id) => this.#native.ended(id), { isNeeded: false }).catch(() => this.loss)
+    return this.#lost
+  }
+
+  check() {
+    const failure = this.#native.check()
+    if (failure) throw errorOf(failure)
+  }
+
+  async renew() {
+    await call((id) => this.#native.renew(id))
+  }
+
+  async release() {
+    await call((id) => this.#native.release(id))
+  }
+
+  async [Symbol.asyncDispose]() {
+    try {
+      await this.release()
+    } catch (error) {
+      // The work is done, and the release goes on in the background.
+      if (!(error instanceof Unavailable)) throw error
+    }
+  }
+}
+
+module.exports = { Lease }

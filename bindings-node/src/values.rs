@@ -1,0 +1,111 @@
+//! What crosses to JavaScript: answers, errors and options.
+
+use std::time::Duration;
+
+use leasehold::{Error, Outcome};
+use napi::bindgen_prelude::Either5;
+use napi_derive::napi;
+
+use crate::client::{Client, Lease};
+
+/// What a call answers; nothing is null.
+pub(crate) type Value = Either5<bool, &'static str, Vec<Status>, Lease, Client>;
+pub(crate) type Answer = Result<Option<Value>, Error>;
+
+/// An error of the core. Its class is defined in JavaScript.
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Failure {
+    pub code: &'static str,
+    pub message: String,
+    pub outcome: &'static str,
+    pub lock: Option<String>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let outcome = match error.outcome() {
+            Outcome::NotHeld => "not_held",
+            Outcome::Held => "held",
+            Outcome::Unknown => "unknown",
+        };
+        let lock = error.lock().map(str::to_owned);
+        Self { code: error.code(), message: error.to_string(), outcome, lock }
+    }
+}
+
+/// What came of one call.
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Settled {
+    pub id: i64,
+    pub failure: Option<Failure>,
+    pub value: Option<Value>,
+}
+
+impl Settled {
+    pub(crate) fn new(id: i64, answer: Answer) -> Self {
+        match answer {
+            Ok(value) => Self { id, failure: None, value },
+            Err(error) => Self { id, failure: Some(error.into()), value: None },
+        }
+    }
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Status {
+    pub name: String,
+    pub fence: u64,
+    pub holder: Option<Holder>,
+    pub waiters: Vec<String>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Holder {
+    pub label: String,
+    pub held_for: f64,
+    pub free_in: f64,
+}
+
+impl From<leasehold::Status> for Status {
+    fn from(status: leasehold::Status) -> Self {
+        let holder = status.holder.as_ref().map(|holder| Holder {
+            label: holder.label.to_string(),
+            held_for: millis(holder.held_for),
+            free_in: millis(holder.free_in),
+        });
+        let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
+        Self { name: status.name.to_string(), fence: status.fence, holder, waiters }
+    }
+}
+
+/// The options of a client or a lock, which JavaScript has checked: times are
+/// milliseconds, none below zero.
+#[napi(object, object_to_js = false)]
+pub struct Settings {
+    pub ttl: Option<f64>,
+    pub wait: Option<f64>,
+    pub max_hold: Option<f64>,
+    pub auto_renew: Option<bool>,
+    pub label: Option<String>,
+}
+
+/// Set the options that were given, of those that there are here.
+macro_rules! with {
+    ($to:expr, $settings:expr, $($option:ident),*) => {{
+        let (mut to, settings) = ($to, $settings);
+        if let Some(ttl) = settings.ttl { to = to.ttl($crate::values::span(ttl)); }
+        if let Some(wait) = settings.wait { to = to.wait($crate::values::span(wait)); }
+        if let Some(most) = settings.max_hold { to = to.max_hold($crate::values::span(most)); }
+        $(if let Some($option) = settings.$option { to = to.$option($option); })*
+        to
+    }};
+}
+pub(crate) use with;
+
+/// More than can be counted is for ever.
+pub(crate) fn span(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1000.0).unwrap_or(Duration::MAX)
+}
+
+pub(crate) fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,106 @@
+'use strict'
+// Calls that are given up.
+
+const assert = require('node:assert/strict')
+const { after, before, test } = require('node:test')
+const { leasehold, LONG, Redis, assertFree, collect, newName, sleep, until } = require('./rig.js')
+
+let redis, client, other
+
+before(async () => {
+  redis = await Redis.start()
+  client = await leasehold.connect(redis.url, { ttl: LONG })
+  other = await leasehold.connect(redis.url)
+})
+after(async () => {
+  await Promise.all([client.close(), other.close()])
+  redis.stop()
+})
+
+test('a signal ends a wait with its reason, and nothing is held', async () => {
+  const name = newName()
+  const held = await other.lock(name).acquire()
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  const waiting = client.lock(name).acquire({ signal: controller.signal })
+  await until(async () => (await other.status(name)).waiters.length === 1)
+  const began = performance.now()
+  controller.abort(reason)
+  await assert.rejects(waiting, (error) => error === reason)
+  assert.ok(performance.now() - began < 1_000)
+  await until(async () => (await other.status(name)).waiters.length === 0)
+  await held.release()
+  await assertFree(other, name)
+})
+
+test('a signal that is aborted before, or by time, or by itself', async () => {
+  const name = newName()
+  await assert.rejects(client.lock(name).acquire({ signal: AbortSignal.abort('no') }), (error) => error === 'no')
+  assert.equal(await other.status(name), null)
+  const held = await other.lock(name).acquire()
+  await assert.rejects(client.lock(name).acquire({ signal: AbortSignal.timeout(20) }), { name: 'TimeoutError' })
+  const controller = new AbortController()
+  const never = client.lock(name).run(() => assert.fail('it never begins'), { signal: controller.signal })
+  controller.abort()
+  await assert.rejects(never, { name: 'AbortError' })
+  await held.release()
+  await assertFree(other, name)
+})
+
+test("the user's own use of a signal is left alone", async () => {
+  const name = newName()
+  const controller = new AbortController()
+  let heard = 0
+  controller.signal.onabort = () => heard++
+  const held = await client.lock(name).acquire({ signal: controller.signal })
+  controller.abort()
+  assert.deepEqual([heard, held.isValid], [1, true])
+  await held.release()
+})
+
+test('three hundred calls that are given up at any moment leave nothing', async () => {
+  const name = newName()
+  const outcomes = { held: 0, given: 0 }
+  for (let round = 0; round < 30; round++) {
+    await Promise.all(Array.from({ length: 10 }, async () => {
+      const controller = new AbortController()
+      setTimeout(() => controller.abort(), Math.random() * 6)
+      try {
+        const lease = await client.lock(name).acquire({ signal: controller.signal })
+        outcomes.held++
+        await lease.release()
+      } catch (error) {
+        if (error !== controller.signal.reason) throw error
+        outcomes.given++
+      }
+    }))
+    await assertFree(other, name)
+  }
+  assert.ok(outcomes.held > 0 && outcomes.given > 0, JSON.stringify(outcomes))
+  assert.equal((await other.status(name))?.waiters.length ?? 0, 0)
+})
+
+test('garbage is given back, unless somebody waits for it', async () => {
+  const name = newName()
+  await (async () => void (await client.lock(name).acquire()))()
+  await collect()
+  await assertFree(other, name)
+  const { lost } = await (async () => {
+    const lease = await client.lock(name).acquire()
+    return { lost: lease.lost }
+  })()
+  let why
+  lost.then((reason) => (why = reason))
+  await collect()
+  await sleep(50)
+  assert.deepEqual([why, await other.lock(name).tryAcquire()], [undefined, null])
+  await other.breakLock(name)
+  assert.equal(await lost, 'gone')
+})
+
+test('a release of which nobody keeps anything is done', async () => {
+  const name = newName()
+  await (async () => void (await client.lock(name).acquire()).release())()
+  await collect()
+  await assertFree(other, name)
+})
