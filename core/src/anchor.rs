@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
+use crate::event::Telling;
 use crate::runtime::Runtime;
 use crate::target::Target;
 
@@ -26,6 +27,7 @@ struct Home {
     /// The attempt to make it that is under way.
     attempt: Mutex<Option<Attempt>>,
     is_closed: AtomicBool,
+    telling: Arc<Telling>,
     /// In a fork of that process, which must not touch what is above: its
     /// threads, connections and locked mutexes stayed behind.
     fork: OnceLock<Arc<Home>>,
@@ -40,12 +42,13 @@ struct Attempt {
 }
 
 impl Home {
-    fn new(process: u32) -> Arc<Self> {
+    fn new(process: u32, telling: Arc<Telling>) -> Arc<Self> {
         Arc::new(Self {
             process,
             engine: OnceLock::new(),
             attempt: Mutex::default(),
             is_closed: AtomicBool::new(false),
+            telling,
             fork: OnceLock::new(),
         })
     }
@@ -64,7 +67,7 @@ impl Home {
         let new = Attempt { runtime: target.runtime(is_forked)?, failed };
         let (home, target, runtime) = (self.clone(), target.clone(), new.runtime.clone());
         new.runtime.spawn(Box::pin(async move {
-            let opened = target.open(runtime).await;
+            let opened = target.open(runtime, home.telling.clone()).await;
             let failed = match opened {
                 Ok(engine) => {
                     home.settle(engine).await;
@@ -92,19 +95,19 @@ impl Home {
 impl Anchor {
     /// Of a client that connects when it is used.
     pub(crate) fn to(target: Target) -> Self {
-        Self::new(Some(Arc::new(target)))
+        Self::new(Some(Arc::new(target)), Telling::new())
     }
 
     /// Of a client that is connected, and cannot do it again.
-    pub(crate) fn of(engine: Arc<Engine>) -> Self {
-        let anchor = Self::new(None);
+    pub(crate) fn of(engine: Arc<Engine>, telling: Arc<Telling>) -> Self {
+        let anchor = Self::new(None, telling);
         let _ = anchor.home.engine.set(engine);
         anchor
     }
 
-    fn new(target: Option<Arc<Target>>) -> Self {
+    fn new(target: Option<Arc<Target>>, telling: Arc<Telling>) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { host, target, home: Home::new(std::process::id()) }
+        Self { host, target, home: Home::new(std::process::id(), telling) }
     }
 
     /// The engine of this process, connected now if need be, for no longer than
@@ -160,6 +163,11 @@ impl Anchor {
         if let Some(engine) = home.engine.get() {
             engine.close().await;
         }
+        home.telling.end();
+    }
+
+    pub(crate) fn telling(&self) -> &Telling {
+        &self.home().telling
     }
 
     /// Host and process id, and the user's own words.
@@ -175,7 +183,7 @@ impl Anchor {
         let process = std::process::id();
         let mut home = &self.home;
         while home.process != process && self.target.is_some() {
-            home = home.fork.get_or_init(|| Home::new(process));
+            home = home.fork.get_or_init(|| Home::new(process, Telling::new()));
         }
         home
     }
@@ -186,6 +194,9 @@ impl Drop for Anchor {
         let mut home = Some(&self.home);
         while let Some(one) = home {
             one.is_closed.store(true, Ordering::SeqCst);
+            if one.process == std::process::id() {
+                one.telling.end();
+            }
             match one.engine.get() {
                 // The connections of another process must not be closed from here.
                 Some(engine) if engine.is_foreign() => std::mem::forget(engine.clone()),

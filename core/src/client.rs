@@ -7,6 +7,7 @@ use crate::anchor::Anchor;
 use crate::backend::{Backend, Status};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::{Events, Telling};
 use crate::lock::{Lock, Settings};
 use crate::name::LockName;
 use crate::runtime::{Runtime, ThreadRuntime};
@@ -109,7 +110,9 @@ impl Options {
             Some(runtime) => runtime,
             None => ThreadRuntime::start()?,
         };
-        let anchor = Arc::new(Anchor::of(Engine::start(backend, runtime)));
+        let telling = Telling::new();
+        let engine = Engine::start(backend, runtime, telling.clone());
+        let anchor = Arc::new(Anchor::of(engine, telling));
         Ok(Client { anchor, settings: self.settings })
     }
 
@@ -180,6 +183,12 @@ impl Client {
     pub async fn break_lock(&self, name: &str) -> Result<bool, Error> {
         let name = LockName::new(name)?;
         self.engine().await?.backend().evict(&name).await
+    }
+
+    /// What happens to this client's leases from now on, for logs; in a fork, to
+    /// those of the child.
+    pub fn events(&self) -> Events {
+        self.anchor.telling().events()
     }
 
     /// What the server that answers now, as it is, promises less than its

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, Memory};
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
+use crate::event::Telling;
 use crate::runtime::{Runtime, ThreadRuntime};
 
 /// A backend, and what its client runs on.
@@ -72,9 +73,13 @@ impl Target {
     }
 
     /// Connect.
-    pub(crate) async fn open(&self, runtime: Arc<dyn Runtime>) -> Result<Arc<Engine>, Error> {
+    pub(crate) async fn open(
+        &self,
+        runtime: Arc<dyn Runtime>,
+        telling: Arc<Telling>,
+    ) -> Result<Arc<Engine>, Error> {
         let backend = self.place()?.open(runtime.clone()).await?;
-        Ok(Engine::start(backend, runtime))
+        Ok(Engine::start(backend, runtime, telling))
     }
 
     fn place(&self) -> Result<Place, Error> {

@@ -14,6 +14,7 @@ struct Api {
     lock: BTreeMap<String, Operation>,
     lease: BTreeMap<String, Operation>,
     loss: Losses,
+    event: Told,
     errors: BTreeMap<String, Outcomes>,
 }
 
@@ -43,6 +44,12 @@ struct Parameter {
 #[serde(deny_unknown_fields)]
 struct Losses {
     reasons: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    what: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +91,7 @@ fn methods(source: &str, of: &str) -> BTreeSet<String> {
 fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options) {
     let _ = (options.connect(""), client.lock(""), client.list(), client.status(""));
     let _ = (client.break_lock(""), client.close(), client.backend(), client.caveats());
+    let _ = client.events();
     let _ = (lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
     let _ = (lease.name(), lease.fence(), lease.key(), lease.ttl(), lease.remaining());
     let _ = (lease.is_valid(), lease.lost(), lease.loss(), lease.check());
@@ -134,6 +142,12 @@ fn every_loss_is_listed_and_no_other() {
     assert_eq!(losses, set(known.map(|loss| format!("{loss:?}"))));
     let listed = api().loss.reasons;
     assert_eq!(listed, set(["expired", "gone", "max_hold", "closed"]));
+}
+
+#[test]
+fn every_event_is_listed_and_no_other() {
+    let codes = found(include_str!("../../core/src/event.rs"), " => \"", '"');
+    assert_eq!(codes, api().event.what);
 }
 
 #[test]

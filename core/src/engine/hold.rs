@@ -146,23 +146,22 @@ impl Hold {
         self.lost_at.fetch_max(lost_at.as_nanos(), Ordering::AcqRel);
     }
 
-    pub(super) fn lose(&self, loss: Loss) {
-        self.lose_and(loss, || ());
-    }
-
-    /// Do something after it is not valid any more and before anybody is told.
-    pub(super) fn lose_and(&self, loss: Loss, then: impl FnOnce()) {
+    /// Do something after it is not valid any more and before anybody is told;
+    /// answers whether this was its end.
+    pub(super) fn lose(&self, loss: Loss, then: impl FnOnce()) -> bool {
         let is_first = self.end.set(End::Lost(loss)).is_ok();
         then();
         if is_first {
             self.ended.notify_waiters();
         }
+        is_first
     }
 
     /// Mark it released, unless it was lost before.
-    pub(super) fn end_by_release(&self) {
-        let _ = self.end.set(End::Released);
+    pub(super) fn end_by_release(&self) -> bool {
+        let is_first = self.end.set(End::Released).is_ok();
         self.ended.notify_waiters();
+        is_first
     }
 
     /// True for the first who asks: the one to tell the backend.

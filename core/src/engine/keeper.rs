@@ -11,6 +11,7 @@ use super::hold::Start;
 use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
 use crate::error::{Error, Outcome};
+use crate::event::What;
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -24,6 +25,8 @@ const EXTEND: Duration = Duration::from_millis(20);
 
 /// How soon a renewal without an answer is repeated at the earliest.
 const AGAIN: Duration = Duration::from_millis(10);
+
+const TOO_FEW: &str = "too few servers answered; the lease lasts until its deadline";
 
 #[derive(Default)]
 pub(super) struct Keeper {
@@ -76,6 +79,7 @@ impl Engine {
         let event = entry.next_event();
         state.entries.insert(hold.held.owner, entry);
         state.busy = true;
+        self.tell(hold, || What::Acquired);
         // Usually it looks soon enough by itself, and is not worth waking.
         if state.alarm.is_none_or(|alarm| event < alarm) {
             self.keeper.hurry.notify_one();
@@ -84,7 +88,7 @@ impl Engine {
         // Either close() sees the entry, or this sees that it was called.
         let open = self.check_open().is_ok();
         if !open {
-            hold.lose(Loss::Closed);
+            self.lose_by_close(hold);
             self.release_in_background(hold.clone());
         }
         open
@@ -188,13 +192,14 @@ impl Engine {
         }
         let sent = self.runtime.now();
         let answers = self.request(limit, self.backend.renew(&leases)).await;
+        let (answers, error) = match answers {
+            Ok(answers) => (answers, Error::unavailable(TOO_FEW)),
+            Err(error) => (Vec::new(), error),
+        };
+        let error = Arc::new(error);
         for (at, held) in leases.iter().enumerate() {
-            let answer = match &answers {
-                Ok(answers) => answers.get(at).copied(),
-                Err(_) => None,
-            };
-            match answer {
-                Some(Renewal::Unknown) | None => self.retry_renewal(held.owner),
+            match answers.get(at).copied() {
+                Some(Renewal::Unknown) | None => self.retry_renewal(held.owner, &error),
                 Some(answer) => self.apply(held.owner, sent, answer),
             }
         }
@@ -224,13 +229,16 @@ impl Engine {
         self.lose(&hold, loss);
     }
 
-    fn retry_renewal(&self, owner: Owner) {
+    fn retry_renewal(&self, owner: Owner, error: &Arc<Error>) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
         let Some(entry) = state.entries.get_mut(&owner) else { return };
         let at_most = entry.hold.held.ttl / 10;
         let pause = match entry.failures {
-            0 => Duration::ZERO,
+            0 => {
+                self.tell(&entry.hold, || What::RenewalFailed(error.clone()));
+                Duration::ZERO
+            }
             failures => {
                 self.jitter((Duration::from_millis(10) * (1 << failures.min(10))).min(at_most))
             }
@@ -256,17 +264,26 @@ impl Engine {
         let answers = self.request(limit, self.backend.renew(held)).await.map_err(about)?;
         let answer = answers.first().copied().unwrap_or(Renewal::Gone);
         if answer == Renewal::Unknown {
-            let message = "too few servers answered; the lease lasts until its deadline";
-            let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
+            let error = Error::unavailable(TOO_FEW).with_outcome(Outcome::Unknown);
             return Err(about(error));
         }
         self.apply(hold.held.owner, sent, answer);
         if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }
 
-    fn lose(&self, hold: &Arc<Hold>, loss: Loss) {
+    fn lose(&self, hold: &Hold, loss: Loss) {
         // Whoever hears of it finds its place in this client empty.
-        hold.lose_and(loss, || self.lines.vacate(&hold.held.name, hold.held.owner, 0));
+        let vacate = || self.lines.vacate(&hold.held.name, hold.held.owner, 0);
+        if hold.lose(loss, vacate) {
+            self.tell(hold, || What::Lost(loss));
+        }
+    }
+
+    /// The client is closed, and its lines with it.
+    pub(super) fn lose_by_close(&self, hold: &Hold) {
+        if hold.lose(Loss::Closed, || ()) {
+            self.tell(hold, || What::Lost(Loss::Closed));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, Mode, Wake};
 use crate::error::{Error, Kind, Outcome};
+use crate::event::{Telling, What};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
@@ -54,6 +55,7 @@ pub(crate) struct Engine {
     phase: watch::Sender<Phase>,
     /// Clean-up jobs under way.
     chores: watch::Sender<usize>,
+    telling: Arc<Telling>,
     process: u32,
 }
 
@@ -67,7 +69,11 @@ enum Phase {
 }
 
 impl Engine {
-    pub(crate) fn start(backend: Arc<dyn Backend>, runtime: Arc<dyn Runtime>) -> Arc<Self> {
+    pub(crate) fn start(
+        backend: Arc<dyn Backend>,
+        runtime: Arc<dyn Runtime>,
+        telling: Arc<Telling>,
+    ) -> Arc<Self> {
         let engine = Arc::new(Self {
             backend,
             runtime,
@@ -75,6 +81,7 @@ impl Engine {
             keeper: Keeper::default(),
             phase: watch::Sender::new(Phase::Open),
             chores: watch::Sender::new(0),
+            telling,
             process: std::process::id(),
         });
         engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
@@ -112,7 +119,7 @@ impl Engine {
             open
         });
         for hold in self.keeper.all() {
-            hold.lose(Loss::Closed);
+            self.lose_by_close(&hold);
             self.release_in_background(hold);
         }
         // Not left to the waiters, who may not be polled for a while.
@@ -192,6 +199,10 @@ impl Engine {
             None => Error::new(Kind::Lost, format!("the lease was lost: {}", hold.loss_by_time())),
         };
         error.about(&hold.held().name, self.backend.describe())
+    }
+
+    fn tell(&self, hold: &Hold, what: impl FnOnce() -> What) {
+        self.telling.tell(&hold.held.name, hold.held.fence, what);
     }
 
     fn new_owner(&self) -> Owner {

@@ -10,6 +10,7 @@ use super::line::From;
 use super::{Engine, Hold};
 use crate::backend::{Answer, Claim, Released};
 use crate::error::{Error, Kind};
+use crate::event::What;
 use crate::time::drift;
 
 impl Engine {
@@ -62,7 +63,9 @@ impl Engine {
     /// From here on it is not renewed any more.
     fn end(&self, hold: &Hold) {
         self.keeper.remove(hold);
-        hold.end_by_release();
+        if hold.end_by_release() {
+            self.tell(hold, || What::Released);
+        }
     }
 
     fn finish_release(self: &Arc<Self>, hold: Arc<Hold>) {

@@ -1,0 +1,134 @@
+//! What happens to the leases of a client, told to whoever keeps a log.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
+
+use crate::engine::Loss;
+use crate::error::Error;
+use crate::name::LockName;
+
+/// How many events are kept for a reader that is behind.
+const KEPT: usize = 1024;
+
+/// Something that happened to a lease.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// The name of its lock.
+    pub lock: LockName,
+    /// Its fencing token.
+    pub fence: u64,
+    /// What happened.
+    pub what: What,
+}
+
+/// What can happen to a lease.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum What {
+    /// It is held.
+    Acquired,
+    /// A renewal failed, the first after one that did not. It is repeated, and
+    /// the lease is held until it is renewed or lost.
+    RenewalFailed(Arc<Error>),
+    /// It is not held any more, and its holder did not give it back.
+    Lost(Loss),
+    /// It was given back: released, or dropped.
+    Released,
+}
+
+impl What {
+    /// The stable name that crosses every language border.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            What::Acquired => "acquired",
+            What::RenewalFailed(_) => "renewal_failed",
+            What::Lost(_) => "lost",
+            What::Released => "released",
+        }
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "lock {:?}, fence {}: ", self.lock.as_str(), self.fence)?;
+        match &self.what {
+            What::Acquired => f.write_str("acquired"),
+            What::RenewalFailed(error) => write!(f, "a renewal failed: {error}"),
+            What::Lost(loss) => write!(f, "lost: {loss}"),
+            What::Released => f.write_str("released"),
+        }
+    }
+}
+
+/// The events of one client from a moment on; see [`Client::events`](crate::Client::events).
+#[derive(Debug)]
+pub struct Events {
+    events: broadcast::Receiver<Event>,
+    is_over: watch::Receiver<bool>,
+}
+
+impl Events {
+    /// Wait for the next event; `None` when the client is closed and all are
+    /// read. A reader that is more than 1024 behind misses the oldest.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = self.events.recv() => Some(next),
+                _ = self.is_over.wait_for(|is_over| *is_over) => None,
+            };
+            match next {
+                Some(Ok(event)) => return Some(event),
+                Some(Err(RecvError::Lagged(_))) => {}
+                Some(Err(RecvError::Closed)) => return None,
+                None => return self.rest(),
+            }
+        }
+    }
+
+    /// Those that were told before the end.
+    fn rest(&mut self) -> Option<Event> {
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => return Some(event),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// Where events are told. It costs nothing while nobody reads them.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    events: broadcast::Sender<Event>,
+    is_over: watch::Sender<bool>,
+}
+
+impl Telling {
+    pub(crate) fn new() -> Arc<Self> {
+        let (events, is_over) = (broadcast::Sender::new(KEPT), watch::Sender::new(false));
+        Arc::new(Self { events, is_over })
+    }
+
+    pub(crate) fn tell(&self, lock: &LockName, fence: u64, what: impl FnOnce() -> What) {
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(Event { lock: lock.clone(), fence, what: what() });
+        }
+    }
+
+    /// Nothing more happens.
+    pub(crate) fn end(&self) {
+        self.is_over.send_replace(true);
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        Events { events: self.events.subscribe(), is_over: self.is_over.subscribe() }
+    }
+}
