@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use leasehold::{Error, Status};
+use leasehold::{Error, Event, Status, What};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -22,6 +22,7 @@ pub(crate) enum Answer {
     Text(Option<&'static str>),
     Lease(Option<Lease>),
     Statuses(Vec<Status>),
+    Event(Option<Event>),
 }
 
 pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
@@ -123,12 +124,23 @@ pub(crate) fn poll_until<T>(
 /// An answer as Python has it.
 pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult<Bound<'_, PyAny>> {
     match answer.map_err(|e| error::exception(py, &e))? {
-        Answer::Nothing | Answer::Lease(None) => Ok(py.None().into_bound(py)),
+        Answer::Nothing | Answer::Lease(None) | Answer::Event(None) => Ok(py.None().into_bound(py)),
         Answer::Flag(flag) => Ok(flag.into_pyobject(py)?.to_owned().into_any()),
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
         Answer::Lease(Some(lease)) => Ok(Bound::new(py, lease)?.into_any()),
+        Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
     }
+}
+
+/// Its lock, fence and name, why, and how a log has it.
+fn told(event: &Event) -> (&str, u64, &'static str, Option<&'static str>, String) {
+    let reason = match &event.what {
+        What::Lost(loss) => Some(loss.code()),
+        What::RenewalFailed(error) => Some(error.code()),
+        _ => None,
+    };
+    (event.lock.as_str(), event.fence, event.what.code(), reason, event.to_string())
 }
 
 type Holder = (String, f64, f64);

@@ -106,6 +106,10 @@ impl Client {
         Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) })
     }
 
+    fn _events(&self) -> Events {
+        Events(Arc::new(self.0.events()))
+    }
+
     fn _close(&self) -> Call {
         let core = self.0.clone();
         Call::new(async move {
@@ -244,6 +248,19 @@ impl Watch {
     fn ended(&self) -> Call {
         let watch = self.0.clone();
         Call::new(async move { Ok(Answer::Text(watch.ended().await.map(|loss| loss.code()))) })
+    }
+}
+
+/// What happens to the leases of a client.
+#[pyclass(frozen, module = "leasehold._leasehold")]
+pub(crate) struct Events(Arc<leasehold::Events>);
+
+#[pymethods]
+impl Events {
+    /// Wait for the next; None when the client is closed.
+    fn next(&self) -> Call {
+        let events = self.0.clone();
+        Call::new(async move { Ok(Answer::Event(events.next().await)) })
     }
 }
 

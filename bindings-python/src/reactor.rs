@@ -198,7 +198,8 @@ impl Waiting {
         match work.as_mut().poll(&mut Context::from_waker(&self.waker)) {
             Poll::Ready(answer) => {
                 *slot = None;
-                Err(PyStopIteration::new_err(convert(py, answer)?.unbind()))
+                // In a tuple of its own: one that is the answer would be its arguments.
+                Err(PyStopIteration::new_err((convert(py, answer)?.unbind(),)))
             }
             Poll::Pending => {
                 let future = self.event_loop.bind(py).call_method0(intern!(py, "create_future"))?;

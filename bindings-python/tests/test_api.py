@@ -11,12 +11,13 @@ import leasehold
 from leasehold import Client, Lease, LeaseholdError, Lock
 
 FILE = pathlib.Path(__file__).parents[2] / "tests" / "api.toml"
+EVENTS = pathlib.Path(leasehold.__file__).with_name("_events.py")
 API = tomllib.loads(FILE.read_text())
 
 # What an operation is called here, where that is another name.
 NAMES = {("lock", "run"): ["__enter__", "__aenter__"], ("lease", "loss"): []}
 # Asks nobody, so there is no second one for asyncio.
-LOCAL = {"lock", "backend", "caveats"} | set(API["lease"]) - {"renew", "release"}
+LOCAL = {"lock", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release"}
 # What only Python has, with its reason.
 OWN = {
     "client": {"connect", "connect_async", "locked"},  # connects late; decorators
@@ -132,6 +133,15 @@ def test_every_loss_is_there(client):
     assert lease.lost.reason is None
     client.close()
     assert lease.lost.reason in API["loss"]["reasons"]
+
+
+def test_every_event_is_there(client):
+    events = client.events()
+    client.lock("x").acquire().release()
+    client.close()
+    assert [event.what for event in events] == ["acquired", "released"]
+    for what in API["event"]["what"]:
+        assert f'"{what}"' in EVENTS.read_text()
 
 
 def seconds(text):

@@ -194,9 +194,6 @@ impl Drop for Anchor {
         let mut home = Some(&self.home);
         while let Some(one) = home {
             one.is_closed.store(true, Ordering::SeqCst);
-            if one.process == std::process::id() {
-                one.telling.end();
-            }
             match one.engine.get() {
                 // The connections of another process must not be closed from here.
                 Some(engine) if engine.is_foreign() => std::mem::forget(engine.clone()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::engine::Loss;
 use crate::error::Error;
@@ -66,40 +66,42 @@ impl std::fmt::Display for Event {
 /// The events of one client from a moment on; see [`Client::events`](crate::Client::events).
 #[derive(Debug)]
 pub struct Events {
-    events: broadcast::Receiver<Event>,
+    events: Mutex<broadcast::Receiver<Event>>,
     is_over: watch::Receiver<bool>,
 }
 
 impl Events {
     /// Wait for the next event; `None` when the client is closed and all are
-    /// read. A reader that is more than 1024 behind misses the oldest.
+    /// read. Each goes to one of those who wait. A reader that is more than 1024
+    /// behind misses the oldest.
     ///
     /// # Cancel safety
     /// Cancel safe; no event is lost.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&self) -> Option<Event> {
+        let (mut events, mut is_over) = (self.events.lock().await, self.is_over.clone());
         loop {
             let next = tokio::select! {
                 biased;
-                next = self.events.recv() => Some(next),
-                _ = self.is_over.wait_for(|is_over| *is_over) => None,
+                next = events.recv() => Some(next),
+                _ = is_over.wait_for(|is_over| *is_over) => None,
             };
             match next {
                 Some(Ok(event)) => return Some(event),
                 Some(Err(RecvError::Lagged(_))) => {}
                 Some(Err(RecvError::Closed)) => return None,
-                None => return self.rest(),
+                None => return rest(&mut events),
             }
         }
     }
+}
 
-    /// Those that were told before the end.
-    fn rest(&mut self) -> Option<Event> {
-        loop {
-            match self.events.try_recv() {
-                Ok(event) => return Some(event),
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
-            }
+/// Those that were told before the end.
+fn rest(events: &mut broadcast::Receiver<Event>) -> Option<Event> {
+    loop {
+        match events.try_recv() {
+            Ok(event) => return Some(event),
+            Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
         }
     }
 }
@@ -129,6 +131,6 @@ impl Telling {
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events { events: self.events.subscribe(), is_over: self.is_over.subscribe() }
+        Events { events: Mutex::new(self.events.subscribe()), is_over: self.is_over.subscribe() }
     }
 }

@@ -6,7 +6,7 @@ use leasehold::{Client, Event, Events, Loss, What};
 use leasehold_tests::wire::{TTL, hold, on_virtual_time};
 
 /// What is to be read until the client is closed.
-async fn rest(client: Client, mut events: Events) -> Vec<String> {
+async fn rest(client: Client, events: Events) -> Vec<String> {
     client.close().await;
     let mut told = Vec::new();
     while let Some(Event { lock, what, .. }) = events.next().await {
@@ -57,7 +57,7 @@ fn a_grant_that_nobody_takes_is_told_as_given_back() {
 fn a_loss_is_told_once_with_its_reason() {
     on_virtual_time(async |world| {
         let ((client, _), (other, _)) = (world.client(), world.client());
-        let mut events = client.events();
+        let events = client.events();
         let lease = hold(&client, "a").await;
         let acquired = events.next().await.expect("an event");
         assert_eq!((acquired.lock.as_str(), acquired.fence), ("a", lease.fence()));
@@ -117,7 +117,7 @@ fn a_reader_that_is_far_behind_misses_the_oldest() {
 fn the_events_end_with_the_client() {
     on_virtual_time(async |world| {
         let (client, _) = world.client();
-        let mut events = client.events();
+        let events = client.events();
         drop(client);
         assert!(events.next().await.is_none());
         let (client, _) = world.client();

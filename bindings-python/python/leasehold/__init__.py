@@ -26,6 +26,7 @@ from ._errors import (
     Unavailable,
     Unsupported,
 )
+from ._events import Event, Events
 from ._leasehold import __version__
 from ._lease import Lease, Lost
 from ._lock import Lock
@@ -34,6 +35,8 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientClosed",
+    "Event",
+    "Events",
     "Holder",
     "InternalError",
     "InvalidInput",

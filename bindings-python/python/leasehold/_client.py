@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from . import _leasehold
 from ._errors import InvalidInput
+from ._events import Events
 from ._lease import Seconds
 from ._lock import Lock
 
@@ -156,6 +157,12 @@ class Client(_leasehold.Client):
     async def break_lock_async(self, name: str) -> bool:
         """:meth:`break_lock` for asyncio."""
         return await self._break_lock(name)
+
+    def events(self) -> Events:
+        """What happens to this client's leases from now on, for logs: iterate over it, in
+        a thread of its own or with ``async for``, until the client is closed. In a fork,
+        what happens to those of the child."""
+        return Events(self._events())
 
     def close(self) -> None:
         """Give back everything and end. Waiting calls raise ClientClosed, leases are

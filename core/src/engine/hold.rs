@@ -146,22 +146,22 @@ impl Hold {
         self.lost_at.fetch_max(lost_at.as_nanos(), Ordering::AcqRel);
     }
 
-    /// Do something after it is not valid any more and before anybody is told;
-    /// answers whether this was its end.
-    pub(super) fn lose(&self, loss: Loss, then: impl FnOnce()) -> bool {
+    /// Do something after it is not valid any more and before who waits for that
+    /// goes on; it is told whether this was the end.
+    pub(super) fn lose(&self, loss: Loss, then: impl FnOnce(bool)) {
         let is_first = self.end.set(End::Lost(loss)).is_ok();
-        then();
+        then(is_first);
         if is_first {
             self.ended.notify_waiters();
         }
-        is_first
     }
 
     /// Mark it released, unless it was lost before.
-    pub(super) fn end_by_release(&self) -> bool {
-        let is_first = self.end.set(End::Released).is_ok();
+    pub(super) fn end_by_release(&self, then: impl FnOnce()) {
+        if self.end.set(End::Released).is_ok() {
+            then();
+        }
         self.ended.notify_waiters();
-        is_first
     }
 
     /// True for the first who asks: the one to tell the backend.

@@ -272,17 +272,21 @@ impl Engine {
     }
 
     fn lose(&self, hold: &Hold, loss: Loss) {
-        // Whoever hears of it finds its place in this client empty.
-        let vacate = || self.lines.vacate(&hold.held.name, hold.held.owner, 0);
-        if hold.lose(loss, vacate) {
-            self.tell(hold, || What::Lost(loss));
-        }
+        hold.lose(loss, |is_first| {
+            // Whoever hears of it finds its place in this client empty.
+            self.lines.vacate(&hold.held.name, hold.held.owner, 0);
+            self.tell_lost(hold, loss, is_first);
+        });
     }
 
     /// The client is closed, and its lines with it.
     pub(super) fn lose_by_close(&self, hold: &Hold) {
-        if hold.lose(Loss::Closed, || ()) {
-            self.tell(hold, || What::Lost(Loss::Closed));
+        hold.lose(Loss::Closed, |is_first| self.tell_lost(hold, Loss::Closed, is_first));
+    }
+
+    fn tell_lost(&self, hold: &Hold, loss: Loss, is_first: bool) {
+        if is_first {
+            self.tell(hold, || What::Lost(loss));
         }
     }
 }

@@ -63,9 +63,7 @@ impl Engine {
     /// From here on it is not renewed any more.
     fn end(&self, hold: &Hold) {
         self.keeper.remove(hold);
-        if hold.end_by_release() {
-            self.tell(hold, || What::Released);
-        }
+        hold.end_by_release(|| self.tell(hold, || What::Released));
     }
 
     fn finish_release(self: &Arc<Self>, hold: Arc<Hold>) {
