@@ -12,12 +12,24 @@ mod bugs;
 
 use bugs::{BUGS, SOAK_BUGS};
 
+/// What cargo needs to build the tests: every member is part of the workspace.
+const WORKSPACE: [&str; 8] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "core",
+    "cli",
+    "bindings-python",
+    "bindings-node",
+    "tests",
+    "xtask",
+];
+
 /// Plant all bugs whose name has `word` in it.
 pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     let copy = root.join("target/planted");
     let failed = |e: std::io::Error| format!("the workspace could not be copied: {e}");
     fs::create_dir_all(&copy).map_err(failed)?;
-    for part in ["Cargo.toml", "Cargo.lock", "core", "cli", "bindings-python", "tests", "xtask"] {
+    for part in WORKSPACE {
         copy_changed(&root.join(part), &copy.join(part)).map_err(failed)?;
     }
     lend_servers(root, &copy).map_err(failed)?;
