@@ -39,16 +39,16 @@ pub(super) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "nobody is told of an expiry",
-        file: "engine/keeper.rs",
-        healthy: "hold.lose_and(loss, || self.lines.vacate(&hold.held.name, hold.held.owner, 0));",
-        broken: "let _ = loss;\n        self.lines.vacate(&hold.held.name, hold.held.owner, 0);",
+        file: "engine/hold.rs",
+        healthy: "let is_first = self.end.set(End::Lost(loss)).is_ok();",
+        broken: "let (_, is_first) = (loss, false);",
     },
     Bug {
         name: "a released lease is still renewed",
         file: "engine/release.rs",
         healthy: "        self.keeper.remove(hold);
-        hold.end_by_release();",
-        broken: "        hold.end_by_release();",
+        hold.end_by_release(",
+        broken: "        hold.end_by_release(",
     },
     Bug {
         name: "a cancelled claim is not withdrawn",
