@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+mod bench_node;
 mod node;
 mod planted;
 mod python;
@@ -27,7 +28,8 @@ usage: cargo xtask COMMAND
                    a quorum of Redis servers, the same; all three workloads, some, or
                    beside clients of other languages, which are installed
   bench etcd [N]   one etcd cluster, beside another client of it; all five workloads, or some
-  bench python     the Python package, beside other packages";
+  bench python     the Python package, beside other packages
+  bench node [N]   the Node package, the same; all eight measures, or some";
 
 /// What a command failed with, for people to read.
 type Failure = String;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         ["bench", "redlock", ..] => bench_redis(&words[1..]),
         ["bench", "etcd", ref workloads @ ..] => bench_etcd(workloads),
         ["bench", "python"] => servers::ensure().and_then(|()| python::bench()),
+        ["bench", "node", ref measures @ ..] => bench_node::bench(measures),
         _ => Err(USAGE.to_owned()),
     };
     match done {
