@@ -51,6 +51,19 @@ export interface Status {
   waiters: string[]
 }
 
+/** Something that happened to a lease. */
+export interface LeaseEvent {
+  /** The name of its lock. */
+  lock: string
+  fence: bigint
+  /** `renewal_failed`: the first after one that did not fail; it is repeated until the lease is lost. */
+  what: 'acquired' | 'renewal_failed' | 'lost' | 'released'
+  /** Why it was lost, or the code of the renewal's error. */
+  reason: Loss | Code | null
+  /** A line for a log. */
+  text: string
+}
+
 /**
  * Open the backend that the URL names, now: `sqlite:PATH` for the processes of one machine
  * (`sqlite:`, which is also meant by no URL, is a file in the user's state directory),
@@ -75,6 +88,12 @@ export class Client implements AsyncDisposable {
    * has stopped, two may be at work, and only their fences tell them apart.
    */
   breakLock(name: string): Promise<boolean>
+  /**
+   * What happens to this client's leases from now on, for logs; it ends when the client is
+   * closed, and does not keep the process alive. A reader that is more than 1024 behind misses
+   * the oldest.
+   */
+  events(): AsyncGenerator<LeaseEvent, void, undefined>
   /** What the server that answers now promises less than its backend does; for people to read. */
   caveats(): string[]
   /** The backend as messages name it, without passwords. */

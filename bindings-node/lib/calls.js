@@ -4,50 +4,43 @@
 const native = require('../leasehold.node')
 const { errorOf } = require('./errors.js')
 
-/** What is done with the answer, by the number of the call. */
+/** Who is told what came of a call, by its number. */
 const waiting = new Map()
 let last = 0
-/** How many calls the process is to wait for. */
-let needed = 0
 
-const calls = new native.Calls((settled) => {
-  for (const answer of settled) waiting.get(answer.id)?.(answer)
+const calls = new native.Calls(() => {
+  for (const settled of calls.goOn()) {
+    waiting.get(settled.id)(settled)
+    waiting.delete(settled.id)
+  }
 })
 
 /**
- * Begin a call by giving it a number, and wait for its answer. Errors are made here
- * and not when the answer comes, so that their stack shows who waits. The process
- * ends without those that are not needed.
+ * Begin a call by giving it a number, and wait for its answer, if there is none at once.
+ * Errors are made here and not when the answer comes, so that their stack shows who waits.
  */
-async function call(start, { signal, isNeeded = true } = {}) {
+async function call(start, signal) {
   signal?.throwIfAborted()
   const id = ++last
-  let cancel
-  if (isNeeded && needed++ === 0) calls.keepAlive(true)
-  try {
-    const { failure, value } = await new Promise((resolve, reject) => {
-      waiting.set(id, resolve)
-      const failure = start(id)
-      if (failure) resolve({ failure })
-      cancel = () => {
-        calls.cancel(id)
-        reject(signal.reason)
-      }
-      signal?.addEventListener('abort', cancel, { once: true })
-    })
-    if (failure) throw errorOf(failure)
-    return value
-  } finally {
-    waiting.delete(id)
-    if (isNeeded && --needed === 0) calls.keepAlive(false)
-    signal?.removeEventListener('abort', cancel)
-  }
+  const { failure, value } = start(id) ?? (await settled(id, signal))
+  if (failure) throw errorOf(failure)
+  return value
 }
 
-// What is held is given back when the program has nothing more to do. Clients are
-// told once, so this does not come again for ever.
-process.on('beforeExit', () => {
-  for (const client of calls.open()) call((id) => client.closeAtExit(id)).catch(() => {})
-})
+function settled(id, signal) {
+  return new Promise((resolve, reject) => {
+    if (!signal) return waiting.set(id, resolve)
+    const cancel = () => {
+      waiting.delete(id)
+      calls.cancel(id)
+      reject(signal.reason)
+    }
+    signal.addEventListener('abort', cancel, { once: true })
+    waiting.set(id, (answer) => {
+      signal.removeEventListener('abort', cancel)
+      resolve(answer)
+    })
+  })
+}
 
 module.exports = { calls, call }

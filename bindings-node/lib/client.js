@@ -7,6 +7,9 @@ const { checkOptions, checkText } = require('./options.js')
 const OF_A_CLIENT = ['ttl', 'wait', 'maxHold', 'label']
 const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew']
 
+/** What is to be closed when the program ends, if somebody still has it. */
+let open = []
+
 /** An open connection to one backend; see index.d.ts for all of it. */
 class Client {
   #native
@@ -17,41 +20,52 @@ class Client {
 
   lock(name, options = {}) {
     const checked = checkOptions(options, OF_A_LOCK)
-    return new Lock(name, this.#native.lock(checkText("a lock's name", name), checked))
+    return new Lock(name, this.#native.lock(checkName(name), checked), this.#native)
   }
 
   get backend() { return this.#native.backend }
 
+  events() { return iterate(this.#native.events()) }
+
   caveats() { return this.#native.caveats() }
 
-  async list() {
-    return call((id) => this.#native.list(id))
-  }
+  async list() { return call((id) => this.#native.status(id)) }
 
   async status(name) {
-    checkText("a lock's name", name)
-    const [status = null] = await call((id) => this.#native.status(id, name))
+    const [status = null] = await call((id) => this.#native.status(id, checkName(name)))
     return status
   }
 
-  async breakLock(name) {
-    checkText("a lock's name", name)
-    return call((id) => this.#native.breakLock(id, name))
-  }
+  async breakLock(name) { return call((id) => this.#native.breakLock(id, checkName(name))) }
 
-  async close() {
-    await call((id) => this.#native.close(id))
-  }
+  async close() { await call((id) => this.#native.close(id, false)) }
 
-  async [Symbol.asyncDispose]() {
-    await this.close()
+  async [Symbol.asyncDispose]() { await this.close() }
+}
+
+const checkName = (name) => checkText("a lock's name", name)
+
+async function* iterate(events) {
+  for (;;) {
+    const event = await call((id) => events.next(id))
+    if (event === null) return
+    yield event
   }
 }
 
 async function connect(url = 'sqlite:', options = {}) {
-  checkText('the URL', url)
   const checked = checkOptions(options, OF_A_CLIENT)
-  return new Client(await call((id) => calls.connect(id, url, checked)))
+  const native = await call((id) => calls.connect(id, checkText('the URL', url), checked))
+  open = [...open.filter((client) => client.deref()), new WeakRef(native)]
+  return new Client(native)
 }
+
+// What is held is given back when the program has nothing more to do. Each is told once,
+// so that this does not come again for ever.
+process.on('beforeExit', () => {
+  for (const client of open.splice(0).map((client) => client.deref())) {
+    if (client) call((id) => client.close(id, true)).catch(() => {})
+  }
+})
 
 module.exports = { Client, connect }

@@ -1,8 +1,6 @@
 'use strict'
 // The classes of errors. `code` is stable; it is the same in every language.
 
-const classes = {}
-
 class LeaseholdError extends Error {
   constructor(message, { outcome = 'not_held', lock = null, ...options } = {}) {
     super(message, options)
@@ -14,15 +12,6 @@ class LeaseholdError extends Error {
   }
 
   static code = 'internal'
-
-  static {
-    named(this)
-  }
-}
-
-function named(kind) {
-  const shape = { value: kind.name, configurable: true, writable: true }
-  Object.defineProperty(kind.prototype, 'name', shape)
 }
 
 const codes = {
@@ -38,9 +27,12 @@ const codes = {
   InternalError: 'internal',
 }
 
+const classes = { LeaseholdError }
 for (const [name, code] of Object.entries(codes)) {
   classes[name] = { [name]: class extends LeaseholdError { static code = code } }[name]
-  named(classes[name])
+}
+for (const kind of Object.values(classes)) {
+  Object.defineProperty(kind.prototype, 'name', { value: kind.name, configurable: true, writable: true })
 }
 
 const byCode = new Map(Object.values(classes).map((kind) => [kind.code, kind]))
@@ -51,4 +43,4 @@ function errorOf({ code, message, outcome, lock }) {
   return new kind(message, { outcome, lock })
 }
 
-module.exports = { LeaseholdError, ...classes, errorOf }
+module.exports = { ...classes, errorOf }

@@ -6,24 +6,26 @@ const { Unavailable, errorOf } = require('./errors.js')
 /** A lock that is held; see index.d.ts for all of it. */
 class Lease {
   #native
+  #lock
   #lost
 
-  constructor(native) {
+  constructor(native, lock) {
     this.#native = native
+    // While there is a lease there is a client, which is closed when the program ends.
+    this.#lock = lock
   }
 
-  get name() { return this.#native.name }
+  get name() { return this.#lock.name }
   get fence() { return this.#native.fence }
   get key() { return this.#native.key }
   get ttl() { return this.#native.ttl }
   get remaining() { return this.#native.remaining }
-  get isValid() { return this.#native.isValid }
+  get isValid() { return this.#native.check() === null }
   get loss() { return this.#native.loss }
 
   get lost() {
     // It never rejects: nobody has to wait for it.
-    this.#lost ??= call((id) => this.#native.ended(id), { isNeeded: false }).catch(() => this.loss)
-    return this.#lost
+    return (this.#lost ??= call((id) => this.#native.ended(id)).catch(() => this.loss))
   }
 
   check() {
@@ -31,21 +33,14 @@ class Lease {
     if (failure) throw errorOf(failure)
   }
 
-  async renew() {
-    await call((id) => this.#native.renew(id))
-  }
-
-  async release() {
-    await call((id) => this.#native.release(id))
-  }
+  async renew() { await call((id) => this.#native.renew(id)) }
+  async release() { await call((id) => this.#native.release(id)) }
 
   async [Symbol.asyncDispose]() {
-    try {
-      await this.release()
-    } catch (error) {
+    await this.release().catch((error) => {
       // The work is done, and the release goes on in the background.
       if (!(error instanceof Unavailable)) throw error
-    }
+    })
   }
 }
 

@@ -2,27 +2,33 @@
 
 const { inspect } = require('node:util')
 const { call } = require('./calls.js')
-const { InvalidInput } = require('./errors.js')
+const { InvalidInput, LeaseLost } = require('./errors.js')
 const { Lease } = require('./lease.js')
 const { checkOptions } = require('./options.js')
 
 /** A name and options; see index.d.ts for all of it. */
 class Lock {
+  #name
   #native
+  #client
 
-  constructor(name, native) {
-    this.name = name
+  constructor(name, native, client) {
+    this.#name = name
     this.#native = native
+    // While there is a lock there is a client, which is closed when the program ends.
+    this.#client = client
   }
+
+  get name() { return this.#name }
 
   async acquire(options = {}) {
     const { signal } = checkOptions(options, ['signal'])
-    return new Lease(await call((id) => this.#native.acquire(id), { signal }))
+    return new Lease(await call((id) => this.#native.acquire(id, true), signal), this)
   }
 
   async tryAcquire() {
-    const lease = await call((id) => this.#native.tryAcquire(id))
-    return lease === null ? null : new Lease(lease)
+    const lease = await call((id) => this.#native.acquire(id, false))
+    return lease === null ? null : new Lease(lease, this)
   }
 
   async run(body, options) {
@@ -31,20 +37,13 @@ class Lock {
     }
     const lease = await this.acquire(options)
     const controller = new AbortController()
-    const { signal } = controller
-    const lost = new Promise((_, reject) => {
-      lease.lost.then((reason) => {
-        if (reason === null) return
-        const error = lossOf(lease)
-        reject(error)
-        controller.abort(error)
-      })
-    })
-    const work = async () => body({ fence: lease.fence, signal, lease })
+    const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
+    lost.catch((error) => controller.abort(error))
+    const work = async () => body({ fence: lease.fence, signal: controller.signal, lease })
     try {
       const result = await Promise.race([lost, work()])
       // While the body keeps JavaScript busy, word of a loss does not come.
-      if (lease.loss !== null) throw lossOf(lease)
+      checkLoss(lease)
       return result
     } finally {
       // The body's own result or error counts, whatever becomes of the release.
@@ -53,11 +52,12 @@ class Lock {
   }
 }
 
-function lossOf(lease) {
+/** Throws LeaseLost if it was lost; that the body has released it is no harm. */
+function checkLoss(lease) {
   try {
     lease.check()
   } catch (error) {
-    return error
+    if (error instanceof LeaseLost) throw error
   }
 }
 

@@ -4,6 +4,9 @@
 const { inspect } = require('node:util')
 const { InvalidInput } = require('./errors.js')
 
+const isSpan = (value) => typeof value === 'number' && value >= 0 && value < Infinity
+const isText = (value) => typeof value === 'string' && value.isWellFormed()
+
 const span = ['a time in milliseconds, such as 10_000', isSpan]
 const kinds = {
   ttl: span,
@@ -12,14 +15,6 @@ const kinds = {
   autoRenew: ['true or false', (value) => typeof value === 'boolean'],
   label: ['a text', isText],
   signal: ['an AbortSignal', (value) => typeof value.throwIfAborted === 'function'],
-}
-
-function isSpan(value) {
-  return typeof value === 'number' && value >= 0 && value < Infinity
-}
-
-function isText(value) {
-  return typeof value === 'string' && value.isWellFormed()
 }
 
 /** The options that are set, of those that are allowed. */

@@ -1,189 +1,186 @@
-//! Calls of the core that JavaScript waits for. They run on the thread of their
-//! client, so that they go on while JavaScript is busy. What comes of them is
-//! queued here, and one bell, a threadsafe function, has JavaScript take it. None
-//! of it outlives its environment: the end of a worker cancels what it waits for.
+//! Calls of the core that JavaScript waits for. They are polled on its own thread,
+//! at first while it begins them; other threads only note which can go on, and ring
+//! one bell, a threadsafe function. None of it outlives its environment: the end of
+//! a worker cancels what it waits for.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
 
-use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Error, Kind};
-use napi::bindgen_prelude::{FnArgs, Function};
+use leasehold::{Error, Kind, Options};
+use napi::bindgen_prelude::Either6 as Either;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode as Mode};
 use napi::{Env, Status as Code, sys};
 use napi_derive::napi;
-use tokio::sync::oneshot;
 
-use crate::client::{Client, Place};
-use crate::values::{Answer, Failure, Settings, Settled};
+use crate::client::Client;
+use crate::values::{Answer, Settings, Settled, with};
 
 /// Does not keep the process alive by itself.
-type Bell = ThreadsafeFunction<(), (), FnArgs<(Vec<Settled>,)>, Code, false, true>;
+type Rope = ThreadsafeFunction<(), (), (), Code, false, true>;
 
-/// The calls of one environment: the main thread of Node, or a worker.
-pub(crate) struct Shared {
-    bell: OnceLock<Bell>,
-    state: Mutex<State>,
+/// What other threads have of an environment. After its end it is silent.
+struct Bell {
+    rope: Rope,
+    is_rung: AtomicBool,
+    /// Where calls are noted that can go on.
+    note: Sender<i64>,
 }
 
-#[derive(Default)]
-struct State {
-    is_over: bool,
-    /// Calls that are waited for. Dropping the sender cancels the call.
-    waiting: HashMap<i64, oneshot::Sender<()>>,
-    done: Vec<(i64, Answer)>,
-    /// What is to be closed when the process ends.
-    open: Vec<Weak<Place>>,
+/// Wakes a call.
+struct Ring {
+    bell: Arc<Bell>,
+    id: i64,
+}
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        let _ = self.bell.note.send(self.id);
+        if !self.bell.is_rung.swap(true, Ordering::AcqRel) {
+            self.bell.rope.call((), Mode::NonBlocking);
+        }
+    }
+}
+
+/// A call that is waited for. Dropping it cancels it.
+struct Call {
+    work: Pin<Box<dyn Future<Output = Answer>>>,
+    waker: Waker,
+    /// Whether the process must go on for it.
+    is_needed: bool,
+}
+
+impl Call {
+    fn poll(&mut self) -> Poll<Answer> {
+        let mut context = Context::from_waker(&self.waker);
+        let work = AssertUnwindSafe(|| self.work.as_mut().poll(&mut context));
+        let bug = || Err(Error::new(Kind::Internal, "a call ended without an answer"));
+        catch_unwind(work).unwrap_or_else(|_| Poll::Ready(bug()))
+    }
+}
+
+/// Node would not survive a panic.
+fn end(call: Call) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(call))));
+}
+
+/// The calls of one environment: the main thread of Node, or a worker. Nothing here
+/// is borrowed while a call is polled or dropped, for that does things.
+pub(crate) struct Shared {
+    env: Env,
+    bell: Arc<Bell>,
+    noted: Receiver<i64>,
+    waiting: RefCell<HashMap<i64, Call>>,
+    /// How many of them are needed.
+    needed: Cell<usize>,
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+    /// Begin a call; answers what came of it, unless that is to be waited for.
     pub(crate) fn start(
-        self: &Arc<Self>,
+        &self,
         id: i64,
-        runtime: &ThreadRuntime,
-        work: impl Future<Output = Answer> + Send + 'static,
-    ) {
-        let (cancel, cancelled) = oneshot::channel();
-        self.state().waiting.insert(id, cancel);
-        let reply = Reply { shared: self.clone(), id, answer: None };
-        runtime.spawn(Box::pin(async move {
-            reply.give(tokio::select! {
-                biased;
-                _ = cancelled => None,
-                answer = work => Some(answer),
-            });
-        }));
+        is_needed: bool,
+        work: impl Future<Output = Answer> + 'static,
+    ) -> Option<Settled> {
+        let waker = Waker::from(Arc::new(Ring { bell: self.bell.clone(), id }));
+        let settled = self.go_on(id, Call { work: Box::pin(work), waker, is_needed });
+        self.keep_alive();
+        settled
     }
 
-    /// Forget a call; answers whether it was waited for.
-    fn end(&self, id: i64) -> bool {
-        self.state().waiting.remove(&id).is_some()
-    }
-
-    /// Queue what came of a call. Of one that was cancelled nothing is kept: a
-    /// lease that is dropped is given back.
-    fn say(&self, id: i64, answer: Answer) {
-        let mut state = self.state();
-        if state.is_over || !state.waiting.contains_key(&id) {
-            // Outside of the lock, for it does things.
-            drop(state);
-            return drop(answer);
-        }
-        state.done.push((id, answer));
-        let is_first = state.done.len() == 1;
-        drop(state);
-        if let Some(bell) = self.bell.get().filter(|_| is_first) {
-            bell.call((), Mode::NonBlocking);
+    fn go_on(&self, id: i64, mut call: Call) -> Option<Settled> {
+        match call.poll() {
+            Poll::Ready(answer) => {
+                end(call);
+                Some(Settled::new(id, answer))
+            }
+            Poll::Pending => {
+                self.needed.update(|needed| needed + usize::from(call.is_needed));
+                self.waiting.borrow_mut().insert(id, call);
+                None
+            }
         }
     }
 
-    /// What has come, for JavaScript.
-    fn take(&self) -> Vec<Settled> {
-        let done = std::mem::take(&mut self.state().done);
-        let done = done.into_iter().filter(|(id, _)| self.end(*id));
-        done.map(|(id, answer)| Settled::new(id, answer)).collect()
+    fn take(&self, id: i64) -> Option<Call> {
+        let call = self.waiting.borrow_mut().remove(&id)?;
+        self.needed.update(|needed| needed - usize::from(call.is_needed));
+        Some(call)
     }
 
-    fn opened(&self, place: &Arc<Place>) {
-        let open = &mut self.state().open;
-        open.retain(|place| place.strong_count() > 0);
-        open.push(Arc::downgrade(place));
-    }
-}
-
-/// Answers when it is dropped, so also when the work panics or is never begun.
-struct Reply {
-    shared: Arc<Shared>,
-    id: i64,
-    answer: Option<Answer>,
-}
-
-impl Reply {
-    fn give(mut self, answer: Option<Answer>) {
-        self.answer = answer;
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        let none = || Err(Error::new(Kind::Internal, "a call ended without an answer"));
-        self.shared.say(self.id, self.answer.take().unwrap_or_else(none));
-    }
-}
-
-/// Dropped by Node with the bell, when the environment ends.
-struct Closing(Arc<Shared>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.is_over = true;
-        let rest = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.done));
-        drop(state);
-        drop(rest);
+    /// Have the process go on while somebody waits, or is about to be told.
+    #[allow(unsafe_code)] // the binding's own way to say it needs the bell for itself
+    fn keep_alive(&self) {
+        let is_needed = self.needed.get() > 0 || self.bell.is_rung.load(Ordering::Acquire);
+        let set = match is_needed {
+            true => sys::napi_ref_threadsafe_function,
+            false => sys::napi_unref_threadsafe_function,
+        };
+        // SAFETY: JavaScript calls, so this is the thread of the rope's environment,
+        // which closes the rope when it ends and runs nothing after that.
+        unsafe { set(self.env.raw(), self.bell.rope.raw()) };
     }
 }
 
 #[napi]
 pub struct Calls {
-    shared: Arc<Shared>,
+    shared: Rc<Shared>,
 }
 
 #[napi]
 impl Calls {
-    /// `settle` is called with all that has come of calls since the last time.
+    /// `ring` is called when calls that were waited for can go on.
     #[napi(constructor)]
-    pub fn new(settle: Function<'_, FnArgs<(Vec<Settled>,)>, ()>) -> napi::Result<Self> {
-        let shared = Arc::new(Shared { bell: OnceLock::new(), state: Mutex::default() });
-        let closing = Closing(shared.clone());
-        let bell = settle.build_threadsafe_function().weak::<true>();
-        let bell = bell.build_callback(move |_| Ok(((closing.0.take()),).into()))?;
-        let _ = shared.bell.set(bell);
-        Ok(Self { shared })
+    pub fn new(env: Env, ring: Rope) -> Self {
+        let (note, noted) = channel();
+        let bell = Arc::new(Bell { rope: ring, is_rung: AtomicBool::new(false), note });
+        let (waiting, needed) = Default::default();
+        Self { shared: Rc::new(Shared { env, bell, noted, waiting, needed }) }
+    }
+
+    /// Let those go on; answers what came of them.
+    #[napi]
+    pub fn go_on(&self) -> Vec<Settled> {
+        let calls = &self.shared;
+        // Who is noted from here on rings again.
+        calls.bell.is_rung.swap(false, Ordering::AcqRel);
+        let noted: Vec<i64> = calls.noted.try_iter().collect();
+        let go_on = |id| calls.go_on(id, calls.take(id)?);
+        let settled = noted.into_iter().filter_map(go_on).collect();
+        calls.keep_alive();
+        settled
     }
 
     /// Nothing comes of this call any more, and nothing is left behind by it.
     #[napi]
     pub fn cancel(&self, id: i64) {
-        self.shared.end(id);
+        self.shared.take(id).into_iter().for_each(end);
+        self.shared.keep_alive();
     }
 
-    /// Whether somebody waits, so that the process must go on.
+    /// Connect to the backend that the URL names.
     #[napi]
-    #[allow(unsafe_code)] // the binding's own way to say it needs the bell for itself
-    pub fn keep_alive(&self, env: Env, is_needed: bool) {
-        let Some(bell) = self.shared.bell.get() else { return };
-        let set = match is_needed {
-            true => sys::napi_ref_threadsafe_function,
-            false => sys::napi_unref_threadsafe_function,
-        };
-        // SAFETY: JavaScript calls, so this is the thread of the bell's environment,
-        // which closes the bell when it ends and runs nothing after that.
-        unsafe { set(env.raw(), bell.raw()) };
+    pub fn connect(&self, id: i64, url: String, settings: Settings) -> Option<Settled> {
+        let calls = self.shared.clone();
+        self.shared.start(id, true, async move {
+            let core = with!(Options::new(), settings, label).client(&url)?;
+            core.connect().await?;
+            Ok(Some(Either::E(Client { core, calls })))
+        })
     }
+}
 
-    /// Connect to the backend that the URL names. A failure is of what was given.
-    #[napi]
-    pub fn connect(&self, id: i64, url: String, settings: Settings) -> Option<Failure> {
-        match Place::new(self.shared.clone(), &url, settings) {
-            Ok(place) => {
-                self.shared.opened(&place);
-                Client::new(place).connect(id);
-                None
-            }
-            Err(error) => Some(error.into()),
-        }
-    }
-
-    /// The clients that somebody still has, or a lock or a lease of. Each is told once.
-    #[napi]
-    pub fn open(&self) -> Vec<Client> {
-        let open = std::mem::take(&mut self.shared.state().open);
-        open.iter().filter_map(Weak::upgrade).map(Client::new).collect()
+impl Drop for Calls {
+    /// The environment ends.
+    fn drop(&mut self) {
+        self.shared.waiting.take().into_values().for_each(end);
     }
 }

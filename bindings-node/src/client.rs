@@ -2,164 +2,111 @@
 //! these, and wait for the calls.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::rc::Rc;
 
-use leasehold::runtime::ThreadRuntime;
-use leasehold::{Error, Options};
-use napi::bindgen_prelude::Either5;
+use napi::bindgen_prelude::Either6 as Either;
 use napi_derive::napi;
 
 use crate::calls::Shared;
-use crate::values::{Answer, Failure, Settings, millis, with};
+use crate::values::{Answer, Failure, Settings, Settled, millis, with};
 
-/// A client, the thread that its calls run on, and where they are answered.
-pub(crate) struct Place {
-    core: leasehold::Client,
-    runtime: Arc<ThreadRuntime>,
-    calls: Arc<Shared>,
-}
-
-impl Place {
-    pub(crate) fn new(
-        calls: Arc<Shared>,
-        url: &str,
-        settings: Settings,
-    ) -> Result<Arc<Self>, Error> {
-        let runtime = ThreadRuntime::start()?;
-        let options = Options::new().runtime(runtime.clone());
-        let core = with!(options, settings, label).client(url)?;
-        Ok(Arc::new(Self { core, runtime, calls }))
-    }
-
-    fn call(&self, id: i64, work: impl Future<Output = Answer> + Send + 'static) {
-        self.calls.start(id, &self.runtime, work);
+impl Shared {
+    fn call(&self, id: i64, work: impl Future<Output = Answer> + 'static) -> Option<Settled> {
+        self.start(id, true, work)
     }
 }
 
 #[napi]
 pub struct Client {
-    place: Arc<Place>,
-}
-
-impl Client {
-    pub(crate) fn new(place: Arc<Place>) -> Self {
-        Self { place }
-    }
-
-    pub(crate) fn connect(self, id: i64) {
-        let place = self.place.clone();
-        place.call(id, async move {
-            self.place.core.connect().await?;
-            Ok(Some(Either5::E(self)))
-        });
-    }
+    pub(crate) core: leasehold::Client,
+    pub(crate) calls: Rc<Shared>,
 }
 
 #[napi]
 impl Client {
     #[napi]
     pub fn lock(&self, name: String, settings: Settings) -> Lock {
-        let lock = with!(self.place.core.lock(name), settings, auto_renew, label);
-        Lock { lock, place: self.place.clone() }
+        let lock = with!(self.core.lock(name), settings, auto_renew, label);
+        Lock { lock, calls: self.calls.clone() }
     }
 
     #[napi(getter)]
     pub fn backend(&self) -> &str {
-        self.place.core.backend()
+        self.core.backend()
     }
 
     #[napi]
     pub fn caveats(&self) -> Vec<String> {
-        self.place.core.caveats()
+        self.core.caveats()
     }
 
     #[napi]
-    pub fn list(&self, id: i64) {
-        let core = self.place.core.clone();
-        self.place.call(id, async move {
-            let all = core.list().await?;
-            Ok(Some(Either5::C(all.into_iter().map(Into::into).collect())))
-        });
+    pub fn events(&self) -> Events {
+        Events { events: Rc::new(self.core.events()), calls: self.calls.clone() }
     }
 
-    /// Answers a list of one, or of none.
+    /// Of all locks, or of one: then it answers a list of one, or of none.
     #[napi]
-    pub fn status(&self, id: i64, name: String) {
-        let core = self.place.core.clone();
-        self.place.call(id, async move {
-            let status = core.status(&name).await?;
-            Ok(Some(Either5::C(status.into_iter().map(Into::into).collect())))
-        });
-    }
-
-    #[napi]
-    pub fn break_lock(&self, id: i64, name: String) {
-        let core = self.place.core.clone();
-        self.place.call(id, async move { Ok(Some(Either5::A(core.break_lock(&name).await?))) });
+    pub fn status(&self, id: i64, name: Option<String>) -> Option<Settled> {
+        let core = self.core.clone();
+        self.calls.call(id, async move {
+            let all = match name {
+                Some(name) => core.status(&name).await?.into_iter().collect(),
+                None => core.list().await?,
+            };
+            Ok(Some(Either::C(all.into_iter().map(Into::into).collect())))
+        })
     }
 
     #[napi]
-    pub fn close(&self, id: i64) {
-        let core = self.place.core.clone();
-        self.place.call(id, async move {
-            core.close().await;
+    pub fn break_lock(&self, id: i64, name: String) -> Option<Settled> {
+        let core = self.core.clone();
+        self.calls.call(id, async move { Ok(Some(Either::A(core.break_lock(&name).await?))) })
+    }
+
+    #[napi]
+    pub fn close(&self, id: i64, at_exit: bool) -> Option<Settled> {
+        let core = self.core.clone();
+        self.calls.call(id, async move {
+            if at_exit {
+                core.close_at_exit().await
+            } else {
+                core.close().await
+            }
             Ok(None)
-        });
-    }
-
-    #[napi]
-    pub fn close_at_exit(&self, id: i64) {
-        let core = self.place.core.clone();
-        self.place.call(id, async move {
-            core.close_at_exit().await;
-            Ok(None)
-        });
+        })
     }
 }
 
 #[napi]
 pub struct Lock {
     lock: leasehold::Lock,
-    place: Arc<Place>,
+    calls: Rc<Shared>,
 }
 
 #[napi]
 impl Lock {
+    /// Answers null when it is busy and that is not waited for.
     #[napi]
-    pub fn acquire(&self, id: i64) {
-        let (lock, place) = (self.lock.clone(), self.place.clone());
-        self.place.call(id, async move {
-            let lease = Arc::new(lock.acquire().await?);
-            Ok(Some(Either5::D(Lease { lease, place })))
-        });
-    }
-
-    /// Answers null when it is busy.
-    #[napi]
-    pub fn try_acquire(&self, id: i64) {
-        let (lock, place) = (self.lock.clone(), self.place.clone());
-        self.place.call(id, async move {
-            let lease = lock.try_acquire().await?.map(Arc::new);
-            Ok(lease.map(|lease| Either5::D(Lease { lease, place })))
-        });
+    pub fn acquire(&self, id: i64, waits: bool) -> Option<Settled> {
+        let (lock, calls) = (self.lock.clone(), self.calls.clone());
+        self.calls.call(id, async move {
+            let lease =
+                if waits { Some(lock.acquire().await?) } else { lock.try_acquire().await? };
+            Ok(lease.map(|lease| Either::D(Lease { lease: Rc::new(lease), calls })))
+        })
     }
 }
 
 /// Given back when it is garbage, unless a call of it goes on.
 #[napi]
 pub struct Lease {
-    lease: Arc<leasehold::Lease>,
-    /// It is closed when the process ends, if it is there.
-    place: Arc<Place>,
+    lease: Rc<leasehold::Lease>,
+    calls: Rc<Shared>,
 }
 
 #[napi]
 impl Lease {
-    #[napi(getter)]
-    pub fn name(&self) -> &str {
-        self.lease.name()
-    }
-
     #[napi(getter)]
     pub fn fence(&self) -> u64 {
         self.lease.fence()
@@ -181,11 +128,6 @@ impl Lease {
     }
 
     #[napi(getter)]
-    pub fn is_valid(&self) -> bool {
-        self.lease.is_valid()
-    }
-
-    #[napi(getter)]
     pub fn loss(&self) -> Option<&'static str> {
         self.lease.loss().map(|loss| loss.code())
     }
@@ -198,23 +140,41 @@ impl Lease {
     /// Answers why it was lost, or null when it was released. Whoever waits for
     /// that relies on the lease, so this keeps it.
     #[napi]
-    pub fn ended(&self, id: i64) {
+    pub fn ended(&self, id: i64) -> Option<Settled> {
         let lease = self.lease.clone();
-        self.place.call(id, async move {
+        self.calls.start(id, false, async move {
             let loss = lease.watch().ended().await;
-            Ok(loss.map(|loss| Either5::B(loss.code())))
-        });
+            Ok(loss.map(|loss| Either::B(loss.code())))
+        })
     }
 
     #[napi]
-    pub fn renew(&self, id: i64) {
+    pub fn renew(&self, id: i64) -> Option<Settled> {
         let lease = self.lease.clone();
-        self.place.call(id, async move { lease.renew().await.map(|()| None) });
+        self.calls.call(id, async move { lease.renew().await.map(|()| None) })
     }
 
     #[napi]
-    pub fn release(&self, id: i64) {
+    pub fn release(&self, id: i64) -> Option<Settled> {
         let lease = self.lease.clone();
-        self.place.call(id, async move { lease.release().await.map(|()| None) });
+        self.calls.call(id, async move { lease.release().await.map(|()| None) })
+    }
+}
+
+#[napi]
+pub struct Events {
+    events: Rc<leasehold::Events>,
+    calls: Rc<Shared>,
+}
+
+#[napi]
+impl Events {
+    /// Answers null when the client is closed. The process ends without it.
+    #[napi]
+    pub fn next(&self, id: i64) -> Option<Settled> {
+        let events = self.events.clone();
+        self.calls.start(id, false, async move {
+            Ok(events.next().await.map(|event| Either::F((&event).into())))
+        })
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use leasehold::{Error, Outcome};
-use napi::bindgen_prelude::Either5;
+use napi::bindgen_prelude::Either6;
 use napi_derive::napi;
 
 use crate::client::{Client, Lease};
 
 /// What a call answers; nothing is null.
-pub(crate) type Value = Either5<bool, &'static str, Vec<Status>, Lease, Client>;
+pub(crate) type Value = Either6<bool, &'static str, Vec<Status>, Lease, Client, Event>;
 pub(crate) type Answer = Result<Option<Value>, Error>;
 
 /// An error of the core. Its class is defined in JavaScript.
@@ -74,6 +74,22 @@ impl From<leasehold::Status> for Status {
         });
         let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
         Self { name: status.name.to_string(), fence: status.fence, holder, waiters }
+    }
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Event {
+    pub lock: String,
+    pub fence: u64,
+    pub what: &'static str,
+    pub reason: Option<&'static str>,
+    pub text: String,
+}
+
+impl From<&leasehold::Event> for Event {
+    fn from(event: &leasehold::Event) -> Self {
+        let (lock, text, what) = (event.lock.to_string(), event.to_string(), &event.what);
+        Self { lock, fence: event.fence, what: what.code(), reason: what.reason(), text }
     }
 }
 

@@ -58,15 +58,25 @@ test("the user's own use of a signal is left alone", async () => {
   await held.release()
 })
 
-test('three hundred calls that are given up at any moment leave nothing', async () => {
+/** Some moment soon: at once, in this turn of the event loop, in the next, or a bit later. */
+const MOMENTS = [
+  (then) => then(),
+  (then) => queueMicrotask(then),
+  (then) => setImmediate(then),
+  (then) => setTimeout(then, Math.random() * 6),
+  (then) => setTimeout(then, Math.random() * 6),
+]
+
+test('five hundred calls that are given up at any moment leave nothing', async () => {
   const name = newName()
   const outcomes = { held: 0, given: 0 }
-  for (let round = 0; round < 30; round++) {
-    await Promise.all(Array.from({ length: 10 }, async () => {
+  for (let round = 0; round < 50; round++) {
+    await Promise.all(Array.from({ length: 10 }, async (_, number) => {
       const controller = new AbortController()
-      setTimeout(() => controller.abort(), Math.random() * 6)
+      const taken = client.lock(name).acquire({ signal: controller.signal })
+      MOMENTS[number % MOMENTS.length](() => controller.abort())
       try {
-        const lease = await client.lock(name).acquire({ signal: controller.signal })
+        const lease = await taken
         outcomes.held++
         await lease.release()
       } catch (error) {

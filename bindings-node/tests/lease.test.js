@@ -86,8 +86,7 @@ test('run rejects as soon as the lease is lost, also for a body that ignores it'
   })
   await until(() => held)
   const began = performance.now()
-  await other.breakLock(name)
-  await assert.rejects(done, LeaseLost)
+  await Promise.all([other.breakLock(name), assert.rejects(done, LeaseLost)])
   assert.ok(performance.now() - began < 5_000)
   assert.ok(held.signal.aborted && held.signal.reason instanceof LeaseLost)
 })
@@ -99,8 +98,8 @@ test('a body that fails because its signal was aborted is no unhandled rejection
   })
   const done = client.lock(name).run(body)
   await until(async () => (await other.status(name))?.holder)
-  await other.breakLock(name)
-  await assert.rejects(done, LeaseLost)
+  // The loss can be heard of before it is answered.
+  await Promise.all([other.breakLock(name), assert.rejects(done, LeaseLost)])
   await sleep(20)
 })
 
@@ -122,6 +121,29 @@ test('a lease outlives three ttls of a blocked event loop, but not maxHold', asy
   block(800)
   assert.ok(!bounded.isValid)
   assert.equal(await bounded.lost, 'max_hold')
+})
+
+test('a lock that comes while JavaScript is busy is kept', async () => {
+  const name = newName()
+  const held = await other.lock(name).acquire()
+  const waiting = client.lock(name, { ttl: 3_000 }).acquire()
+  await until(async () => (await other.status(name)).waiters.length === 1)
+  const released = held.release()
+  // Longer than a grant lasts that nobody takes up.
+  block(1_500)
+  const lease = await waiting
+  lease.check()
+  await released
+  assert.equal(await other.lock(name).tryAcquire(), null)
+  await lease.release()
+})
+
+test('an answer that is there at once is told at once', async () => {
+  const lock = (await leasehold.connect('memory:')).lock(newName())
+  let turned = false
+  setImmediate(() => (turned = true))
+  for (let i = 0; i < 10; i++) await (await lock.acquire()).release()
+  assert.ok(!turned, 'it took a turn of the event loop')
 })
 
 test('leaving a scope gives back', async () => {
@@ -171,4 +193,21 @@ test('fake timers change nothing', async (t) => {
   lease.check()
   await assert.rejects(other.lock(name, { wait: 50 }).acquire(), LockTimeout)
   await lease.release()
+})
+
+test('events tell what happens to leases, until the client is closed', async () => {
+  const name = newName()
+  const mine = await leasehold.connect(redis.url)
+  const events = mine.events()
+  const { fence } = await mine.lock(name).run(async ({ lease }) => lease)
+  const lease = await mine.lock(name).acquire()
+  await other.breakLock(name)
+  await lease.lost
+  await mine.close()
+  const told = []
+  for await (const event of events) told.push(event)
+  const first = { lock: name, fence, what: 'acquired', reason: null, text: `lock "${name}", fence ${fence}: acquired` }
+  assert.deepEqual(told[0], first)
+  const short = told.map(({ what, reason }) => [what, reason])
+  assert.deepEqual(short, [['acquired', null], ['released', null], ['acquired', null], ['lost', 'gone']])
 })

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use leasehold::{Error, Event, Status, What};
+use leasehold::{Error, Event, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -135,12 +135,8 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
 
 /// Its lock, fence and name, why, and how a log has it.
 fn told(event: &Event) -> (&str, u64, &'static str, Option<&'static str>, String) {
-    let reason = match &event.what {
-        What::Lost(loss) => Some(loss.code()),
-        What::RenewalFailed(error) => Some(error.code()),
-        _ => None,
-    };
-    (event.lock.as_str(), event.fence, event.what.code(), reason, event.to_string())
+    let (lock, what) = (event.lock.as_str(), &event.what);
+    (lock, event.fence, what.code(), what.reason(), event.to_string())
 }
 
 type Holder = (String, f64, f64);

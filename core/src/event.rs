@@ -49,6 +49,15 @@ impl What {
             What::Released => "released",
         }
     }
+
+    /// Why: the code of the loss, or of the error.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            What::Lost(loss) => Some(loss.code()),
+            What::RenewalFailed(error) => Some(error.code()),
+            What::Acquired | What::Released => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Event {
