@@ -1,7 +1,7 @@
 'use strict'
 // Calls of the native part, as promises.
 
-const native = require('../leasehold.node')
+const native = require('./native.js')
 const { errorOf } = require('./errors.js')
 
 /** Who is told what came of a call, by its number. */

@@ -6,17 +6,14 @@ const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
 const { test } = require('node:test')
-const { PACKAGE, Redis } = require('./rig.js')
-
-// Where it is installed, a program finds it by its name.
-const FOLDER = path.join(PACKAGE, '../..')
+const { INSTALLED, Redis } = require('./rig.js')
 
 for (const file of ['../README.md', '../../README.md']) {
   test(`the first program of ${file} runs`, async () => {
     const redis = await Redis.start()
     const text = fs.readFileSync(path.join(__dirname, file), 'utf8')
     const [, program] = /```js\n([\s\S]*?)```/.exec(text)
-    const name = path.join(FOLDER, `readme-${process.pid}.mjs`)
+    const name = path.join(INSTALLED, `readme-${process.pid}.mjs`)
     fs.writeFileSync(name, program.replace('redis://127.0.0.1', redis.url))
     const { status, stdout, stderr } = spawnSync(process.execPath, [name], { encoding: 'utf8', timeout: 30_000 })
     fs.rmSync(name)

@@ -2,13 +2,17 @@
 // Servers, programs and patience for the tests.
 
 const assert = require('node:assert/strict')
-const { spawn } = require('node:child_process')
+const { spawn, spawnSync } = require('node:child_process')
 const net = require('node:net')
 const path = require('node:path')
 
 const PACKAGE = process.env.LEASEHOLD_NODE_PACKAGE
 assert.ok(PACKAGE, 'LEASEHOLD_NODE_PACKAGE is set by `cargo xtask test`; see `cargo xtask node`')
 const leasehold = require(PACKAGE)
+/** Where it is installed: a program there finds it by its name, and the tools that package.json pins. */
+const INSTALLED = path.join(PACKAGE, '../..')
+/** Where the commands of those are. */
+const TOOLS = path.join(INSTALLED, '../node_modules/.bin')
 
 /** Of a lease that a test wants to see given back, not expired. */
 const LONG = 60_000
@@ -49,6 +53,11 @@ class Redis {
     return redis
   }
 
+  /** What it answers to a command, as a text. */
+  ask(...command) {
+    return spawnSync('redis-cli', ['-p', `${this.port}`, ...command], { encoding: 'utf8' }).stdout.trim()
+  }
+
   pause() {
     this.process.kill('SIGSTOP')
   }
@@ -81,8 +90,12 @@ function answers(port) {
 /** A program, which has `leasehold` and its arguments from 2 on. */
 function start(source, ...given) {
   const flags = ['--expose-gc', '-e', `const leasehold = require(process.argv[1])\n${source}`]
-  const child = spawn(process.execPath, [...flags, PACKAGE, ...given], { stdio: 'pipe' })
-  const said = { out: '', err: '' }
+  return listen(spawn(process.execPath, [...flags, PACKAGE, ...given], { stdio: 'pipe' }))
+}
+
+/** Have a program say what it says, and that it ended. */
+function listen(child) {
+  const said = (child.said = { out: '', err: '' })
   child.stdout.on('data', (data) => (said.out += data))
   child.stderr.on('data', (data) => (said.err += data))
   const timer = setTimeout(() => child.kill('SIGKILL'), 2 * PATIENCE)
@@ -116,5 +129,4 @@ function block(span) {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, span)
 }
 
-const folder = path.dirname(PACKAGE)
-module.exports = { leasehold, PACKAGE, folder, LONG, Redis, sleep, until, assertFree, newName, start, run, collect, block }
+module.exports = { leasehold, PACKAGE, INSTALLED, TOOLS, LONG, Redis, sleep, until, assertFree, newName, start, listen, run, collect, block }

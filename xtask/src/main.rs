@@ -15,6 +15,7 @@ usage: cargo xtask COMMAND
   wheel            build the Python package's wheel into target/wheels
   python           install it in an environment for tests, and tell which interpreter that has
   node             build and pack the Node package, and tell where it is installed for tests
+  node release     pack it for all platforms, from what they built: target/node/built/*.node
   servers          install and unpack the servers that tests start, where they are missing
   planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
                    each must be caught
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
         ["node"] => {
             node::package().map(|package| println!("LEASEHOLD_NODE_PACKAGE={}", package.display()))
         }
+        ["node", "release"] => node::release()
+            .map(|tarballs| tarballs.iter().for_each(|tarball| println!("{}", tarball.display()))),
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),

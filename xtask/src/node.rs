@@ -6,79 +6,56 @@ use std::process::Command;
 
 use crate::{Failure, root, run};
 
-/// What a package is made of, besides the native part.
-const FILES: [&str; 7] =
-    ["README.md", "cli.js", "index.d.mts", "index.d.ts", "index.js", "index.mjs", "package.json"];
+mod pack;
 
 /// The folder of the package, packed as it is published and installed in a folder that
 /// has nothing else.
 pub(crate) fn package() -> Result<PathBuf, Failure> {
     needs_node()?;
-    let tarball = pack()?;
+    tools()?;
+    let tarballs = pack::for_this_machine()?;
     let place = empty(place().join("installed"))?;
     fs::write(place.join("package.json"), "{}\n").map_err(|e| failed(&place, e))?;
-    npm(&place, &["install", "--offline"], &[&tarball])?;
+    npm(&place, &["install", "--offline"], &tarballs)?;
     Ok(place.join("node_modules/leasehold"))
+}
+
+/// The tarballs of a release, of the native parts that lie in `target/node/built`.
+pub(crate) fn release() -> Result<Vec<PathBuf>, Failure> {
+    needs_node()?;
+    tools()?;
+    pack::for_all()
 }
 
 /// Everything about the package that needs no Rust test.
 pub(crate) fn check(package: &Path) -> Result<(), Failure> {
-    let place = place().join("installed");
-    let tests = source().join("tests");
     let mut test = Command::new("node");
-    test.args(["--expose-gc", "--test"]).args(files(&tests, ".test.js")?);
-    run(test.env("LEASEHOLD_NODE_PACKAGE", package).current_dir(source()))?;
-    run(Command::new(place.join("node_modules/.bin/leasehold")).arg("--version"))?;
-    let tools = ["typescript@5", "@types/node@20"].map(Path::new);
-    npm(&place, &["install", "--no-save"], &tools)?;
-    // Where it is, it finds the package as a user's file does.
-    for name in ["typing.mts", "typing.cts"] {
-        let file = place.join(name);
-        fs::copy(tests.join("typing.ts"), &file).map_err(|e| failed(&file, e))?;
-    }
-    let mut compiler = Command::new(place.join("node_modules/.bin/tsc"));
-    compiler.args(["--noEmit", "--strict", "--exactOptionalPropertyTypes"]);
-    compiler.args(["--target", "es2022", "--lib", "es2022,esnext.disposable"]);
-    compiler.args(["--module", "nodenext", "--types", "node", "typing.mts", "typing.cts"]);
-    run(compiler.current_dir(&place))
+    test.args(["--expose-gc", "--test"]).args(files(&source().join("tests"), ".test.js")?);
+    run(test.env("LEASEHOLD_NODE_PACKAGE", package).current_dir(source()))
 }
 
-/// The tarball of a package that is put together in a folder of its own, so that
-/// nothing that is made lies among the sources.
-fn pack() -> Result<PathBuf, Failure> {
-    let build = ["build", "--release", "--quiet", "-p", "leasehold-node"];
-    run(Command::new("cargo").args(build).current_dir(root()))?;
-    let folder = empty(place().join("package"))?;
-    let copy = |from: PathBuf, to: PathBuf| {
-        fs::copy(&from, &to).map(drop).map_err(|e| format!("{}: {e}", from.display()))
-    };
-    copy(library(), folder.join("leasehold.node"))?;
-    for file in FILES {
-        copy(source().join(file), folder.join(file))?;
+/// What the package is built and tested with, as its package.json pins it. Where it is
+/// put, programs in the folder in which the package is installed find it, too.
+fn tools() -> Result<(), Failure> {
+    let (wanted, installed) = (source().join("package.json"), place().join("package.json"));
+    let pins = fs::read(&wanted).map_err(|e| failed(&wanted, e))?;
+    if fs::read(&installed).is_ok_and(|installed| installed == pins) {
+        return Ok(());
     }
-    fs::create_dir(folder.join("lib")).map_err(|e| failed(&folder, e))?;
-    for file in files(&source().join("lib"), ".js")? {
-        let name = file.file_name().unwrap_or_default();
-        copy(file.clone(), folder.join("lib").join(name))?;
-    }
-    npm(&folder, &["pack", "--pack-destination"], &[&place()])?;
-    let tarball = place().join(format!("leasehold-{}.tgz", env!("CARGO_PKG_VERSION")));
-    let size = tarball.metadata().map_err(|e| failed(&tarball, e))?.len();
-    eprintln!("xtask: {} has {:.1} MB", tarball.display(), size as f64 / 1e6);
-    Ok(tarball)
-}
-
-/// What cargo calls the native part.
-fn library() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    target.join("release").join(format!("{prefix}leasehold_node{suffix}"))
+    fs::create_dir_all(place()).map_err(|e| failed(&place(), e))?;
+    fs::write(&installed, pins).map_err(|e| failed(&installed, e))?;
+    // What was installed by half is installed again.
+    npm(&place(), &["install"], &[]).inspect_err(|_| drop(fs::remove_file(&installed)))
 }
 
 fn needs_node() -> Result<(), Failure> {
     let cure = "the Node package needs Node 20 or later, with npm: https://nodejs.org";
-    let said = Command::new("node").arg("--version").output();
-    let said = said.map_err(|e| format!("`node` could not be started ({e}); {cure}"))?.stdout;
+    let ask = |tool: &str| {
+        let said = Command::new(tool).arg("--version").output();
+        said.map_err(|e| format!("`{tool}` could not be started ({e}); {cure}"))
+    };
+    ask("npm")?;
+    let said = ask("node")?.stdout;
     let version = String::from_utf8_lossy(&said);
     let major = version.trim().trim_start_matches('v').split('.').next();
     match major.and_then(|major| major.parse::<u32>().ok()) {
@@ -117,8 +94,9 @@ fn failed(path: &Path, error: std::io::Error) -> Failure {
     format!("{}: {error}", path.display())
 }
 
-fn npm(folder: &Path, arguments: &[&str], paths: &[&Path]) -> Result<(), Failure> {
+fn npm(folder: &Path, arguments: &[&str], paths: &[PathBuf]) -> Result<(), Failure> {
     let mut command = Command::new("npm");
     command.args(arguments).args(paths).args(["--silent", "--no-audit", "--no-fund"]);
-    run(command.current_dir(folder))
+    // What the command itself answers is all that it writes to stdout.
+    run(command.current_dir(folder).stdout(std::io::stderr()))
 }
