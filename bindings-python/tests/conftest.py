@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -7,6 +8,10 @@ from uuid import uuid4
 import leasehold
 import pytest
 from rig import Redis
+
+# Who starts this in the background has it ignore Ctrl-C, and so would the programs of
+# the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

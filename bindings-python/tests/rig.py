@@ -81,11 +81,9 @@ def start(
     source: str, *arguments: str, python: str = sys.executable, **options: object
 ) -> subprocess.Popen[str]:
     """A Python program, as a process of its own with pipes."""
-    # A process that was started in the background may have been told to ignore it.
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     environment = dict(os.environ, PYTHONPATH=str(Path(leasehold.__file__).parents[1]))
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        [python, "-c", heed + textwrap.dedent(source), *arguments],
+        [python, "-c", textwrap.dedent(source), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
