@@ -77,3 +77,23 @@ fn rust_and_node() {
 fn node_and_rust() {
     meet("node", "rust");
 }
+
+#[test]
+fn swift_and_swift() {
+    meet("swift", "swift");
+}
+
+#[test]
+fn swift_and_python() {
+    meet("swift", "python");
+}
+
+#[test]
+fn node_and_swift() {
+    meet("node", "swift");
+}
+
+#[test]
+fn rust_and_swift() {
+    meet("rust", "swift");
+}

@@ -8,6 +8,7 @@ mod node;
 mod planted;
 mod python;
 mod servers;
+mod swift;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -16,6 +17,8 @@ usage: cargo xtask COMMAND
   python           install it in an environment for tests, and tell which interpreter that has
   node             build and pack the Node package, and tell where it is installed for tests
   node release     pack it for all platforms, from what they built: target/node/built/*.node
+  swift            build the Swift package, with its native part and generated code, and tell where
+                   its program for tests is; sets up a Swift where there is none
   servers          install and unpack the servers that tests start, where they are missing
   planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
                    each must be caught
@@ -30,7 +33,8 @@ usage: cargo xtask COMMAND
                    beside clients of other languages, which are installed
   bench etcd [N]   one etcd cluster, beside another client of it; all five workloads, or some
   bench python     the Python package, beside other packages
-  bench node [N]   the Node package, the same; all eight measures, or some";
+  bench node [N]   the Node package, the same; all eight measures, or some
+  bench swift      the Swift package, beside the crate in Rust";
 
 /// What a command failed with, for people to read.
 type Failure = String;
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         }
         ["node", "release"] => node::release()
             .map(|tarballs| tarballs.iter().for_each(|tarball| println!("{}", tarball.display()))),
+        ["swift"] => swift::shim().map(|shim| println!("LEASEHOLD_SWIFT_SHIM={}", shim.display())),
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
         ["bench", "redlock", ..] => bench_redis(&words[1..]),
         ["bench", "etcd", ref workloads @ ..] => bench_etcd(workloads),
+        ["bench", "swift"] => servers::ensure().and_then(|()| swift::bench()),
         ["bench", "python"] => servers::ensure().and_then(|()| python::bench()),
         ["bench", "node", ref measures @ ..] => bench_node::bench(measures),
         _ => Err(USAGE.to_owned()),
@@ -96,11 +102,16 @@ fn test() -> Result<(), Failure> {
     cargo("clippy --workspace --all-targets -- -D warnings")?;
     let interpreter = python::interpreter()?;
     let package = node::package()?;
-    let faces: [(&str, &Path); 2] =
-        [("LEASEHOLD_PYTHON", &interpreter), ("LEASEHOLD_NODE_PACKAGE", &package)];
+    let shim = swift::shim()?;
+    let faces: [(&str, &Path); 3] = [
+        ("LEASEHOLD_PYTHON", &interpreter),
+        ("LEASEHOLD_NODE_PACKAGE", &package),
+        ("LEASEHOLD_SWIFT_SHIM", &shim),
+    ];
     cargo_with("test --workspace", &faces)?;
     python::check(&interpreter)?;
     node::check(&package)?;
+    swift::check(&package)?;
     cargo("doc --workspace --no-deps")?;
     planted::all_are_caught(root(), "")
 }

@@ -13,13 +13,17 @@ mod bugs;
 use bugs::{BUGS, SOAK_BUGS};
 
 /// What cargo needs to build the tests: every member is part of the workspace.
-const WORKSPACE: [&str; 8] = [
+const WORKSPACE: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "core",
     "cli",
     "bindings-python",
-    "bindings-node",
+    "bindings-node/Cargo.toml",
+    "bindings-node/src",
+    "bindings-swift/Cargo.toml",
+    "bindings-swift/src",
+    "bindings-swift/generate",
     "tests",
     "xtask",
 ];
@@ -125,6 +129,7 @@ fn copy_changed(from: &Path, to: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     let content = fs::read(from)?;
+    to.parent().map_or(Ok(()), fs::create_dir_all)?;
     if fs::read(to).ok().as_ref() != Some(&content) {
         fs::write(to, content)?;
     }

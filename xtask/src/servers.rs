@@ -81,7 +81,7 @@ pub(crate) fn ensure_package(package: &str, why: &str) -> Result<(), Failure> {
     install(package, package, why)
 }
 
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
@@ -125,7 +125,8 @@ fn unpack(server: &Unpacked, servers: &Path) -> Result<PathBuf, Failure> {
     for dir in ["lists/partial", "cache/archives/partial", "packages"] {
         fs::create_dir_all(apt.join(dir)).map_err(failed)?;
     }
-    let source = format!("deb {} {suite} main\n", mirror(server)?);
+    let cure = format!("have {program} at target/servers/{folder}/usr/bin/{program}");
+    let source = format!("deb {} {suite} main\n", mirror(program, &cure)?);
     fs::write(apt.join("sources.list"), source).map_err(failed)?;
     run(apt_get(&apt).arg("update"))?;
     run(apt_get(&apt).arg("download").args(*packages))?;
@@ -141,14 +142,8 @@ fn unpack(server: &Unpacked, servers: &Path) -> Result<PathBuf, Failure> {
 
 /// Where apt takes this machine's packages from, in its own words, which holds
 /// for every way in which that can be configured.
-fn mirror(server: &Unpacked) -> Result<String, Failure> {
-    let Unpacked { folder, program, .. } = server;
-    let none = || {
-        format!(
-            "apt has no {SUITE} to take {program} from; \
-             have one at target/servers/{folder}/usr/bin/{program}"
-        )
-    };
+pub(crate) fn mirror(what: &str, cure: &str) -> Result<String, Failure> {
+    let none = || format!("apt has no {SUITE} to take {what} from; {cure}");
     let said = run(Command::new("apt-get").args(["update", "--print-uris"]));
     let said = said.map_err(|e| format!("{}\n{e}", none()))?.stdout;
     let said = String::from_utf8_lossy(&said);

@@ -17,6 +17,7 @@ const LANGUAGES: &[(&str, Start, &str)] = &[
     ("python", |_| python(&[]), PYTHON),
     ("python-threads", |_| python(&["--sync"]), PYTHON),
     ("node", |_| node(), NODE),
+    ("swift", |_| std::env::var_os("LEASEHOLD_SWIFT_SHIM").map(Command::new), SWIFT),
 ];
 
 /// What the languages are called, in the same order.
@@ -49,6 +50,9 @@ fn node() -> Option<Command> {
     command.arg("--expose-gc").arg(shim("node.js"));
     Some(command)
 }
+
+const SWIFT: &str = "LEASEHOLD_SWIFT_SHIM does not name the program in tests/shims/swift; \
+                     `cargo xtask swift` builds it, and `cargo xtask test` sets it";
 
 fn shim(file: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("shims").join(file)

@@ -1,0 +1,151 @@
+internal import LeaseholdCore
+
+/// Open the backend that the URL names, now: `sqlite:PATH` for the processes of one machine
+/// (`sqlite:`, which is also meant by no URL, is a file in the user's state directory),
+/// `redis://HOST`, `redlock://HOST,HOST,HOST`, `etcd://HOST,HOST,HOST`, or `memory:` inside
+/// this client only.
+///
+/// ```swift
+/// let client = try await Leasehold.connect("redis://127.0.0.1")
+/// ```
+///
+/// - Parameters:
+///   - url: The backend, with options behind a `?`, which win over those here.
+///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:wait:maxHold:autoRenew:label:)``.
+///   - wait: How long a busy lock is waited for; without end unless set.
+///   - maxHold: The longest a lease is held; unbounded unless set.
+///   - label: What others see of the holder, after its host and process id.
+/// - Throws: ``LeaseError/Code/invalid`` for what cannot be used, ``LeaseError/Code/unavailable``,
+///   or ``LeaseError/Code/refused``.
+public func connect(
+    _ url: String = "sqlite:",
+    ttl: Duration? = nil,
+    wait: Duration? = nil,
+    maxHold: Duration? = nil,
+    label: String? = nil,
+    isolation: isolated (any Actor)? = #isolation
+) async throws(LeaseError) -> Client {
+    let settings = Settings(ttl: ttl, wait: wait, maxHold: maxHold, label: label)
+    let answer = try await call { open(url: url, settings: settings, cancel: $0, reply: $1) }
+    guard case .client(let native) = answer else { throw .unexpected }
+    return Client(native)
+}
+
+/// An open connection to one backend, with a thread of its own for renewals.
+///
+/// ``close()`` it before the process ends: what is held then is given back at once, and not
+/// at the end of its ttl.
+public final class Client: Sendable {
+    private let native: LeaseholdCore.Client
+
+    init(_ native: LeaseholdCore.Client) {
+        self.native = native
+    }
+
+    /// The lock of this name. Nothing is asked, and what is wrong is said when it is taken.
+    ///
+    /// - Parameters:
+    ///   - name: 1 to 1024 bytes without NUL.
+    ///   - ttl: How long a lease outlives its last renewal, from 100 ms to a day; 10 s unless
+    ///     set here or for the client. It bounds how long others wait for a holder that
+    ///     vanished, not how long one can hold.
+    ///   - wait: How long a busy lock is waited for; without end unless set.
+    ///   - maxHold: The longest a lease is held, however healthy its renewals.
+    ///   - autoRenew: Whether a lease is renewed in the background; yes unless set.
+    ///   - label: What others see of the holder, after its host and process id.
+    public func lock(
+        _ name: String,
+        ttl: Duration? = nil,
+        wait: Duration? = nil,
+        maxHold: Duration? = nil,
+        autoRenew: Bool? = nil,
+        label: String? = nil
+    ) -> Lock {
+        let settings = Settings(
+            ttl: ttl, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
+        return Lock(name: name, native: native.lock(name: name, settings: settings))
+    }
+
+    /// The locks that are held or waited for, by name.
+    public func list(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) -> [Status] {
+        let answer = try await call { native.list(cancel: $0, reply: $1) }
+        guard case .statuses(let all) = answer else { throw .unexpected }
+        return all.map(Status.init)
+    }
+
+    /// Who holds and who waits for one lock; `nil` when nobody does.
+    public func status(
+        _ name: String, isolation: isolated (any Actor)? = #isolation
+    ) async throws(LeaseError) -> Status? {
+        let answer = try await call { native.status(name: name, cancel: $0, reply: $1) }
+        guard case .statuses(let all) = answer else { throw .unexpected }
+        return all.first.map(Status.init)
+    }
+
+    /// Take the lock from whoever holds it; answers whether somebody did. Until that one's work
+    /// has stopped, two may be at work, and only their fences tell them apart.
+    @discardableResult
+    public func breakLock(
+        _ name: String, isolation: isolated (any Actor)? = #isolation
+    ) async throws(LeaseError) -> Bool {
+        let answer = try await call { native.breakLock(name: name, cancel: $0, reply: $1) }
+        guard case .flag(let wasHeld) = answer else { throw .unexpected }
+        return wasHeld
+    }
+
+    /// What happens to this client's leases from now on, for logs, until the client is closed or
+    /// the task that reads is cancelled. One task reads; one that is more than 1024 behind misses
+    /// the oldest.
+    public func events() -> AsyncStream<LeaseEvent> {
+        let events = native.events()
+        return AsyncStream {
+            let answer = try? await call { events.next(cancel: $0, reply: $1) }
+            guard case .event(let event?) = answer else { return nil }
+            return LeaseEvent(event)
+        }
+    }
+
+    /// The backend as messages name it, without passwords.
+    public var backend: String { native.backend() }
+
+    /// What the server that answers now promises less than its backend does; for people to read.
+    public func caveats() -> [String] { native.caveats() }
+
+    /// Give back everything and end: waiting calls throw ``LeaseError/Code/closed``, leases are
+    /// lost. It goes to its end though the task is cancelled.
+    public func close(isolation: isolated (any Actor)? = #isolation) async {
+        _ = await finish { native.shutdown(reply: $0) }
+    }
+}
+
+/// A lock that is held or waited for.
+public struct Status: Sendable, Hashable {
+    /// The lock's name.
+    public let name: String
+    /// That of the last grant.
+    public let fence: UInt64
+    /// Who holds it.
+    public let holder: Holder?
+    /// The labels of those who wait, first come first.
+    public let waiters: [String]
+
+    init(_ native: LeaseholdCore.Status) {
+        (name, fence, waiters) = (native.name, native.fence, native.waiters)
+        holder = native.holder.map(Holder.init)
+    }
+}
+
+/// Who holds a lock.
+public struct Holder: Sendable, Hashable {
+    /// Host, process id and the free text of the holder.
+    public let label: String
+    /// For how long.
+    public let heldFor: Duration
+    /// When the lease ends unless it is renewed.
+    public let freeIn: Duration
+
+    init(_ native: LeaseholdCore.Holder) {
+        label = native.label
+        (heldFor, freeIn) = (.nanoseconds(native.heldFor), .nanoseconds(native.freeIn))
+    }
+}

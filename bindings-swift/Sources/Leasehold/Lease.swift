@@ -1,0 +1,88 @@
+internal import LeaseholdCore
+
+/// A lock that is held: a fence, a deadline, and word when it is lost.
+///
+/// It is renewed in the background until it is released or lost, or until there is no reference
+/// to it: then it is given back in the background. Keep it for as long as you rely on it.
+public final class Lease: Sendable {
+    let native: LeaseholdCore.Lease
+    /// The lock's name.
+    public let name: String
+    /// The fencing token: larger than that of every earlier holder of this name. Send it along
+    /// with every operation on what the lock protects, reads included, and let that refuse
+    /// smaller ones than it has seen.
+    public let fence: UInt64
+
+    init(_ native: LeaseholdCore.Lease) {
+        self.native = native
+        (name, fence) = (native.name(), native.fence())
+    }
+
+    /// With etcd: the key whose create_revision is the fence.
+    public var key: String? { native.key() }
+
+    /// The ttl that it is renewed by.
+    public var ttl: Duration { .nanoseconds(native.ttl()) }
+
+    /// For how long it stays valid without another renewal.
+    public var remaining: Duration { .nanoseconds(native.remaining()) }
+
+    /// Whether it is held at this instant, by the clock alone: right even just after the process
+    /// was stopped.
+    public var isValid: Bool { native.isValid() }
+
+    /// Why it was lost, if it was.
+    public var loss: Loss? { native.loss().map(Loss.init(code:)) }
+
+    /// Wait until it is lost, and why. `nil` when it was released, or when the task that waits
+    /// is cancelled.
+    ///
+    /// When renewals fail this comes 10 % of the ttl before the end, so that there is time to
+    /// stop.
+    public func lost(isolation: isolated (any Actor)? = #isolation) async -> Loss? {
+        let answer = try? await call { native.ended(cancel: $0, reply: $1) }
+        guard case .loss(let code?) = answer else { return nil }
+        return Loss(code: code)
+    }
+
+    /// Throws ``LeaseError/Code/lost`` if it is not held at this instant, or
+    /// ``LeaseError/Code/notHeld`` if it was released. Call it before what must not be done twice.
+    public func check() throws(LeaseError) {
+        if let error = whyOver { throw error }
+    }
+
+    var whyOver: LeaseError? { native.check().map(LeaseError.init) }
+
+    /// Renew now, by a full ttl. Needed only with `autoRenew: false`.
+    ///
+    /// - Throws: ``LeaseError/Code/lost`` and ``LeaseError/Code/notHeld`` when it is over;
+    ///   ``LeaseError/Code/unavailable`` when the backend did not answer, and then it is still
+    ///   held until its deadline.
+    public func renew(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) {
+        _ = try await call { native.renew(cancel: $0, reply: $1) }
+    }
+
+    /// Give it back; calling it again only answers again. It goes to its end though the task is
+    /// cancelled.
+    ///
+    /// - Throws: ``LeaseError/Code/lost`` when it was not held to the end;
+    ///   ``LeaseError/Code/unavailable`` when the backend did not confirm: then it is repeated in
+    ///   the background until the ttl has passed.
+    public func release(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) {
+        _ = try await finish { native.release(reply: $0) }.orThrow()
+    }
+}
+
+/// Why a lease was lost. The raw values are stable, the same in every language.
+public enum Loss: String, Sendable, CaseIterable {
+    /// It could not be renewed in time.
+    case expired
+    /// The backend says that it is gone: somebody broke the lock, or its data was lost.
+    case gone
+    /// It was held for as long as `maxHold` allows.
+    case maxHold = "max_hold"
+    /// The client was closed.
+    case closed
+
+    init(code: String) { self = Loss(rawValue: code) ?? .gone }
+}

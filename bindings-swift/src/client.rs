@@ -1,0 +1,225 @@
+//! The core's client, lock and lease, as calls. The types in `Sources/Leasehold` are
+//! made of these, and wait for the calls.
+
+use std::sync::Arc;
+
+use leasehold::runtime::ThreadRuntime;
+use leasehold::{Error, Options};
+
+use crate::calls::{Answer, Cancel, Reply, start};
+use crate::values::{Failure, Settings, nanos, span, with};
+
+#[derive(uniffi::Object)]
+pub struct Client {
+    core: leasehold::Client,
+    runtime: Arc<ThreadRuntime>,
+}
+
+/// Connect to the backend that the URL names.
+#[uniffi::export]
+pub(crate) fn open(url: String, settings: Settings, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+    let runtime = match ThreadRuntime::start() {
+        Ok(runtime) => runtime,
+        Err(error) => return reply.done(Answer::Failed { failure: error.into() }),
+    };
+    cancel.start(&runtime.clone(), reply, async move {
+        ignore_broken_pipes();
+        let options = Options::new().runtime(runtime.clone());
+        let core = with!(options, settings, label).client(&url)?;
+        core.connect().await?;
+        Ok(Answer::Client { value: Arc::new(Client { core, runtime }) })
+    });
+}
+
+/// Whoever writes to a connection that was cut gets an error, and SIGPIPE, of which a
+/// Swift program dies. Every connection is written to by its client's thread, so it is
+/// enough, and nobody else's business, to have none in that.
+#[allow(unsafe_code)] // there is no safe way to it
+fn ignore_broken_pipes() {
+    // SAFETY: the set is initialised before it is used, and only this thread changes.
+    unsafe {
+        let mut pipe = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut pipe);
+        libc::sigaddset(&mut pipe, libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, std::ptr::null_mut());
+    }
+}
+
+#[uniffi::export]
+impl Client {
+    pub fn lock(&self, name: String, settings: Settings) -> Lock {
+        Lock { core: self.core.clone(), runtime: self.runtime.clone(), name, settings }
+    }
+
+    pub fn backend(&self) -> String {
+        self.core.backend().to_owned()
+    }
+
+    pub fn caveats(&self) -> Vec<String> {
+        self.core.caveats()
+    }
+
+    pub fn list(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(
+            &self.runtime.clone(),
+            reply,
+            async move { Ok(statuses(self.core.list().await?)) },
+        );
+    }
+
+    /// Answers a list of one, or of none.
+    pub fn status(self: Arc<Self>, name: String, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            Ok(statuses(self.core.status(&name).await?))
+        });
+    }
+
+    pub fn break_lock(self: Arc<Self>, name: String, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            Ok(Answer::Flag { value: self.core.break_lock(&name).await? })
+        });
+    }
+
+    pub fn events(&self) -> Events {
+        Events { events: Arc::new(self.core.events()), runtime: self.runtime.clone() }
+    }
+
+    /// `close` is a word of uniffi's own.
+    pub fn shutdown(self: Arc<Self>, reply: Box<dyn Reply>) {
+        start(&self.runtime.clone(), reply, async move {
+            self.core.close().await;
+            Ok(Answer::Nothing)
+        });
+    }
+}
+
+fn statuses(all: impl IntoIterator<Item = leasehold::Status>) -> Answer {
+    Answer::Statuses { value: all.into_iter().map(Into::into).collect() }
+}
+
+/// What is wrong with it is said when it is taken.
+#[derive(uniffi::Object)]
+pub struct Lock {
+    core: leasehold::Client,
+    runtime: Arc<ThreadRuntime>,
+    name: String,
+    settings: Settings,
+}
+
+#[uniffi::export]
+impl Lock {
+    /// The timeout stands for the lock's `wait`.
+    pub fn acquire(
+        self: Arc<Self>,
+        timeout: Option<i64>,
+        cancel: Arc<Cancel>,
+        reply: Box<dyn Reply>,
+    ) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            let mut lock = self.plan()?;
+            if let Some(timeout) = timeout {
+                lock = lock.wait(span("timeout", timeout)?);
+            }
+            Ok(self.taken(Some(lock.acquire().await?)))
+        });
+    }
+
+    /// Answers no lease when it is busy.
+    pub fn try_acquire(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            let lease = self.plan()?.try_acquire().await?;
+            Ok(self.taken(lease))
+        });
+    }
+}
+
+impl Lock {
+    fn plan(&self) -> Result<leasehold::Lock, Error> {
+        let settings = self.settings.clone();
+        Ok(with!(self.core.lock(&self.name), settings, auto_renew, label))
+    }
+
+    fn taken(&self, lease: Option<leasehold::Lease>) -> Answer {
+        let runtime = self.runtime.clone();
+        Answer::Lease { value: lease.map(|lease| Arc::new(Lease { lease, runtime })) }
+    }
+}
+
+/// Given back when Swift has no reference to it, unless a call of it goes on.
+#[derive(uniffi::Object)]
+pub struct Lease {
+    lease: leasehold::Lease,
+    runtime: Arc<ThreadRuntime>,
+}
+
+#[uniffi::export]
+impl Lease {
+    pub fn name(&self) -> String {
+        self.lease.name().to_owned()
+    }
+
+    pub fn fence(&self) -> u64 {
+        self.lease.fence()
+    }
+
+    pub fn key(&self) -> Option<String> {
+        self.lease.key()
+    }
+
+    pub fn ttl(&self) -> i64 {
+        nanos(self.lease.ttl())
+    }
+
+    pub fn remaining(&self) -> i64 {
+        nanos(self.lease.remaining())
+    }
+
+    pub fn is_valid(&self) -> bool {
+        self.lease.is_valid()
+    }
+
+    pub fn loss(&self) -> Option<String> {
+        self.lease.loss().map(|loss| loss.code().to_owned())
+    }
+
+    pub fn check(&self) -> Option<Failure> {
+        self.lease.check().err().map(Failure::from)
+    }
+
+    /// Answers why it was lost, or nothing when it was released. Waiting keeps nothing.
+    pub fn ended(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        let watch = self.lease.watch();
+        cancel.start(&self.runtime, reply, async move {
+            let loss = watch.ended().await;
+            Ok(Answer::Loss { code: loss.map(|loss| loss.code().to_owned()) })
+        });
+    }
+
+    pub fn renew(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            self.lease.renew().await.map(|()| Answer::Nothing)
+        });
+    }
+
+    pub fn release(self: Arc<Self>, reply: Box<dyn Reply>) {
+        start(&self.runtime.clone(), reply, async move {
+            self.lease.release().await.map(|()| Answer::Nothing)
+        });
+    }
+}
+
+#[derive(uniffi::Object)]
+pub struct Events {
+    events: Arc<leasehold::Events>,
+    runtime: Arc<ThreadRuntime>,
+}
+
+#[uniffi::export]
+impl Events {
+    /// Answers nothing when the client is closed.
+    pub fn next(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        let events = self.events.clone();
+        let work = async move { Ok(Answer::Event { value: events.next().await.map(Into::into) }) };
+        cancel.start(&self.runtime, reply, work);
+    }
+}
