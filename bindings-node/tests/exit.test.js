@@ -31,6 +31,11 @@ const ENDS = {
   'with a lease that it forgets': 'hold()',
   'while it waits for the loss of its lease': `
     hold().then(async (lease) => console.log(await lease.lost))`,
+  'while it reads events': `
+    leasehold.connect(url).then(async (client) => {
+      globalThis.lease = await client.lock(name, { ttl: ${LONG} }).acquire()
+      for await (const event of client.events()) console.log(event.reason ?? event.what)
+    })`,
   'in a block that never ends': `
     leasehold.connect(url).then((client) => client.lock(name, { ttl: ${LONG} }).run(() => new Promise(() => {})))
       .catch((error) => console.log(error.code))`,

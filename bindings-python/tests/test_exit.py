@@ -54,6 +54,10 @@ lease = client.lock(name, ttl=60).acquire()
 daemons(lambda: client.lock(name).acquire())
 time.sleep(0.02)
 """,
+    "with threads that read events": """
+lease = client.lock(name, ttl=60).acquire()
+daemons(lambda: list(client.events()))
+""",
     "with threads that wait for a loss": """
 lease = client.lock(name, ttl=60).acquire()
 daemons(lambda: lease.lost.wait())

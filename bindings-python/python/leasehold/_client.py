@@ -160,7 +160,8 @@ class Client(_leasehold.Client):
 
     def events(self) -> Events:
         """What happens to this client's leases from now on, for logs: iterate over it, in
-        a thread of its own or with ``async for``, until the client is closed. In a fork,
+        a thread of its own or with ``async for``, until the client is closed. The
+        interpreter waits for such a thread when it ends, unless it is a daemon. In a fork,
         what happens to those of the child."""
         return Events(self._events())
 
