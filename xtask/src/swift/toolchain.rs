@@ -125,10 +125,11 @@ fn set_up(place: &Path) -> Result<(), Failure> {
     ensure_tool("mmdebstrap", "mmdebstrap", "it unpacks Swift with the libraries it needs")
         .map_err(|e| format!("{e}; or {CURE}"))?;
     let unfinished = place.with_extension("new");
+    let failed = |e| format!("{}: {e}", unfinished.display());
     if unfinished.is_dir() {
-        let failed = |e| format!("{}: {e}", unfinished.display());
         fs::remove_dir_all(&unfinished).map_err(failed)?;
     }
+    fs::create_dir_all(&unfinished).map_err(failed)?;
     let mut make = Command::new("mmdebstrap");
     make.args(["--mode=root", "--variant=minbase", "--quiet"]);
     // A mirror may be a snapshot of some date.
