@@ -12,7 +12,8 @@ function foldersOf(names, from, found = new Set()) {
     const folder = isAbsolute(name) ? name : folderOf(name, from)
     if (found.has(folder)) continue
     found.add(folder)
-    foldersOf(Object.keys(manifest(folder).dependencies ?? {}), folder, found)
+    const { dependencies, optionalDependencies } = manifest(folder)
+    foldersOf(Object.keys({ ...dependencies, ...optionalDependencies }), folder, found)
   }
   return found
 }
