@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold::{Error, Outcome};
+use leasehold::Error;
 use napi::bindgen_prelude::Either6;
 use napi_derive::napi;
 
@@ -23,11 +23,7 @@ pub struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let outcome = match error.outcome() {
-            Outcome::NotHeld => "not_held",
-            Outcome::Held => "held",
-            Outcome::Unknown => "unknown",
-        };
+        let outcome = error.outcome().code();
         let lock = error.lock().map(str::to_owned);
         Self { code: error.code(), message: error.to_string(), outcome, lock }
     }

@@ -1,6 +1,6 @@
 //! Errors of the core as exceptions, whose classes are defined in Python.
 
-use leasehold::{Error, Outcome};
+use leasehold::Error;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -18,11 +18,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     let _visit = exit::Visit::begin(py);
     let make = || MAKE.import(py, "leasehold._errors", "make");
-    let outcome = match error.outcome() {
-        Outcome::NotHeld => "not_held",
-        Outcome::Held => "held",
-        Outcome::Unknown => "unknown",
-    };
+    let outcome = error.outcome().code();
     let made = make()
         .and_then(|make| make.call1((error.code(), error.to_string(), outcome, error.lock())));
     match made {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use leasehold::{Error, Kind, Outcome};
+use leasehold::{Error, Kind};
 
 /// An error of the core.
 #[derive(uniffi::Record)]
@@ -16,14 +16,9 @@ pub struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let outcome = match error.outcome() {
-            Outcome::NotHeld => "not_held",
-            Outcome::Held => "held",
-            Outcome::Unknown => "unknown",
-        };
         Self {
             code: error.code().to_owned(),
-            outcome: outcome.to_owned(),
+            outcome: error.outcome().code().to_owned(),
             lock: error.lock().map(str::to_owned),
             message: error.to_string(),
         }

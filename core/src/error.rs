@@ -60,6 +60,17 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// The stable name that crosses every language border.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Outcome::NotHeld => "not_held",
+            Outcome::Held => "held",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
 /// Any failure of this crate.
 ///
 /// The message names the lock and the backend where they are known and says

@@ -8,7 +8,7 @@ use std::io::{BufRead, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use leasehold::{Client, Error, Lease, Lock, Loss, Options, Outcome, Status};
+use leasehold::{Client, Error, Lease, Lock, Loss, Options, Status};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -226,11 +226,7 @@ fn why(loss: Loss) -> &'static str {
 }
 
 fn error(error: Error) -> Value {
-    let outcome = match error.outcome() {
-        Outcome::NotHeld => "not_held",
-        Outcome::Held => "held",
-        Outcome::Unknown => "unknown",
-    };
+    let outcome = error.outcome().code();
     failure(error.code(), Some(outcome), &error.to_string())
 }
 
