@@ -1,0 +1,200 @@
+//! `ls`, `break`, `completions`, and what is shown on a terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::rig::{Rig, Running, until, wait_for};
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
+
+#[test]
+fn ls_shows_who_holds_and_who_waits() {
+    let rig = Rig::new();
+    assert_eq!(rig.call(&["ls"]).stdout, "");
+    let script = format!("echo $LEASEHOLD_FENCE > held; {}", wait_for("go"));
+    let holder = rig.start(&["n", "--ttl=60s", "--label=importer"], &script);
+    let fence: u64 = rig.line("held").parse().unwrap();
+    let waiter = rig.start(&["n", "--label=second"], "true");
+    rig.waiters(1);
+
+    let locks = rig.locks();
+    assert_eq!(locks.as_array().unwrap().len(), 1);
+    let lock = &locks[0];
+    assert_eq!((lock["name"].as_str(), lock["fence"].as_u64()), (Some("n"), Some(fence)));
+    let label = lock["holder"].as_str().unwrap();
+    assert!(label.ends_with(&format!(":{} importer", holder.pid())), "{label}");
+    assert!(lock["waiters"][0].as_str().unwrap().ends_with(" second"));
+    let remaining = lock["remaining_ms"].as_u64().unwrap();
+    assert!((1..=60_000).contains(&remaining), "{remaining}");
+    assert!(lock["held_for_ms"].as_u64().unwrap() < 60_000);
+
+    let table = rig.call(&["ls"]).stdout;
+    let lines: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["NAME", "HOLDER", "FENCE", "HELD", "REMAINING", "WAITERS"]);
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[1][0], lines[1][2]), ("n", "importer"));
+    assert_eq!((lines[1][3], lines[1].last()), (&*fence.to_string(), Some(&"1")));
+
+    rig.touch("go");
+    assert_eq!((holder.end().code, waiter.end().code), (0, 0));
+    assert_eq!(rig.call(&["ls"]).stdout, "");
+}
+
+#[test]
+fn a_name_with_control_characters_cannot_fool_a_terminal() {
+    let rig = Rig::new();
+    let script = format!("echo > held; {}", wait_for("go"));
+    let holder = rig.start(&["evil\x1b[2J\nname"], &script);
+    rig.line("held");
+    let table = rig.call(&["ls"]).stdout;
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("evil\\u{1b}[2J\\nname"), "{table}");
+    rig.touch("go");
+    assert_eq!(holder.end().code, 0);
+}
+
+#[test]
+fn breaking_what_nobody_holds_is_code_1() {
+    let rig = Rig::new();
+    let ended = rig.call(&["break", "n", "--yes"]);
+    assert_eq!((ended.code, &*ended.stdout), (1, "nobody holds \"n\"\n"));
+}
+
+#[test]
+fn completions_are_scripts() {
+    let rig = Rig::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = rig.call(&["completions", shell]);
+        assert_eq!(ended.code, 0);
+        assert!(ended.stdout.contains("leasehold") && ended.stdout.contains("no-wait"));
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let rig = Rig::new();
+    for args in [&["--help"][..], &["run", "--help"], &["--version"], &["help", "break"]] {
+        let ended = rig.call(args);
+        assert_eq!((ended.code, &*ended.stderr), (0, ""));
+        assert!(ended.stdout.contains("leasehold"));
+    }
+    for code in ["64", "69", "75", "79", "126", "127", "128+n"] {
+        assert!(rig.call(&["run", "--help"]).stdout.contains(&format!("\n  {code} ")));
+    }
+}
+
+/// A pseudo-terminal, and all that was written on it so far.
+struct Terminal {
+    keyboard: File,
+    other_end: File,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
+        let keyboard = File::from(master);
+        let screen = Arc::new(Mutex::new(String::new()));
+        let (mut reader, shown) = (keyboard.try_clone().unwrap(), screen.clone());
+        // It ends when the last program has closed the other end.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Self { keyboard, other_end: slave.into(), screen }
+    }
+
+    fn end(&self) -> Stdio {
+        self.other_end.try_clone().unwrap().into()
+    }
+
+    fn shows(&self, text: &str) -> bool {
+        self.screen.lock().unwrap().contains(text)
+    }
+
+    fn until_shown(&self, text: &str) {
+        until(text, || self.shows(text).then_some(()));
+    }
+
+    fn start(&self, mut command: Command) -> Running {
+        command.stdin(self.end()).stderr(self.end()).stdout(Stdio::null());
+        Running::start_as_is(command)
+    }
+}
+
+#[test]
+fn a_terminal_shows_whom_we_wait_for_until_granted() {
+    let rig = Rig::new();
+    let terminal = Terminal::open();
+    let script = format!("echo > held; {}", wait_for("go"));
+    let holder = rig.start(&["n", "--label=importer"], &script);
+    rig.line("held");
+    let script = format!("echo > second; {}", wait_for("end"));
+    let mut waiter = terminal.start(rig.leasehold(&["run", "n", "--", "sh", "-c", &script]));
+    terminal.until_shown("\rleasehold: waiting for \"n\", held by ");
+    terminal.until_shown(" importer for ");
+    assert!(!terminal.screen.lock().unwrap().ends_with("\r\x1b[K"));
+    rig.touch("go");
+    assert_eq!(holder.end().code, 0);
+    rig.line("second");
+    until("erased", || terminal.screen.lock().unwrap().ends_with("\r\x1b[K").then_some(()));
+    rig.touch("end");
+    assert!(waiter.exit().success());
+}
+
+#[test]
+fn a_free_lock_shows_nothing_on_a_terminal() {
+    let rig = Rig::new();
+    let terminal = Terminal::open();
+    let mut run = terminal.start(rig.leasehold(&["run", "n", "--", "sh", "-c", "echo end >&2"]));
+    terminal.until_shown("end\r\n");
+    assert!(run.exit().success());
+    assert_eq!(*terminal.screen.lock().unwrap(), "end\r\n");
+}
+
+/// The terminal itself sends SIGINT to the command: a second one would mean
+/// impatience to many programs.
+#[cfg(target_os = "linux")] // for env --default-signal
+#[test]
+fn a_command_on_a_terminal_is_not_interrupted_twice() {
+    let rig = Rig::new();
+    let terminal = Terminal::open();
+    let traps = "trap 'echo int >&2' INT; trap 'exit 9' TERM";
+    let script = format!("{traps}; echo > held; {}", wait_for("go"));
+    let mut command = rig.command("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_leasehold"), "run", "n"]);
+    command.args(["--", "sh", "-c", &script]);
+    let mut run = terminal.start(command);
+    rig.line("held");
+    run.signal(Signal::INT);
+    // Passed on and trapped after the first, if that was.
+    run.signal(Signal::TERM);
+    assert_eq!(run.exit().code(), Some(9));
+    assert!(!terminal.shows("int"));
+}
+
+#[test]
+fn break_asks_on_a_terminal() {
+    let rig = Rig::new();
+    let holder = rig.start(&["n", "--label=importer"], "echo > held; exec sleep 60");
+    rig.line("held");
+    for (answer, code) in [("\n", 1), ("n\n", 1), ("y\n", 0)] {
+        let mut terminal = Terminal::open();
+        let mut run = terminal.start(rig.leasehold(&["break", "n"]));
+        terminal.until_shown("Break \"n\", held by ");
+        terminal.until_shown("? [y/N] ");
+        terminal.keyboard.write_all(answer.as_bytes()).unwrap();
+        assert_eq!(run.exit().code(), Some(code), "{answer:?}");
+    }
+    assert_eq!(holder.end().code, 79);
+}

@@ -1,0 +1,10 @@
+//! The command line, as it is started.
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod etcd;
+mod look;
+mod lost;
+mod redis;
+mod redlock;
+mod rig;
+mod run;

@@ -1,0 +1,150 @@
+//! What clients of one SQLite file do to each other.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use leasehold::{Kind, Loss, connect};
+
+use crate::place::{HOUR, Place, assert_says, in_line, is_free, soon, status, take, until, url};
+
+#[tokio::test]
+async fn a_path_longer_than_a_socket_address_still_has_working_bells() {
+    let place = Place::new();
+    let dir = place.path().join("d".repeat(200));
+    std::fs::create_dir(&dir).expect("a directory");
+    let url = url(&dir.join("locks.db"));
+    let (a, b) = (connect(&url).await.expect("a client"), connect(&url).await.expect("a client"));
+    let first = take(&a, "x").await;
+    let mut waiting = Box::pin(take(&b, "x"));
+    in_line(&mut waiting, &a, "x", 1).await;
+    first.release().await.expect("held to the end");
+    let second = soon("the lock", waiting).await;
+    assert!(second.fence() > first.fence());
+    // Its next renewal is minutes away: only a ring tells the holder.
+    assert!(a.break_lock("x").await.expect("an answer"));
+    assert_eq!(soon("the loss", second.lost()).await, Loss::Gone);
+}
+
+#[tokio::test]
+async fn a_broken_lock_goes_to_its_waiter_and_its_holder_hears_of_it() {
+    let place = Place::new();
+    let (a, b) = (place.client().await, place.client().await);
+    let lease = a.lock("x").ttl(HOUR).label("first").acquire().await.expect("a lease");
+    assert!(!is_free(&b, "x").await);
+    let second = b.lock("x").label("second");
+    let mut waiting = Box::pin(second.acquire());
+    in_line(&mut waiting, &a, "x", 1).await;
+
+    let listed = b.list().await.expect("a list");
+    let [x] = &*listed else { panic!("one lock is in use, not {listed:?}") };
+    assert_eq!((x.name.as_str(), x.fence), ("x", lease.fence()));
+    assert!(x.holder.as_ref().is_some_and(|holder| holder.label.ends_with(" first")), "{x:?}");
+    assert!(x.waiters[0].ends_with(" second"), "{x:?}");
+
+    assert!(b.break_lock("x").await.expect("an answer"));
+    // Its next renewal is minutes away: only a ring tells the holder.
+    assert_eq!(soon("the loss", lease.lost()).await, Loss::Gone);
+    let next = soon("the lock", waiting).await.expect("a lease");
+    assert!(next.fence() > lease.fence());
+    assert_says(lease.release().await, Kind::Lost, &["\"x\"", "locks.db"]);
+    assert!(!b.break_lock("nobody's").await.expect("an answer"));
+    assert_eq!(b.status("nobody's").await.expect("a status"), None);
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_frees_its_locks_long_before_the_ttl() {
+    let place = Place::new();
+    let (a, b) = (place.client().await, place.client().await);
+    let leases = (take(&a, "x").await, take(&a, "y").await);
+    let mut waiting = Box::pin(async { (take(&b, "x").await, take(&b, "y").await) });
+    in_line(&mut waiting, &b, "x", 1).await;
+    drop((a, leases));
+    soon("both locks", waiting).await;
+}
+
+#[tokio::test]
+async fn a_waiting_client_that_is_dropped_does_not_hold_up_the_line() {
+    let place = Place::new();
+    let (a, b, c) = (place.client().await, place.client().await, place.client().await);
+    let lease = take(&a, "x").await;
+    let mut leaving = Box::pin(take(&b, "x"));
+    in_line(&mut leaving, &a, "x", 1).await;
+    let mut staying = Box::pin(take(&c, "x"));
+    in_line(&mut staying, &a, "x", 2).await;
+    drop(leaving);
+    drop(b);
+    lease.release().await.expect("held to the end");
+    soon("the lock", staying).await;
+}
+
+#[tokio::test]
+async fn sockets_go_with_their_clients_and_those_of_the_dead_at_the_next_connect() {
+    let place = Place::new();
+    let (closed, dropped) = (place.client().await, place.client().await);
+    for client in [&closed, &dropped] {
+        client.list().await.expect("a list"); // after this it sweeps no more
+    }
+    let lease = take(&dropped, "x").await;
+    assert_eq!(place.sockets().len(), 2);
+    closed.close().await;
+    drop((closed, dropped, lease));
+    until("no sockets are left", async || place.sockets().is_empty()).await;
+
+    let _living = place.client().await;
+    let mut left = place.sockets();
+    let dead = place.bells().join("0123456789abcdef");
+    drop(std::os::unix::net::UnixListener::bind(&dead).expect("a socket"));
+    let _next = place.client().await;
+    until("the dead one's is swept", async || !dead.exists()).await;
+    left.retain(|socket| place.sockets().contains(socket));
+    assert_eq!((left.len(), place.sockets().len()), (1, 2), "a living one's was swept");
+}
+
+const THREADS: u64 = 8;
+const ROUNDS: u64 = 200;
+
+/// Count up under the lock, without any other protection; note each fence.
+async fn count(place: &Place, counter: &AtomicU64, seen: &Mutex<Vec<(u64, u64)>>) {
+    let lock = place.client().await.lock("counter").ttl(HOUR);
+    for _ in 0..ROUNDS {
+        let lease = lock.acquire().await.expect("a lease");
+        let count = counter.load(Ordering::Relaxed) + 1;
+        std::thread::yield_now();
+        counter.store(count, Ordering::Relaxed);
+        seen.lock().expect("a list").push((count, lease.fence()));
+        lease.release().await.expect("held to the end");
+    }
+}
+
+#[test]
+fn clients_that_count_together_lose_nothing_and_their_fences_rise_with_the_count() {
+    let (place, counter, seen) = (Place::new(), AtomicU64::new(0), Mutex::default());
+    let run = || {
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        built.expect("a Tokio runtime can be built").block_on(count(&place, &counter, &seen));
+    };
+    std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(run))));
+    let mut seen = seen.into_inner().expect("a list");
+    seen.sort_unstable();
+    assert!(seen.iter().map(|(count, _)| *count).eq(1..=THREADS * ROUNDS), "updates were lost");
+    assert!(seen.is_sorted_by(|(_, before), (_, after)| before < after), "a fence fell");
+}
+
+#[tokio::test]
+async fn a_closed_client_gives_everything_back_and_ends_its_waits() {
+    let place = Place::new();
+    let (a, b) = (place.client().await, place.client().await);
+    let (lease, elsewhere) = (take(&a, "x").await, take(&b, "y").await);
+    let (own, others) = (a.lock("x"), a.lock("y"));
+    let mut waits = Box::pin(async { tokio::join!(own.acquire(), others.acquire()) });
+    in_line(&mut waits, &b, "y", 1).await;
+    let ((own, others), ()) = soon("the close", async { tokio::join!(waits, a.close()) }).await;
+    assert_says(own, Kind::Closed, &["connect again"]);
+    assert_says(others, Kind::Closed, &["connect again"]);
+    assert_eq!(lease.loss(), Some(Loss::Closed));
+    assert!(is_free(&b, "x").await, "the close was confirmed before");
+    assert!(elsewhere.is_valid());
+    // Its waiting calls take themselves out of the line; they may be polled last.
+    until("its place is left", async || status(&b, "y").await.waiters.is_empty()).await;
+    assert_says(a.list().await, Kind::Closed, &["connect again"]);
+}

@@ -1,0 +1,9 @@
+//! Real etcd clusters.
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod access;
+mod conformance;
+mod leases;
+mod members;
+mod place;
+mod waiting;

@@ -1,0 +1,205 @@
+//! The core has what `tests/api.toml` says that every language has, and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use leasehold::{Client, Error, Kind, Lease, Lock, LockName, Loss, Options, Outcome};
+use leasehold_tests::scene::{SECOND, Scene};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Api {
+    client: BTreeMap<String, Operation>,
+    lock: BTreeMap<String, Operation>,
+    lease: BTreeMap<String, Operation>,
+    loss: Losses,
+    event: Told,
+    errors: BTreeMap<String, Outcomes>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operation {
+    #[serde(rename = "gives")]
+    _gives: String,
+    #[serde(default)]
+    parameters: BTreeMap<String, Parameter>,
+    fails: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameter {
+    #[serde(rename = "type")]
+    _type: String,
+    default: Option<toml::Value>,
+    shortest: Option<String>,
+    longest: Option<String>,
+    shortest_bytes: Option<usize>,
+    longest_bytes: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Losses {
+    reasons: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    what: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outcomes {
+    outcome: Vec<String>,
+}
+
+fn api() -> Api {
+    toml::from_str(include_str!("../../api.toml")).expect("tests/api.toml")
+}
+
+fn set<T: Into<String>>(names: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+    names.into_iter().map(Into::into).collect()
+}
+
+fn span(text: &Option<String>) -> Duration {
+    humantime::parse_duration(text.as_deref().expect("a bound")).expect("a span")
+}
+
+/// What follows each `before` up to the next `after`.
+fn found(source: &str, before: &str, after: char) -> BTreeSet<String> {
+    set(source.split(before).skip(1).filter_map(|rest| Some(rest.split_once(after)?.0)))
+}
+
+/// The names of all public methods of a type, from the source of its one `impl`.
+fn methods(source: &str, of: &str) -> BTreeSet<String> {
+    let (_, body) = source.split_once(&format!("\nimpl {of} {{\n")).expect("an impl");
+    let (body, _) = body.split_once("\n}\n").expect("its end");
+    let body = body.replace("    pub async fn ", "    pub fn ");
+    found(&body, "\n    pub fn ", '(')
+        .into_iter()
+        .map(|name| name.split('<').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// That these compile is half of the test.
+#[allow(clippy::let_underscore_future, dead_code)]
+fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options) {
+    let _ = (options.connect(""), client.lock(""), client.list(), client.status(""));
+    let _ = (client.break_lock(""), client.close(), client.backend(), client.caveats());
+    let _ = client.events();
+    let _ = (lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
+    let _ = (lease.name(), lease.fence(), lease.key(), lease.ttl(), lease.remaining());
+    let _ = (lease.is_valid(), lease.lost(), lease.loss(), lease.check());
+    let _ = (lease.renew(), lease.release());
+}
+
+#[test]
+fn every_operation_is_listed_and_no_other() {
+    let api = api();
+    let options = set(["ttl", "wait", "max_hold", "auto_renew", "label"]);
+    // What comes from options alone is for programs in Rust.
+    let mut client = methods(include_str!("../../../core/src/client.rs"), "Client");
+    // What other languages are made with.
+    assert!(client.remove("close_at_exit"));
+    assert_eq!(client, set(api.client.keys()));
+    let lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
+    assert_eq!(lock, &set(api.lock.keys()) | &options);
+    let mut lease = methods(include_str!("../../../core/src/lease.rs"), "Lease");
+    assert!(lease.remove("watch"));
+    assert_eq!(lease, set(api.lease.keys()));
+    let parameters = |operation: &str| set(api.client[operation].parameters.keys());
+    assert_eq!(parameters("lock"), &options | &set(["name"]));
+    assert_eq!(&parameters("connect") | &set(["auto_renew"]), &options | &set(["url"]));
+}
+
+#[test]
+fn every_error_is_listed_and_no_other() {
+    let api = api();
+    let source = include_str!("../../../core/src/error.rs");
+    let (codes, outcomes) = source.split_once("\nimpl Outcome {\n").expect("two impls");
+    assert_eq!(found(codes, " => \"", '"'), set(api.errors.keys()));
+    let listed = set(api.errors.values().flat_map(|error| error.outcome.clone()));
+    assert_eq!(found(outcomes, " => \"", '"'), listed);
+    assert_eq!(listed, set(["not_held", "held", "unknown"]));
+    let operations = api.client.values().chain(api.lock.values()).chain(api.lease.values());
+    for code in operations.flat_map(|operation| &operation.fails) {
+        assert!(api.errors.contains_key(code), "{code}");
+    }
+    assert_eq!(Error::new(Kind::Timeout, "").outcome(), Outcome::NotHeld);
+}
+
+#[test]
+fn every_loss_is_listed_and_no_other() {
+    let source = include_str!("../../../core/src/engine/hold.rs");
+    let (_, body) = source.split_once("pub enum Loss {\n").expect("the losses");
+    let (body, _) = body.split_once("\n}").expect("their end");
+    let losses = body.lines().filter_map(|line| line.trim().strip_suffix(','));
+    let losses: BTreeSet<String> = losses.map(str::to_owned).collect();
+    let known = [Loss::Expired, Loss::Gone, Loss::MaxHold, Loss::Closed];
+    assert_eq!(losses, set(known.map(|loss| format!("{loss:?}"))));
+    let listed = api().loss.reasons;
+    assert_eq!(listed, set(["expired", "gone", "max_hold", "closed"]));
+}
+
+#[test]
+fn every_event_is_listed_and_no_other() {
+    let codes = found(include_str!("../../../core/src/event.rs"), " => \"", '"');
+    assert_eq!(codes, api().event.what);
+}
+
+#[test]
+fn defaults_are_those_of_the_core() {
+    let (api, scene) = (api(), Scene::new());
+    let connect = &api.client["connect"].parameters;
+    let default = |name: &str| connect[name].default.clone().expect("a default");
+    let client = scene.client_of("memory:");
+    let lease = scene.wait(client.lock("x").acquire()).expect("a lease");
+    let ttl = humantime::parse_duration(default("ttl").as_str().expect("a text"));
+    assert_eq!(lease.ttl(), ttl.expect("a span"));
+    // Nothing but host and process id.
+    assert_eq!(default("label").as_str(), Some(""));
+    let status = scene.wait(client.status("x")).expect("a status").expect("a holder");
+    let label = status.holder.expect("a holder").label;
+    assert!(label.ends_with(&format!(":{}", std::process::id())), "{label}");
+    // A wait has no end that would come soon; a ttl of which this is the half does not either.
+    assert_eq!(default("wait").as_str(), Some("none"));
+    let waiter = scene.queue(client.lock("x"));
+    let short = scene.wait(client.lock("y").ttl(SECOND / 2).acquire()).expect("a lease");
+    scene.pass(SECOND * 3 / 2);
+    assert!(!waiter.is_finished());
+    assert_eq!(default("max_hold").as_str(), Some("none"));
+    assert_eq!(api.client["lock"].parameters["auto_renew"].default, Some(true.into()));
+    assert!(short.is_valid(), "it is renewed");
+    waiter.abort();
+}
+
+#[test]
+fn limits_are_those_of_the_core() {
+    let (api, scene) = (api(), Scene::new());
+    let client = scene.client_of("memory:");
+    let tried = |lock: Lock| scene.wait(lock.try_acquire()).map(drop).map_err(|e| e.kind());
+    let (is_fine, is_refused) = (Ok(()), Err(Kind::Invalid));
+    let least = Duration::from_nanos(1);
+    for operation in ["connect", "lock"] {
+        let parameters = &api.client[operation].parameters;
+        let ttl = &parameters["ttl"];
+        let (shortest, longest) = (span(&ttl.shortest), span(&ttl.longest));
+        assert_eq!(tried(client.lock("a").ttl(shortest)), is_fine);
+        assert_eq!(tried(client.lock("b").ttl(longest)), is_fine);
+        assert_eq!(tried(client.lock("c").ttl(shortest - least)), is_refused);
+        assert_eq!(tried(client.lock("c").ttl(longest + least)), is_refused);
+        let most = span(&parameters["max_hold"].shortest);
+        assert_eq!(tried(client.lock("d").max_hold(most)), is_fine);
+        assert_eq!(tried(client.lock("e").max_hold(most - least)), is_refused);
+        let label = "l".repeat(parameters["label"].longest_bytes.expect("a limit"));
+        assert_eq!(tried(client.lock("f").label(label.clone())), is_fine);
+        assert_eq!(tried(client.lock("g").label(label + "l")), is_refused);
+    }
+    let name = &api.client["lock"].parameters["name"];
+    assert_eq!((name.shortest_bytes, name.longest_bytes), (Some(1), Some(LockName::MAX_BYTES)));
+}

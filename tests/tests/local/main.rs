@@ -1,0 +1,11 @@
+//! What needs no server: virtual time, the embedded backend, and checks of the docs.
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod api;
+mod events;
+mod fence_check;
+mod holding;
+mod locked_database;
+mod processes;
+mod promises;
+mod waiting;

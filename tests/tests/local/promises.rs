@@ -1,0 +1,21 @@
+//! Every test that `docs/promises.md` names is there.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_promise_has_its_tests() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let promises = fs::read_to_string(here.join("../docs/promises.md")).unwrap();
+    let named: Vec<(&str, &str)> =
+        promises.split('`').filter_map(|word| word.rsplit_once("::")).collect();
+    assert!(named.len() > 20, "only {} tests are named", named.len());
+    for (module, test) in named {
+        let file = module.replace("::", "/");
+        let source = fs::read_to_string(here.join(format!("tests/{file}.rs"))).unwrap_or_default();
+        let head = source.split_once(&format!("\nfn {test}(")).map(|(before, _)| before);
+        let attributes = head.and_then(|head| head.rsplit_once("\n\n")).map(|(_, last)| last);
+        let is_test = attributes.is_some_and(|attributes| attributes.contains("#[test]"));
+        assert!(is_test, "{module}::{test} is promised, and there is no such test");
+    }
+}

@@ -1,0 +1,15 @@
+//! One Redis or Valkey server, the real thing.
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod conformance;
+mod connection;
+mod facts_giving_back;
+mod facts_granting;
+mod facts_holding;
+mod facts_waiting;
+mod interop;
+mod lost_messages;
+mod place;
+mod quarantine;
+mod records;
+mod refusals;

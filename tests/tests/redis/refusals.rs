@@ -1,0 +1,189 @@
+//! What a server that answers cannot or may not do: each has its kind, and its
+//! message says what to do about it.
+
+use crate::place::{PROMPT, Place, SECOND};
+use leasehold::{Client, Error, Kind, Loss};
+use leasehold_tests::patience::{LIMIT, until};
+use leasehold_tests::resp::Reply;
+use leasehold_tests::servers::{Server, Settings};
+
+#[track_caller]
+fn assert_says(error: &Error, kind: Kind, words: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word} is not in {error}");
+    }
+}
+
+#[track_caller]
+fn assert_try(place: &Place, client: &Client, kind: Kind, words: &[&str]) {
+    let error = place.wait(client.lock("x").try_acquire()).unwrap_err();
+    assert_says(&error, kind, &[words, &["\"x\"", &place.server.url()]].concat());
+}
+
+#[track_caller]
+fn configure(server: &Server, name: &str, value: &str) {
+    assert_eq!(server.command(&["CONFIG", "SET", name, value]), Reply::status("OK"));
+}
+
+#[test]
+fn a_server_that_is_loading_is_waited_for() {
+    // A second of it: a millisecond for each key, and answers in between.
+    let slow = Settings::default()
+        .config("key-load-delay", "1000")
+        .config("loading-process-events-interval-bytes", "1024");
+    let place = Place::on(slow);
+    let fill = "for i = 1, 1000 do redis.call('SET', i, string.rep('x', 100)) end";
+    place.server.command(&["EVAL", fill, "0"]);
+    let client = place.client();
+    assert_eq!(place.server.command(&["SAVE"]), Reply::status("OK"));
+    let lock = client.lock("waited for");
+    let waiter = std::thread::scope(|scope| {
+        let restarted = scope.spawn(|| place.server.restart());
+        let loading = until(LIMIT, || {
+            let error = place.wait(client.lock("x").try_acquire()).err()?;
+            assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+            error.to_string().contains("still loading its data").then_some(())
+        });
+        loading.expect("it says so");
+        let error = place.wait(client.lock("x").wait(SECOND / 10).acquire()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        let waiter = place.queue(lock);
+        restarted.join().unwrap();
+        waiter
+    });
+    place.granted(waiter);
+}
+
+#[test]
+fn a_replica_is_refused_until_it_is_the_primary() {
+    let place = Place::new();
+    let primary = Settings::default().config("repl-diskless-sync-delay", "0").start();
+    let client = place.client();
+    let port = primary.port().to_string();
+    place.server.command(&["REPLICAOF", "127.0.0.1", &port]);
+    let linked = || place.server.info("replication").contains("master_link_status:up");
+    until(LIMIT, || linked().then_some(())).unwrap();
+    assert_try(&place, &client, Kind::Unavailable, &["replica", "primary"]);
+    let waiter = place.queue(client.lock("x"));
+    place.pass(SECOND / 5);
+    assert!(!waiter.is_finished());
+    place.server.command(&["REPLICAOF", "NO", "ONE"]);
+    place.granted(waiter);
+}
+
+#[test]
+fn a_server_without_memory_says_so_and_still_releases() {
+    let place = Place::new();
+    let (client, other) = (place.client(), place.client());
+    let lease = place.hold(&client, "held");
+    let alone = place.hold(&client, "alone");
+    let waiter = place.stand_in_line(&other, "held");
+    configure(&place.server, "maxmemory", "1");
+    assert_try(&place, &client, Kind::Unavailable, &["out of memory", "maxmemory"]);
+    place.wait(lease.renew()).unwrap();
+    place.wait(alone.release()).unwrap();
+    // Who waits has its place already, and no more memory is needed than that.
+    let (lease, took) = place.hand_over(lease, waiter);
+    assert!(took < PROMPT, "{took:?}");
+    place.wait(lease.release()).unwrap();
+    assert!(!place.server.keys().iter().any(|key| key.starts_with("leasehold:")));
+    let waiter = place.queue(client.lock("x"));
+    place.pass(SECOND / 5);
+    assert!(!waiter.is_finished());
+    configure(&place.server, "maxmemory", "0");
+    place.granted(waiter);
+}
+
+#[test]
+fn a_user_who_may_not_is_told_what_is_needed() {
+    let without_side = "user bob on >pw ~leasehold:* &leasehold:* +@all";
+    let without_channel = "user dan on >pw ~* resetchannels +@all";
+    let without_scripts = "user eve on >pw ~* &leasehold:* +@all -evalsha";
+    let users = Settings::default().acl(without_side).acl(without_channel).acl(without_scripts);
+    let place = Place::on(users);
+    let url = |user: &str| format!("redis://{user}:pw@127.0.0.1:{}", place.server.port());
+    let words = ["ACL SETUSER", "leasehold:*"];
+    for user in ["bob", "eve"] {
+        let error = place.wait(place.client_of(&url(user)).lock("x").acquire()).unwrap_err();
+        assert_says(&error, Kind::Refused, &words);
+    }
+    assert_says(&place.no_client_of(&url("dan")), Kind::Refused, &words);
+}
+
+#[test]
+fn a_user_with_what_is_documented_can_do_everything() {
+    let carl = "user carl on >pw ~leasehold:* ~{*}:leasehold:* &leasehold:* +@all -@admin";
+    let place = Place::on(Settings::default().acl(carl));
+    let url = format!("redis://carl:pw@127.0.0.1:{}", place.server.port());
+    for url in [url.clone(), format!("{url}?quarantine=on&max_ttl=200ms")] {
+        let (client, other) = (place.client_of(&url), place.client_of(&url));
+        for name in ["x", "a}b", "{a}b"] {
+            let lease = place.wait(client.lock(name).ttl(SECOND / 5).acquire()).unwrap();
+            let waiter = place.queue(other.lock(name).ttl(SECOND / 5));
+            let waits = || place.wait(client.status(name)).unwrap().unwrap().waiters.len() == 1;
+            until(LIMIT, || waits().then_some(())).unwrap();
+            place.wait(lease.renew()).unwrap();
+            let (lease, _) = place.hand_over(lease, waiter);
+            assert_eq!(place.wait(client.list()).unwrap().len(), 1);
+            assert!(place.wait(client.break_lock(name)).unwrap());
+            assert_eq!(place.wait(lease.lost()), Loss::Gone);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_no_lock_is_left_alone() {
+    let place = Place::new();
+    let client = place.client();
+    for key in ["leasehold:x", "{leasehold:x}:leasehold:side", "{leasehold:x}:leasehold:line"] {
+        let kind =
+            if key.ends_with("side") { ["SET", key, "a string"] } else { ["LPUSH", key, "1"] };
+        place.server.command(&kind);
+        if key.ends_with("line") {
+            // It is looked at only where somebody is to wait.
+            place.server.command(&["SET", "leasehold:x", "somebody", "PX", "60000"]);
+        }
+        let error = place.wait(client.lock("x").acquire()).unwrap_err();
+        assert_says(&error, Kind::Refused, &["holds something else", "?prefix="]);
+        assert_eq!(place.server.command(&["EXISTS", key]), Reply::Int(1));
+        place.server.command(&["FLUSHALL"]);
+    }
+    place.server.command(&["LPUSH", "leasehold:x", "1"]);
+    let elsewhere = place.client_of(&format!("{}?prefix=mine:", place.server.url()));
+    assert!(place.try_hold(&elsewhere, "x").is_some());
+}
+
+#[test]
+fn a_script_of_somebody_that_does_not_end_makes_the_server_busy() {
+    let place = Place::on(Settings::default().config("busy-reply-threshold", "50"));
+    let client = place.client();
+    let port = place.server.port();
+    let stuck = std::thread::spawn(move || {
+        let mut connection = leasehold_tests::servers::Connection::open(port).unwrap();
+        connection.ask(&["EVAL", "while true do end", "0"]).unwrap()
+    });
+    let busy = until(LIMIT, || {
+        let error = place.wait(client.lock("x").try_acquire()).err()?;
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        error.to_string().contains("somebody's script").then_some(())
+    });
+    busy.expect("it says so");
+    let waiter = place.queue(client.lock("x"));
+    place.server.command(&["SCRIPT", "KILL"]);
+    place.granted(waiter);
+    assert!(stuck.join().unwrap().is_error());
+}
+
+#[test]
+fn a_server_that_needs_replicas_or_slots_and_has_none_is_unavailable() {
+    let place = Place::new();
+    let client = place.client();
+    configure(&place.server, "min-replicas-to-write", "1");
+    assert_try(&place, &client, Kind::Unavailable, &["too few replicas"]);
+    configure(&place.server, "min-replicas-to-write", "0");
+    assert!(place.try_hold(&client, "x").is_some());
+
+    let place = Place::on(Settings::default().config("cluster-enabled", "yes"));
+    assert_try(&place, &place.client(), Kind::Unavailable, &["cluster is down"]);
+}

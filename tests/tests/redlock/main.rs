@@ -1,0 +1,10 @@
+//! Quorums of real Redis servers.
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod conformance;
+mod founding;
+mod nodes;
+mod order;
+mod place;
+mod scripts;
+mod waiting;

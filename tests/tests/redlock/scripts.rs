@@ -1,0 +1,233 @@
+//! The rules of a node, one by one, asked of its scripts.
+
+use leasehold_tests::resp::Reply;
+use leasehold_tests::servers::{Server, Settings};
+
+const BALLOT: &str = include_str!("../../../core/src/backend/redis/lua/ballot.lua");
+const VOTE: &str = include_str!("../../../core/src/backend/redis/lua/vote.lua");
+const GIVE_BACK: &str = include_str!("../../../core/src/backend/redis/lua/give_back.lua");
+const KEEP: &str = include_str!("../../../core/src/backend/redis/lua/keep.lua");
+
+const BUSY: i64 = 0;
+const GRANTED: i64 = 1;
+const RESERVED: i64 = 2;
+const QUARANTINED: i64 = 3;
+const STALE: i64 = 4;
+const AHEAD: i64 = 5;
+
+const SECOND: i64 = 1_000_000;
+
+/// A node whose record says that it is `me`, in quarantine until some time ago.
+struct Node {
+    server: Server,
+}
+
+impl Node {
+    fn new() -> Self {
+        let node = Self { server: Settings::default().shifted_clock().start() };
+        node.trust("me", node.now() - 60 * SECOND);
+        node
+    }
+
+    fn trust(&self, identity: &str, until: i64) {
+        self.server.command(&["HSET", "e", "identity", identity, "until", &until.to_string()]);
+    }
+
+    fn now(&self) -> i64 {
+        let time = self.server.command(&["TIME"]);
+        let [seconds, micros] = time.as_list().unwrap() else { panic!("{time:?}") };
+        let number = |reply: &Reply| reply.as_str().unwrap().parse::<i64>().unwrap();
+        number(seconds) * SECOND + number(micros)
+    }
+
+    fn run(&self, body: &str, keys: &[&str], arguments: &[&str]) -> Reply {
+        let count = keys.len().to_string();
+        let command = [&["EVAL", body, &count], keys, arguments].concat();
+        self.server.command(&command)
+    }
+
+    fn about(&self, script: &str, arguments: &[&str]) -> Vec<i64> {
+        let keys = ["x", "{x}:side", "{x}:line", "e"];
+        let reply = self.run(&format!("{BALLOT}{script}"), &keys, arguments);
+        let reply = reply.as_list().unwrap_or_else(|| panic!("{reply:?}"));
+        reply.iter().map(|number| number.as_int().unwrap()).collect()
+    }
+
+    /// What it says to a claim: a word and, if that is stale, what is too small.
+    fn vote(&self, owner: &str, ballot: i64) -> (i64, i64) {
+        let ballot = ballot.to_string();
+        let reply =
+            self.about(VOTE, &[owner, "channel label", "60000", &ballot, "0", "arbiter", "me"]);
+        (reply[0], reply.get(2).copied().unwrap_or_default())
+    }
+
+    fn grants(&self, owner: &str, ballot: i64) -> bool {
+        self.vote(owner, ballot).0 == GRANTED
+    }
+
+    /// Answers whether it was held.
+    fn give_back(&self, owner: &str, ballot: i64, what: &str) -> bool {
+        self.about(GIVE_BACK, &[owner, &ballot.to_string(), what, "", "me"])[0] == 1
+    }
+
+    /// What it says to a renewal.
+    fn keep(&self, owner: &str, ballot: i64) -> String {
+        let arguments = ["me", owner, "channel label", "60000", &ballot.to_string()];
+        let reply = self.run(KEEP, &["e", "x", "{x}:side"], &arguments);
+        reply.as_str().unwrap().to_owned()
+    }
+
+    /// What it says, as the node that keeps the line, to one who waits.
+    fn wait(&self, owner: &str, ballot: i64) -> i64 {
+        let (ballot, who) = (ballot.to_string(), format!("{owner}'s label"));
+        self.about(VOTE, &[owner, &who, "60000", &ballot, "2000", "arbiter", "me"])[0]
+    }
+
+    fn line(&self) -> Vec<String> {
+        let line = self.server.command(&["ZRANGE", "{x}:line", "0", "-1"]);
+        let owners = line.as_list().unwrap().iter();
+        owners.map(|owner| owner.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The lease ends by itself.
+    fn expire(&self) {
+        self.server.command(&["DEL", "x"]);
+    }
+
+    fn holder(&self) -> Option<String> {
+        self.server.command(&["GET", "x"]).as_str().map(str::to_owned)
+    }
+}
+
+#[test]
+fn ballots_rise() {
+    let node = Node::new();
+    let now = node.now();
+    assert!(node.grants("a", now));
+    assert_eq!(node.vote("b", now + 1).0, BUSY);
+    node.expire();
+    assert_eq!(node.vote("b", now), (STALE, now), "the same ballot twice");
+    assert!(node.grants("b", now + 1));
+}
+
+#[test]
+fn a_holder_that_asks_again_is_granted_the_same_or_a_larger_ballot() {
+    let node = Node::new();
+    let now = node.now();
+    assert!(node.grants("a", now) && node.grants("a", now));
+    assert_eq!(node.vote("a", now - 1), (STALE, now));
+    assert_eq!(node.vote("a", node.now() + 2 * SECOND).0, AHEAD);
+    assert!(node.grants("a", now + 5));
+    node.expire();
+    assert_eq!(node.vote("b", now + 5), (STALE, now + 5), "the raise was not stored");
+}
+
+#[test]
+fn a_ballot_far_ahead_or_far_behind_is_refused() {
+    let node = Node::new();
+    let now = node.now();
+    assert_eq!(node.vote("a", now + 2 * SECOND).0, AHEAD);
+    assert!(!node.give_back("a", now + 3600 * SECOND, "attempt"));
+    assert!(node.grants("b", now), "a wild ballot was remembered");
+    node.expire();
+    node.server.command(&["DEL", "{x}:side"]);
+    assert_eq!(node.vote("c", now - 13 * 3600 * SECOND).0, STALE, "its record may be forgotten");
+}
+
+#[test]
+fn nothing_is_granted_in_quarantine_and_only_larger_ballots_afterwards() {
+    let node = Node::new();
+    let end = node.now() + 10 * SECOND;
+    node.trust("me", end);
+    assert_eq!(node.vote("a", node.now()).0, QUARANTINED);
+    assert_eq!(node.keep("a", node.now()), "0", "taken in during quarantine");
+    node.server.shift_clock(10.0);
+    assert_eq!(node.vote("a", end), (STALE, end));
+    assert!(node.grants("a", end + 1));
+    // A lease from before is taken in, though it is smaller.
+    node.expire();
+    assert_eq!(node.keep("b", end - 5 * SECOND), "2");
+    node.expire();
+    assert_eq!(node.vote("c", end + 1), (STALE, end + 1), "what was granted is forgotten");
+}
+
+#[test]
+fn a_node_that_is_another_than_at_connect_grants_nothing() {
+    let node = Node::new();
+    node.trust("another", node.now() - SECOND);
+    assert_eq!(node.vote("a", node.now()), (QUARANTINED, -1));
+    assert_eq!(node.keep("a", node.now()), "3");
+    node.server.command(&["DEL", "e"]);
+    assert_eq!(node.vote("a", node.now()), (QUARANTINED, -1));
+    assert_eq!(node.holder(), None);
+}
+
+#[test]
+fn what_is_given_back_is_used_up() {
+    let node = Node::new();
+    let now = node.now();
+    for (owner, what) in [("a", "vote"), ("b", "attempt"), ("c", "lease")] {
+        let ballot = node.now();
+        assert!(!node.give_back(owner, ballot, what), "it was not held yet");
+        assert_eq!(node.vote(owner, ballot), (STALE, ballot), "{what} came before its claim");
+    }
+    assert!(node.grants("d", node.now()));
+    assert!(!node.give_back("e", node.now(), "lease"), "somebody else's");
+    assert_eq!(node.holder().as_deref(), Some("d"));
+    assert!(node.now() > now);
+}
+
+#[test]
+fn a_late_return_leaves_what_was_granted_since() {
+    let node = Node::new();
+    let now = node.now();
+    assert!(node.grants("a", now) && node.grants("a", now + 7));
+    assert!(!node.give_back("a", now, "vote"));
+    assert_eq!(node.holder().as_deref(), Some("a"));
+    // The vote was by an earlier ballot than that of the lease.
+    assert_eq!(node.keep("a", now + 9), "1");
+    assert!(!node.give_back("a", now + 7, "vote"));
+    assert!(node.give_back("a", now + 9, "lease"));
+    assert_eq!(node.holder(), None);
+}
+
+#[test]
+fn only_what_was_released_is_not_taken_in_again() {
+    let node = Node::new();
+    let now = node.now();
+    assert_eq!(node.keep("a", now), "2");
+    assert_eq!(node.keep("a", now), "1");
+    assert_eq!(node.keep("b", now + 1), "0", "somebody else holds it");
+    node.expire();
+    assert_eq!(node.keep("a", now), "2", "it ended here, and nowhere else");
+    node.expire();
+    assert!(node.grants("b", now + 5) && node.give_back("b", now + 5, "attempt"));
+    assert_eq!(node.keep("a", now), "2", "b's attempt came to nothing");
+    assert!(node.give_back("a", now, "lease"));
+    assert_eq!(node.keep("a", now), "0");
+    assert_eq!(node.keep("c", now + 3), "2");
+}
+
+#[test]
+fn who_gives_its_turn_back_stands_first_again() {
+    let node = Node::new();
+    let now = node.now();
+    assert!(node.grants("a", now));
+    assert_eq!([node.wait("b", now + 1), node.wait("c", now + 2)], [BUSY, BUSY]);
+    node.expire();
+    assert_eq!(node.wait("b", now + 3), GRANTED);
+    assert!(!node.give_back("b", now + 1, "2000"), "of an earlier ballot");
+    assert!(!node.give_back("c", now + 2, "2000"), "it was not granted");
+    assert_eq!(node.line(), ["c"]);
+    assert!(node.give_back("b", now + 3, "2000"));
+    assert_eq!(node.line(), ["b", "c"]);
+    assert_eq!([node.wait("c", now + 4), node.wait("b", now + 3)], [RESERVED, STALE]);
+    assert_eq!(node.wait("b", now + 5), GRANTED);
+    // It is dead: its place lapses.
+    assert!(node.give_back("b", now + 5, "2000"));
+    let place = node.server.command(&["HGET", "{x}:side", "b"]);
+    assert!(place.as_str().unwrap().ends_with(" b's label"), "{place:?}");
+    node.server.shift_clock(2.1);
+    assert_eq!(node.wait("c", node.now()), GRANTED);
+    assert_eq!(node.line(), [""; 0]);
+}

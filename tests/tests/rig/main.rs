@@ -1,0 +1,5 @@
+//! The rig that the other tests stand on: servers, faults, the proxy.
+
+mod etcd;
+mod proxy;
+mod redis;
