@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         ["swift"] => swift::shim().map(|shim| println!("LEASEHOLD_SWIFT_SHIM={}", shim.display())),
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
-        ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
+        ["model"] => cargo("run --release -p leasehold-model -- 1"),
         ["soak", kind @ ("redis" | "redlock" | "etcd")] => {
             cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))
         }
