@@ -52,6 +52,15 @@ impl Kind {
             _ => Kind::Quorum,
         }
     }
+
+    /// The part of the core that such servers are made of.
+    pub(super) fn part(self) -> &'static str {
+        match self {
+            Kind::Waking | Kind::Granting => "memory",
+            Kind::Quorum | Kind::JumpingQuorum => "quorum",
+            Kind::Etcd => "etcd",
+        }
+    }
 }
 
 /// The servers, and all connections to them.
