@@ -155,10 +155,13 @@ fn native_parts() -> Result<(), Failure> {
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {
-    eprintln!("xtask: {command:?}");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let words = words.join(" ");
+    eprintln!("xtask: {words}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{command:?} failed: {status}")),
-        Err(e) => Err(format!("{command:?} could not be started: {e}")),
+        Ok(status) => Err(format!("`{words}` failed: {status}")),
+        Err(e) => Err(format!("`{words}` could not be started: {e}")),
     }
 }

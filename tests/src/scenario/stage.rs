@@ -21,7 +21,7 @@ use crate::patience::{LIMIT, now, pause};
 /// By how much a busy machine may be late beyond a ttl. Servers look for what is over
 /// now and then, and the place of a waiter that died is kept for two seconds. Scenarios
 /// whose locks must come free before their ttl have a ttl that is longer than this.
-const SLACK: Duration = Duration::from_secs(30);
+const SLACK: Duration = Duration::from_secs(20);
 
 /// Between two looks at something that is to change.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
