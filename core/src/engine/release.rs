@@ -81,7 +81,8 @@ impl Engine {
         let limit = Self::request_limit(held.ttl);
         let released = self.request(limit, self.backend.release(held, then)).await;
         let released = released.inspect_err(|e| {
-            if let Some((seat, _)) = successor.as_ref().filter(|_| e.outcome() == Outcome::NotHeld) {
+            if let Some((seat, _)) = successor.as_ref().filter(|_| e.outcome() == Outcome::NotHeld)
+            {
                 seat.was_not_sent();
             }
         })?;

@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn attempts_at_a_dead_server_leave_nothing_to_wait_for() {
     let place = Place::new();
     let client = place.client();
-    drop(place.hold(&client, "warm up"));
+    place.wait(place.hold(&client, "warm up").release()).unwrap();
     place.server.kill();
     for number in 0..200 {
         let lock = client.lock(format!("x{number}")).ttl(HOUR);
@@ -50,7 +50,8 @@ fn what_is_refused_while_the_users_are_reloaded_is_given_back_afterwards() {
 fn what_was_owed_in_an_outage_is_paid_when_the_server_is_back() {
     let place = Place::new();
     let client = place.client();
-    let leases: Vec<_> = (0..100).map(|number| place.hold(&client, &format!("x{number}"))).collect();
+    let leases: Vec<_> =
+        (0..100).map(|number| place.hold(&client, &format!("x{number}"))).collect();
     place.server.freeze();
     drop(leases);
     place.pass(SECOND * 3);

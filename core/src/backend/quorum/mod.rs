@@ -194,8 +194,7 @@ impl Quorum {
             Some(Ok(_)) => false,
             None => !round.is_asked(node),
         };
-        let outcome =
-            if (0..all).all(is_unsent) { Outcome::NotHeld } else { Outcome::Unknown };
+        let outcome = if (0..all).all(is_unsent) { Outcome::NotHeld } else { Outcome::Unknown };
         Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(outcome)
     }
 

@@ -121,7 +121,8 @@ mod tests {
         let plain =
             Failure::answer("OOM", Some("command not allowed when used memory > 'maxmemory'."));
         let text = "Error running script (call to f_1): @user_script:1: -OOM command not allowed";
-        let whole = Failure::answer("NOPERM", Some("this user has no permissions to run 'evalsha'"));
+        let whole =
+            Failure::answer("NOPERM", Some("this user has no permissions to run 'evalsha'"));
         assert_eq!(whole.error.outcome(), Outcome::NotHeld);
         for text in [
             "No permissions to access a channel script: 6f1, on @user_script:7.",
