@@ -45,7 +45,7 @@ impl Engine {
     }
 
     fn spawn_payer(self: &Arc<Self>) {
-        let payer = Payer { engine: self.clone(), is_done: false };
+        let payer = Payer { engine: self.clone(), is_begun: false, is_done: false };
         self.runtime.spawn(Box::pin(payer.pay_all()));
     }
 
@@ -72,11 +72,13 @@ impl Engine {
 /// A task that pays debts; counted until it is over, however it ends.
 struct Payer {
     engine: Arc<Engine>,
+    is_begun: bool,
     is_done: bool,
 }
 
 impl Payer {
     async fn pay_all(mut self) {
+        self.is_begun = true;
         let engine = self.engine.clone();
         loop {
             let now = engine.runtime.now();
@@ -143,8 +145,9 @@ impl Drop for Payer {
         let wants_task = {
             let mut state = engine.debts.state();
             state.rest(false);
-            if !std::thread::panicking() {
-                // The runtime is gone.
+            // Another goes on after a panic of the backend. One that was never
+            // polled, or dropped otherwise, has no runtime any more.
+            if !(self.is_begun && std::thread::panicking()) {
                 state.clear();
             }
             self.end(&mut state);

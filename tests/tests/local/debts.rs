@@ -193,6 +193,19 @@ fn a_panic_of_the_backend_stops_neither_the_clean_up_nor_the_closing() {
 }
 
 #[test]
+#[should_panic(expected = "on purpose")]
+fn a_panic_of_the_program_is_not_made_worse_by_debts() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let lease = hold(&client, "x").await;
+        wire.cut(true);
+        drop(lease);
+        world.truth.sleep(SECOND).await;
+        panic!("on purpose");
+    });
+}
+
+#[test]
 fn a_renewal_whose_answer_comes_too_late_leaves_nothing_behind() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();
