@@ -14,11 +14,15 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod acquire;
+mod debts;
 mod hold;
 mod keeper;
+mod kept;
 mod line;
+mod payer;
 mod release;
 
+use debts::Debts;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
 use keeper::Keeper;
@@ -53,8 +57,7 @@ pub(crate) struct Engine {
     lines: Lines,
     keeper: Keeper,
     phase: watch::Sender<Phase>,
-    /// Clean-up jobs under way.
-    chores: watch::Sender<usize>,
+    debts: Debts,
     telling: Arc<Telling>,
     process: u32,
 }
@@ -80,7 +83,7 @@ impl Engine {
             lines: Lines::default(),
             keeper: Keeper::default(),
             phase: watch::Sender::new(Phase::Open),
-            chores: watch::Sender::new(0),
+            debts: Debts::default(),
             telling,
             process: std::process::id(),
         });
@@ -118,6 +121,8 @@ impl Engine {
             *phase = (*phase).max(Phase::Closed);
             open
         });
+        // Also when nobody waits for all of this.
+        let _end = EndOfEvents(&self.telling);
         for hold in self.keeper.all() {
             self.lose_by_close(&hold);
             self.release_in_background(hold);
@@ -126,7 +131,7 @@ impl Engine {
         for claim in self.lines.take_sent() {
             self.withdraw_in_background(claim);
         }
-        drop(self.chores.subscribe().wait_for(|chores| *chores == 0).await);
+        self.debts.settled().await;
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -160,8 +165,10 @@ impl Engine {
                     self.check(Some(&name));
                 }
                 Wake::All => {
-                    self.lines.ring_all();
+                    // What is held comes before what is wanted.
                     self.check(None);
+                    self.debts.hurry();
+                    self.lines.ring_all();
                 }
                 Wake::Granted(grant) => self.accept(&grant),
             }
@@ -212,6 +219,15 @@ impl Engine {
     /// A random part of `span`.
     fn jitter(&self, span: Duration) -> Duration {
         part(self.runtime.random(), span)
+    }
+}
+
+/// Nothing more is told of a client whose closing is over, or given up.
+struct EndOfEvents<'a>(&'a Telling);
+
+impl Drop for EndOfEvents<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod api;
 mod architecture;
+mod crowd;
+mod debts;
 mod events;
 mod fence_check;
 mod holding;
