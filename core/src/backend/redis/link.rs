@@ -1,6 +1,7 @@
 //! One connection to a server: many requests under way at once, answered in
 //! order.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -165,14 +166,15 @@ impl Link {
         &self,
         doing: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        tokio::select! {
+        let mut doing = pin!(doing);
+        let why = tokio::select! {
             biased;
-            result = doing => result,
-            why = self.work() => {
-                self.shut(&why);
-                Err(Error::unavailable(why).into())
-            }
-        }
+            result = &mut doing => return result,
+            why = self.work() => why,
+        };
+        self.shut(&why);
+        // The last that came may be its answer, or say why there is none.
+        doing.await
     }
 
     /// Read and write until it ends; answers why it ended.
