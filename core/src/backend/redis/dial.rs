@@ -112,10 +112,11 @@ impl connection::Dial for Dial {
                 let limit = self.address.timeouts.connect;
                 let hint = match self.address.place {
                     #[cfg(feature = "tls")]
-                    Place::Tls { .. } => "; does this port speak TLS?",
-                    _ => "",
+                    Place::Tls { .. } => "is it alive, and does this port speak TLS?",
+                    _ => "is it alive?",
                 };
-                let message = format!("it does not answer within {limit:?} (connect_timeout){hint}");
+                let message =
+                    format!("it does not answer within {limit:?} (connect_timeout); {hint}");
                 Err(Error::unavailable(message))
             }
         };
