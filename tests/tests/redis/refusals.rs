@@ -1,6 +1,8 @@
 //! What a server that answers cannot or may not do: each has its kind, and its
 //! message says what to do about it.
 
+use std::io::{Read, Write};
+
 use crate::place::{PROMPT, Place, SECOND};
 use leasehold::{Client, Error, Kind, Loss};
 use leasehold_tests::patience::{LIMIT, until};
@@ -186,4 +188,66 @@ fn a_server_that_needs_replicas_or_slots_and_has_none_is_unavailable() {
 
     let place = Place::on(Settings::default().config("cluster-enabled", "yes"));
     assert_try(&place, &place.client(), Kind::Unavailable, &["cluster is down"]);
+}
+
+#[test]
+fn a_server_that_evicts_is_named_and_what_to_do_about_it() {
+    let evicts = |policy| Settings::default().config("maxmemory-policy", policy);
+    let place = Place::on(evicts("allkeys-lru").config("maxmemory", "100mb"));
+    let caveats = place.client().caveats();
+    assert_eq!(caveats.len(), 1, "{caveats:?}");
+    for word in ["allkeys-lru", "noeviction"] {
+        assert!(caveats[0].contains(word), "{word} is not in {caveats:?}");
+    }
+    configure(&place.server, "maxmemory-policy", "noeviction");
+    assert_eq!(place.client().caveats(), [""; 0]);
+    // It cannot run out of what has no limit.
+    let place = Place::on(evicts("volatile-ttl"));
+    assert_eq!(place.client().caveats(), [""; 0]);
+    // One who may not ask is told nothing.
+    let blind = "user bob on >pw ~* &* +@all -info";
+    let place = Place::on(evicts("allkeys-lru").config("maxmemory", "100mb").acl(blind));
+    let client = place.client_of(&format!("redis://bob:pw@127.0.0.1:{}", place.server.port()));
+    assert_eq!(client.caveats(), [""; 0]);
+    drop(place.hold(&client, "x"));
+}
+
+/// Something that is no Redis server as we need it: it says this to whoever
+/// connects, or when it is asked, and hangs up.
+fn impostor(says: &'static str, unasked: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            if !unasked {
+                drop(client.read(&mut [0; 512]));
+            }
+            drop(client.write_all(says.as_bytes()));
+            // What it was asked is not read: the connection is reset.
+        }
+    });
+    format!("redis://127.0.0.1:{port}")
+}
+
+#[test]
+fn a_server_that_turns_us_away_is_heard() {
+    let place = Place::on(Settings::default().config("maxclients", "1"));
+    let _only = leasehold_tests::servers::Connection::open(place.server.port()).unwrap();
+    let error = place.no_client_of(&place.server.url());
+    assert_says(&error, Kind::Unavailable, &["maxclients"]);
+
+    let sentinel = "%1\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n";
+    for (says, unasked, kind, word) in [
+        ("-DENIED Redis is running in protected mode\r\n", true, Kind::Refused, "password"),
+        ("-ERR max number of clients reached\r\n", true, Kind::Unavailable, "maxclients"),
+        (sentinel, false, Kind::Unsupported, "sentinel"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", false, Kind::Unavailable, "no Redis"),
+        ("", false, Kind::Unavailable, "rediss:"),
+    ] {
+        let error = place.no_client_of(&impostor(says, unasked));
+        assert_says(&error, kind, &[word]);
+    }
+    let encrypted = Settings::default().tls().start();
+    let plain = format!("redis://127.0.0.1:{}", encrypted.tls_port());
+    assert_says(&place.no_client_of(&plain), Kind::Unavailable, &["rediss:"]);
 }

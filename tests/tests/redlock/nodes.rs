@@ -42,7 +42,7 @@ fn two_hung_nodes_of_five_cost_no_time() {
     }
     many_turns_are_prompt(&place, &client);
     // Long enough for their connections to be given up.
-    place.pass(SECOND * 3);
+    place.pass(SECOND * 5);
     many_turns_are_prompt(&place, &client);
     let started = now();
     many_turns_are_prompt(&place, &place.client());
@@ -263,4 +263,18 @@ fn others_that_follow_the_published_algorithm_exclude_us_and_we_them() {
     place.servers[2].command(&["DEL", "leasehold:x"]);
     place.wait(lease.renew()).unwrap();
     assert!(!set(2, "theirs"), "the lease did not take the node that came free");
+}
+
+#[test]
+fn servers_that_evict_are_named_one_by_one() {
+    let place = Place::of(3);
+    assert_eq!(place.client().caveats(), [""; 0]);
+    for (name, value) in [("maxmemory", "100mb"), ("maxmemory-policy", "volatile-lru")] {
+        place.servers[1].command(&["CONFIG", "SET", name, value]);
+    }
+    let caveats = place.client().caveats();
+    assert_eq!(caveats.len(), 1, "{caveats:?}");
+    for word in [&*place.servers[1].port().to_string(), "volatile-lru", "noeviction"] {
+        assert!(caveats[0].contains(word), "{word} is not in {caveats:?}");
+    }
 }

@@ -62,10 +62,12 @@ fn when_the_node_with_the_line_dies_the_wait_goes_on() {
 #[test]
 fn when_the_node_with_the_line_hangs_the_wait_goes_on() {
     let place = Place::of(3);
-    let holder = place.client();
+    // So long it takes to see that it hangs.
+    let url = format!("{}&response_timeout=1s", place.url());
+    let holder = place.client_of(&url);
     let arbiter = place.arbiter(&holder, "x");
     let lease = place.hold(&holder, "x");
-    let waiting = place.client();
+    let waiting = place.client_of(&url);
     let waiter = place.stand_in_line(&waiting, "x");
     place.servers[arbiter].freeze();
     let (next, took) = place.hand_over(lease, waiter);

@@ -345,6 +345,15 @@ impl Backend for Quorum {
         }
     }
 
+    fn caveats(&self) -> Vec<String> {
+        let mut caveats = Vec::new();
+        for node in &self.nodes {
+            let of = |caveat: String| format!("{}: {caveat}", node.describe());
+            caveats.extend(node.caveats().into_iter().map(of));
+        }
+        caveats
+    }
+
     fn describe(&self) -> &str {
         &self.shown
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+use crate::backend::net::{self, Timeouts};
 use crate::error::Error;
 use crate::time::drift;
 
@@ -18,6 +19,7 @@ pub(crate) struct Address {
     /// Stands before every lock's name.
     pub(super) prefix: String,
     pub(super) quarantine: Option<Quarantine>,
+    pub(super) timeouts: Timeouts,
     /// Whether it is one of a quorum.
     pub(super) is_node: bool,
     /// As messages name the server: no user, no password.
@@ -99,6 +101,10 @@ impl Address {
             .ok_or_else(|| unreadable(scheme, "expected redis://user:password@host:port/db"))?;
         let mut rest = Rest::default();
         for (option, value) in options {
+            if let Some(set) = rest.timeouts.set(option, value) {
+                set?;
+                continue;
+            }
             match &**option {
                 "prefix" => rest.prefix = Some(value.clone()),
                 "quarantine" => rest.quarantine = on_or_off(value)?,
@@ -122,6 +128,7 @@ struct Rest {
     quarantine: bool,
     max_ttl: Option<Duration>,
     ca: Option<PathBuf>,
+    timeouts: Timeouts,
 }
 
 impl Rest {
@@ -155,7 +162,8 @@ impl Rest {
         };
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
         let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
-        Ok(Address { place, login, prefix, quarantine, is_node: false, shown })
+        let timeouts = self.timeouts;
+        Ok(Address { place, login, prefix, quarantine, timeouts, is_node: false, shown })
     }
 }
 
@@ -165,7 +173,8 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, tls: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl";
+    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl, connect_timeout, \
+                 response_timeout";
     let known = if tls { format!("{known}, ca") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))
 }
@@ -179,10 +188,7 @@ fn on_or_off(value: &str) -> Result<bool, Error> {
 }
 
 pub(super) fn span(value: &str) -> Result<Duration, Error> {
-    humantime::parse_duration(value).map_err(|e| {
-        let message = format!("max_ttl={value} in the URL is not a time such as 30s");
-        Error::invalid(message).because(e)
-    })
+    net::span("max_ttl", value)
 }
 
 #[cfg(test)]
@@ -202,6 +208,9 @@ mod tests {
         let login = &address.login;
         assert_eq!((login.username(), login.password()), (Some("ann"), Some("p@ss")));
         assert_eq!((address.shown.as_str(), address.prefix.as_str()), ("redis://h:7000/3", "a:"));
+        let address = parse("redis://h?connect_timeout=7s&response_timeout=400ms").unwrap();
+        let (connect, response) = (Duration::from_secs(7), Duration::from_millis(400));
+        assert_eq!(address.timeouts, Timeouts { connect, response });
         let address = parse("redis+unix:///run/redis.sock?db=2&pass=x").unwrap();
         assert_eq!((address.login.db(), address.login.password()), (2, Some("x")));
         assert!(!address.shown.contains('x') || address.shown.contains("unix"));
@@ -218,6 +227,8 @@ mod tests {
             ("redis://h?quarantine=1", "neither"),
             ("redis://h?max_ttl=30s", "quarantine"),
             ("redis://h?quarantine=on&max_ttl=30", "max_ttl"),
+            ("redis://h?connect_timeout=5", "connect_timeout"),
+            ("redis://h?response_timeout=0s", "response_timeout"),
             ("redis://h/x", "database"),
             ("redis:///1", "host"),
             ("rediss://h#insecure", "insecure"),

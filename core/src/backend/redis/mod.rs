@@ -6,7 +6,6 @@
 //! line, and locks that are handed on by the release itself are ours; every
 //! request is one script, in a file of its own under `lua/`.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::record::Retired;
 use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
@@ -23,15 +21,22 @@ use crate::runtime::Runtime;
 
 mod address;
 mod dial;
+mod eviction;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod inbox;
 mod inspect;
 mod keys;
 mod link;
 mod node;
+mod past;
+mod queue;
 mod redlock;
 mod request;
+mod resp;
 mod scripts;
+mod unheard;
 
 pub(crate) use address::Address;
 use dial::{Dial, Session};
@@ -39,13 +44,12 @@ use failure::Failure;
 use inbox::News;
 use keys::Keys;
 use link::Link;
+use past::{Past, Sent};
 pub(crate) use redlock::Redlock;
 use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
 const LATE: Duration = Duration::from_secs(60 * 60);
-/// Stands for a link that is not known.
-const ANY_LINK: u64 = 0;
 /// Renewals of so many leases go in one command.
 const BATCH: usize = 1000;
 
@@ -63,13 +67,20 @@ const BATCH: usize = 1000;
 /// * `quarantine=on` and `max_ttl=30s`: see below.
 /// * `ca=FILE` (`rediss` only): the authority that signed the server's
 ///   certificate, instead of those that the system trusts.
+/// * `connect_timeout=5s`: until a connection can be used.
+/// * `response_timeout=3s`: a server that answers nothing for so long while an
+///   answer is due is given up, and connected to anew. Time in which this
+///   process did not run does not count. A lease outlives one connection that
+///   has died without a word if this is less than half of its ttl: renewals begin
+///   at a third of it.
 ///
 /// # What it promises
 /// One holder at a time, and rising fences, as long as the server keeps its
 /// data and its wall clock does not jump: Redis expires keys by the wall clock,
 /// so a jump ahead ends leases early. Fences still rise then, and also when
 /// data is lost while the clock is sane. A server that evicts keys
-/// (`maxmemory-policy` other than `noeviction`) evicts locks too.
+/// (`maxmemory-policy` other than `noeviction`) evicts locks too; it is named by
+/// [`Client::caveats`](crate::Client::caveats), as it was at the last connect.
 ///
 /// A server that restarts without its last writes, or a replica that takes over
 /// without them, has forgotten leases that their holders believe in. With
@@ -97,45 +108,6 @@ pub struct Redis {
     /// The server is a node of a cluster, which takes only keys of one slot in
     /// a command. Renewals are then sent one by one.
     in_cluster: AtomicBool,
-}
-
-/// What is to be known about owners whose claims may still be on their way.
-#[derive(Default)]
-struct Past {
-    /// Released or withdrawn: over this connection no claim of theirs can come
-    /// after that, as a server answers in order. A bug of ours could send one.
-    retired: Retired,
-    /// The number of the link over which a claim without an answer was sent, or
-    /// [`ANY_LINK`].
-    in_doubt: BTreeMap<Owner, u64>,
-}
-
-impl Past {
-    /// Only as many as can matter, whatever happens.
-    const MAX_IN_DOUBT: usize = 65_536;
-
-    fn doubt(&mut self, owner: Owner, link: u64) {
-        self.in_doubt.insert(owner, link);
-        if self.in_doubt.len() > Self::MAX_IN_DOUBT {
-            self.in_doubt.pop_first();
-        }
-    }
-}
-
-/// A claim that has been sent, and not answered before it is dropped.
-struct Sent<'a> {
-    redis: &'a Redis,
-    owner: Owner,
-    link: u64,
-    answered: bool,
-}
-
-impl Drop for Sent<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.redis.past().doubt(self.owner, self.link);
-        }
-    }
 }
 
 impl Redis {
@@ -194,21 +166,17 @@ impl Redis {
         Request::about(script, &self.keys(name), epoch)
     }
 
-    /// Whether a claim of this owner may come later than what is sent now.
-    fn may_come_late(&self, owner: Owner, link: &Link) -> bool {
-        self.past().in_doubt.get(&owner).is_some_and(|number| *number != link.number)
-    }
-
     async fn withdraw_over(
         &self,
         session: &Session,
         name: &LockName,
         owner: Owner,
     ) -> Result<(), Error> {
-        let late = self.may_come_late(owner, &session.link);
+        let late = self.past().may_come_late(owner, session.link.number);
         let refuse = if late { LATE } else { Duration::ZERO };
         let request = self.request(&scripts::WITHDRAW, name, session);
-        request.arg(owner.to_string()).arg(millis(refuse)).send(&session.link).await?;
+        let request = request.arg(owner.to_string()).arg(millis(refuse)).owed();
+        request.send(&session.link).await?;
         self.past().in_doubt.remove(&owner);
         Ok(())
     }
@@ -262,8 +230,13 @@ impl Backend for Redis {
             .arg(self.who(claim))
             .arg(millis(claim.ttl))
             .arg(claim.place.map_or(0, millis));
-        let mut sent =
-            Sent { redis: self, owner: claim.owner, link: session.link.number, answered: false };
+        let mut sent = Sent {
+            past: &self.past,
+            owner: claim.owner,
+            link: session.link.number,
+            is_release: false,
+            answered: false,
+        };
         let answer = request.send(&session.link).await;
         sent.answered = Failure::is_answer(&answer);
         let reply = numbers(answer?)?;
@@ -273,7 +246,7 @@ impl Backend for Redis {
                 ahead: ahead as usize,
                 fence: fence as u64,
             }),
-            [1, fence] => Ok(Answer::Granted { fence: fence as u64, term: None }),
+            [1, fence] if fence > 0 => Ok(Answer::Granted { fence: fence as u64, term: None }),
             [2] => Ok(Answer::Retired),
             [3, ends_in] => {
                 if ends_in < 0 {
@@ -312,23 +285,30 @@ impl Backend for Redis {
             let withdrawn = then.is_some_and(|then| past.retired.contains(then.owner));
             let next = then.filter(|_| !withdrawn);
             if let Some(next) = next {
-                // The next may withdraw while the release is under way, which is
-                // sent again where the server has forgotten the script.
-                past.doubt(next.owner, ANY_LINK);
+                past.doubt(next.owner).is_next = true;
             }
             (withdrawn, next)
         };
+        let mut sent = next.map(|next| Sent {
+            past: &self.past,
+            owner: next.owner,
+            link: session.link.number,
+            is_release: true,
+            answered: false,
+        });
         let request = self
             .request(&scripts::RELEASE, &held.name, &session)
             .arg(held.owner.to_string())
             .arg(next.map_or(String::new(), |next| next.owner.to_string()))
             .arg(next.map_or(String::new(), |next| self.who(next)))
             .arg(next.map_or(0, |next| millis(next.ttl)));
-        let late = self.may_come_late(held.owner, &session.link);
+        let request = if next.is_none() { request.owed() } else { request };
+        let late = self.past().may_come_late(held.owner, session.link.number);
         let answer = request.send(&session.link).await;
-        if let Some(next) = next.filter(|_| Failure::is_answer(&answer)) {
-            self.past().in_doubt.remove(&next.owner);
+        if let Some(sent) = &mut sent {
+            sent.answered = Failure::is_answer(&answer);
         }
+        drop(sent);
         let reply = numbers(answer?)?;
         let [was_held, others, fence] = reply[..] else { return Err(strange(&reply)) };
         if late {
@@ -363,6 +343,11 @@ impl Backend for Redis {
         let session = self.connection.session().await?;
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
         Ok(found.into_iter().map(|(status, _)| status).collect())
+    }
+
+    fn caveats(&self) -> Vec<String> {
+        let session = self.connection.session_now().ok();
+        session.and_then(|session| session.caveat).iter().map(|text| text.to_string()).collect()
     }
 
     async fn wake(&self) -> Wake {

@@ -59,7 +59,7 @@ impl RedisNode {
     /// Make a record where there was none when we looked: the server is new, or
     /// begins a quarantine. If it is another one by now, the next vote finds out.
     pub(super) async fn enter(&self, seen: &Epoch, unrecorded: Unrecorded) -> Result<(), Error> {
-        let Session { link, epoch } = self.connection.session_now()?;
+        let Session { link, epoch, .. } = self.connection.session_now()?;
         if epoch.is_some_and(|epoch| epoch.identity == seen.identity) {
             dial::enter(&link, &self.address, unrecorded, 0, &*self.runtime).await?;
         }
@@ -183,7 +183,8 @@ impl Node for RedisNode {
         };
         let request = match &back.next {
             Some(next) => self.with_vote(request.arg(next.claim.owner.to_string()), next),
-            None => request.arg(""),
+            // Nobody may wait for it.
+            None => request.arg("").owed(),
         };
         let reply = numbers(request.send(&session.link).await?)?;
         let [held, waiting, vote @ ..] = &reply[..] else { return Err(strange(&reply)) };
@@ -245,6 +246,11 @@ impl Node for RedisNode {
     fn clock_at_connect(&self) -> Option<(u64, Instant)> {
         let epoch = self.connection.session_now().ok()?.epoch?;
         Some((epoch.micros, epoch.at))
+    }
+
+    fn caveats(&self) -> Vec<String> {
+        let session = self.connection.session_now().ok();
+        session.and_then(|session| session.caveat).iter().map(|text| text.to_string()).collect()
     }
 
     fn describe(&self) -> &str {

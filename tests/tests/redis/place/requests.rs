@@ -3,10 +3,12 @@
 /// A command as a proxy sees it.
 pub(crate) type Command = [Vec<u8>];
 
-/// The keys and the arguments of a script.
+/// The keys and the arguments of a script, without the last: the number of the
+/// request.
 fn script(command: &Command) -> Option<(&Command, &Command)> {
     let [name, _, count, rest @ ..] = command else { return None };
     let count: usize = std::str::from_utf8(count).ok()?.parse().ok()?;
+    let (_, rest) = rest.split_last()?;
     (name == b"EVALSHA" && rest.len() >= count).then(|| rest.split_at(count))
 }
 
