@@ -36,6 +36,8 @@ pub(super) struct Node {
     pub(super) granted: u8,
     /// It kept this attempt's lease in this attempt's current renewal round.
     pub(super) kept: u8,
+    /// To it leads another node's name, too, for this attempt's client.
+    pub(super) doubled: u8,
     /// Whose release or withdrawal it has processed, and not forgotten.
     pub(super) given_back: u8,
 }

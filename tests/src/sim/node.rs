@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Vote, Vow,
+    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Signed,
+    Vote, Vow,
 };
 use leasehold::time::{Clock, Instant};
 use leasehold::{Error, LockName};
@@ -74,14 +75,14 @@ fn carry_news(
 
 #[async_trait]
 impl Node for DistantNode {
-    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
+    async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
         let (ask, ledger, number) = (ask.clone(), self.ledger.clone(), self.number);
         self.link
             .send(Arc::new(move |inner| {
                 let (ask, ledger) = (ask.clone(), ledger.clone());
                 Box::pin(async move {
                     let said = inner.vote(&ask).await?;
-                    if matches!(said.vote, Vote::Granted { .. }) {
+                    if matches!(said.said.vote, Vote::Granted { .. }) {
                         ledger.made_holder(number, ask.claim.owner);
                     }
                     Ok(said)
@@ -90,7 +91,7 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
+    async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
         let (back, ledger, number) = (back.clone(), self.ledger.clone(), self.number);
         let clock = self.clock.clone();
         self.link
@@ -103,7 +104,7 @@ impl Node for DistantNode {
                     if !matches!(back.what, Ends::Vote { .. }) && remembers {
                         ledger.ended(number, back.owner);
                     }
-                    let said = returned.next.map(|said| said.vote);
+                    let said = returned.said.next.map(|said| said.vote);
                     if let (Some(Vote::Granted { .. }), Some(next)) = (said, &back.next) {
                         ledger.made_holder(number, next.claim.owner);
                     }
@@ -113,7 +114,7 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
         leases.iter().for_each(|vow| self.ledger.renewing(&vow.claim.name, vow.ballot));
         let (vows, ledger, number) = (leases.to_vec(), self.ledger.clone(), self.number);
         self.link
@@ -121,7 +122,7 @@ impl Node for DistantNode {
                 let (vows, ledger) = (vows.clone(), ledger.clone());
                 Box::pin(async move {
                     let kept = inner.renew(&vows).await?;
-                    for (vow, _) in vows.iter().zip(&kept).filter(|(_, k)| **k == Kept::TakenIn) {
+                    for (vow, _) in vows.iter().zip(&kept.said).filter(|(_, k)| **k == Kept::TakenIn) {
                         ledger.made_holder(number, vow.claim.owner);
                     }
                     Ok(kept)
@@ -130,11 +131,11 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         self.link.inner().evict(name).await
     }
 
-    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         self.link.inner().inspect(name).await
     }
 

@@ -225,7 +225,7 @@ impl Servers {
                     occupied.extend(statuses.iter().map(|status| format!("{status:?}")));
                 }
                 Engine::Node(node) => {
-                    let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?;
+                    let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?.said;
                     let number = server.number;
                     occupied.extend(seen.iter().map(|seen| format!("node {number}: {seen:?}")));
                 }
@@ -239,7 +239,7 @@ impl Servers {
         let mut ballots = Vec::new();
         for server in &self.all {
             let Engine::Node(node) = &server.engine else { continue };
-            let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?;
+            let seen = node.client().inspect(None).await.map_err(|e| e.to_string())?.said;
             let seen = seen.iter().find(|seen| seen.name.as_str() == name);
             ballots.push(seen.and_then(|seen| Some(seen.holder.as_ref()?.0)));
         }

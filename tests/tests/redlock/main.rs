@@ -3,6 +3,7 @@
 
 mod conformance;
 mod founding;
+mod names;
 mod nodes;
 mod order;
 mod place;

@@ -41,7 +41,10 @@ mod tally;
 use attempts::{Attempts, Place};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
-pub use node::{Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow};
+pub use node::{
+    Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
+    Vow,
+};
 use owed::Owed;
 use round::Round;
 

@@ -32,6 +32,7 @@ mod node;
 mod redlock;
 mod request;
 mod scripts;
+mod servers;
 
 pub(crate) use address::Address;
 use dial::{Dial, Session};
@@ -162,6 +163,7 @@ impl Redis {
             news: tell,
             runtime: runtime.clone(),
             number: 0,
+            servers: None,
         };
         let connection = Connection::start(dial, runtime);
         connection.session().await?;
