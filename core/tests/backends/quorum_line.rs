@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, Ends, Kept, MemoryNode, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Signed, Vow,
+    Ask, Ends, Kept, MemoryNode, MemoryNodeClient, News, Node, Return, Returned, Said, Seen,
+    Signed, Vow,
 };
 use leasehold::backend::{Answer, Backend, Claim, Held, Mode, Quorum, Wake};
 use leasehold::runtime::{BoxFuture, Runtime};

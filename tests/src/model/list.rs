@@ -139,7 +139,15 @@ fn healing() -> Scenario {
 /// Names lead to other nodes than before, while leases are taken and renewed.
 fn names() -> Scenario {
     let ballots = &[1, 2];
-    Scenario { name: "names", ttl: 2, misleading: true, renewals: true, ballots, horizon: 3, ..PLAIN }
+    Scenario {
+        name: "names",
+        ttl: 2,
+        misleading: true,
+        renewals: true,
+        ballots,
+        horizon: 3,
+        ..PLAIN
+    }
 }
 
 /// Clients' clocks are slow.

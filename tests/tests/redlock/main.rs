@@ -6,6 +6,7 @@ mod founding;
 mod names;
 mod nodes;
 mod order;
+mod owed;
 mod place;
 mod scripts;
 mod waiting;

@@ -1,10 +1,16 @@
 //! Names of servers that lead to other servers than before.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use crate::place::{LONG, Place, SECOND, url_of};
-use leasehold::{Client, Kind, Outcome};
-use leasehold_tests::patience::{LIMIT, until};
+use leasehold::runtime::Runtime;
+use leasehold::{Client, Kind, Lease, Outcome};
+use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::servers::Server;
+use tokio::task::JoinHandle;
 
 const EPOCH: &str = "leasehold:leasehold:epoch";
 
@@ -104,7 +110,8 @@ fn a_name_that_leads_to_another_nodes_server_has_no_second_vote() {
         place.wait(lease.release()).unwrap();
         until(LIMIT, || {
             let lease = place.try_hold(&second, "y")?;
-            let by_all = until(SECOND, || place.votes("y").iter().all(Option::is_some).then_some(()));
+            let by_all =
+                until(SECOND, || place.votes("y").iter().all(Option::is_some).then_some(()));
             place.wait(lease.release()).unwrap();
             by_all
         })
@@ -165,4 +172,55 @@ fn a_server_that_was_set_up_from_another_nodes_data_can_be_let_in() {
     let client = names.client();
     place.turn(&client, "x");
     assert!(place.in_quarantine(0));
+}
+
+/// Names switch at random, and each client follows at another time.
+#[test]
+fn names_that_switch_at_random_let_nobody_in_beside_a_holder() {
+    let names = Names::new();
+    let place = &names.place;
+    let slot: Arc<Mutex<Option<Arc<Lease>>>> = Arc::default();
+    let turns = Arc::new(AtomicU32::new(0));
+    let tasks: Vec<_> = [names.client(), names.client()]
+        .into_iter()
+        .map(|client| {
+            let (slot, turns, clock) = (slot.clone(), turns.clone(), place.clock());
+            place.spawn(async move {
+                loop {
+                    clock.sleep(Duration::from_millis(2)).await;
+                    let lock = client.lock("x").ttl(SECOND * 2);
+                    let Ok(Some(lease)) = lock.try_acquire().await else { continue };
+                    let lease = Arc::new(lease);
+                    let other = slot.lock().unwrap().replace(lease.clone());
+                    if other.is_some_and(|other| other.is_valid()) && lease.is_valid() {
+                        return;
+                    }
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    clock.sleep(Duration::from_millis(20)).await;
+                    slot.lock().unwrap().take_if(|held| Arc::ptr_eq(held, &lease));
+                    drop(lease.release().await);
+                }
+            })
+        })
+        .collect();
+    let mut random = fastrand::Rng::with_seed(14);
+    let pick = |random: &mut fastrand::Rng| random.usize(..3);
+    let end = now() + SECOND * 6;
+    while now() < end && tasks.iter().all(|task| !task.is_finished()) {
+        let (name, server) = (pick(&mut random), pick(&mut random));
+        // More often right than wrong, or there is no quorum at all.
+        let server = if random.bool() { name } else { server };
+        names.proxies[name].lead_to(place.servers[server].port());
+        let server = &place.servers[name];
+        if let Some(id) = random.choice(connections(server)) {
+            server.command(&["CLIENT", "KILL", "ID", &id.to_string()]);
+        }
+        place.pass(Duration::from_millis(10));
+    }
+    let two = tasks.iter().any(JoinHandle::is_finished);
+    tasks.iter().for_each(JoinHandle::abort);
+    let turns = turns.load(Ordering::SeqCst);
+    assert!(!two, "two held it after {turns} turns");
+    println!("{turns} turns");
+    assert!(turns > 10, "{turns} turns");
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::node::{Ask, Ends, Kept, News, Node, Return, Returned, Said, Seen, ServerId, Signed, Vote, Vow};
+use super::node::{
+    Ask, Ends, Kept, News, Node, Return, Returned, Said, Seen, ServerId, Signed, Vote, Vow,
+};
 use super::slot::{Address, Slot};
 use crate::error::Error;
 use crate::name::LockName;

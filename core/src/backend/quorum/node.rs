@@ -225,6 +225,11 @@ pub trait Node: Send + Sync + 'static {
     /// how long ago that was; `None` before the first connection.
     fn clock_at_connect(&self) -> Option<(u64, crate::time::Instant)>;
 
+    /// What it promises less, as it is configured; for people to read.
+    fn caveats(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// As messages name it; without passwords.
     fn describe(&self) -> &str;
 }

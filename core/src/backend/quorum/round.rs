@@ -5,14 +5,13 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::node::{ServerId, Signed};
 use crate::error::{Error, Kind, Outcome};
 
 /// A request under way.
-pub(crate) type Asking<'a, T> =
-    Pin<Box<dyn Future<Output = Result<Signed<T>, Error>> + Send + 'a>>;
+pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<Signed<T>, Error>> + Send + 'a>>;
 
 /// Node by node, what was asked and what was answered.
 pub(crate) struct Round<'a, T> {
@@ -82,9 +81,15 @@ impl<'a, T> Round<'a, T> {
         self.nodes.iter().filter(|state| matches!(state, State::Asked(_))).count()
     }
 
-    /// Let everything go out, and do not care what becomes of it.
-    pub(super) fn send(mut self) {
-        self.poll(&mut Context::from_waker(Waker::noop()), &mut |_, _| ());
+    /// What a node was asked and has not answered.
+    pub(super) fn take_open(&mut self, node: usize) -> Option<Asking<'a, T>> {
+        match std::mem::replace(&mut self.nodes[node], State::Unasked) {
+            State::Asked(asking) => Some(asking),
+            other => {
+                self.nodes[node] = other;
+                None
+            }
+        }
     }
 
     /// Until there are `enough` answers, or all. Each is shown to `hear` when it

@@ -1,6 +1,8 @@
 //! A Redis server as one node of a quorum.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ::redis::Value;
@@ -16,8 +18,8 @@ use super::servers::Servers;
 use super::{BATCH, inspect, millis, scripts, strange};
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
-    Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed,
-    Vote, Vow,
+    Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
+    Vow,
 };
 use crate::error::Error;
 use crate::name::{LockName, Owner};
@@ -177,6 +179,24 @@ impl RedisNode {
     }
 }
 
+/// What they come to, all begun before any is waited for.
+async fn together<T>(doing: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut doing: Vec<_> = doing.map(|one| (Box::pin(one), None)).collect();
+    poll_fn(|cx| {
+        for (one, done) in doing.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(result) = one.as_mut().poll(cx) {
+                *done = Some(result);
+            }
+        }
+        match doing.iter().all(|(_, done)| done.is_some()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    doing.into_iter().filter_map(|(_, done)| done).collect()
+}
+
 #[async_trait]
 impl Node for RedisNode {
     async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
@@ -212,9 +232,10 @@ impl Node for RedisNode {
 
     async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
         let session = self.connection.session_now()?;
+        let batches = leases.chunks(BATCH).map(|batch| self.keep(batch, &session));
         let mut answers = Vec::with_capacity(leases.len());
-        for batch in leases.chunks(BATCH) {
-            answers.extend(self.keep(batch, &session).await?);
+        for kept in together(batches).await {
+            answers.extend(kept?);
         }
         Ok(session.signed(answers))
     }
