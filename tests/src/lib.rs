@@ -2,7 +2,6 @@
 
 pub mod bench;
 pub mod liar;
-pub mod model;
 pub mod packages;
 pub mod patience;
 pub mod processes;

@@ -6,6 +6,7 @@ mod etcd_cluster;
 #[cfg(feature = "sqlite")]
 mod place;
 mod quorum_line;
+mod quorum_names;
 #[cfg(feature = "sqlite")]
 mod sqlite_clients;
 #[cfg(feature = "sqlite")]

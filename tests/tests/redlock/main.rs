@@ -3,8 +3,10 @@
 
 mod conformance;
 mod founding;
+mod names;
 mod nodes;
 mod order;
+mod owed;
 mod place;
 mod scripts;
 mod waiting;

@@ -126,6 +126,12 @@ pub(super) const BUGS: &[Bug] = &[
         broken: "self.heard.len() / 2",
     },
     Bug {
+        name: "a server with two names has two votes",
+        file: "backend/quorum/round.rs",
+        healthy: "state.answered_by() == Some(server)",
+        broken: "state.answered_by() == Some(server) && self.nodes.is_empty()",
+    },
+    Bug {
         name: "a node grants a ballot twice",
         file: "backend/quorum/slot.rs",
         healthy: "if ask.ballot <= above {",
@@ -164,8 +170,9 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a withdrawal gives back nothing",
         file: "backend/quorum/mod.rs",
-        healthy: "        // Also those that are slow.",
-        broken: "        if back.ballot > 0 {
+        healthy: "        let debt = Debt { back, until: end(self.runtime.now(), claim.ttl) };",
+        broken: "        let debt = Debt { back, until: end(self.runtime.now(), claim.ttl) };
+        if debt.back.ballot > 0 {
             return Ok(());
         }",
     },

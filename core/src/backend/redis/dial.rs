@@ -15,9 +15,11 @@ use super::inbox::{Inbox, News};
 use super::link::Link;
 use super::queue::Expected;
 use super::request::Request;
+use super::servers::{Servers, misled};
 use super::{eviction, scripts, strange, unheard};
 use crate::backend::connection::{self, Driver};
 use crate::backend::net::{Patience, connect_tcp};
+use crate::backend::quorum::ServerId;
 #[cfg(feature = "tls")]
 use crate::backend::tls::Trust;
 use crate::error::{Error, Kind};
@@ -37,6 +39,8 @@ pub(super) struct Session {
 /// Which server it is.
 pub(super) struct Epoch {
     pub(super) identity: String,
+    /// Its process.
+    pub(super) server: ServerId,
     /// Rises with every quarantine.
     pub(super) number: u64,
     /// Whether it has no record yet, and so grants nothing.
@@ -97,6 +101,8 @@ pub(super) struct Dial {
     pub(super) runtime: Arc<dyn Runtime>,
     /// The largest number of an epoch that was seen there.
     pub(super) number: u64,
+    /// Which servers the nodes of a quorum are, and this one of them.
+    pub(super) servers: Option<Arc<Servers>>,
 }
 
 #[async_trait]
@@ -149,8 +155,9 @@ impl Dial {
                 true => Unrecorded::Look,
                 false => Unrecorded::Quarantine,
             };
+            let (servers, number) = (self.servers.as_deref(), self.number);
             let epoch =
-                enter(&link, &self.address, unrecorded, self.number, &*self.runtime).await?;
+                enter(&link, &self.address, unrecorded, number, servers, &*self.runtime).await?;
             if self.address.is_node {
                 teach(&link).await;
             }
@@ -306,15 +313,18 @@ pub(super) enum Unrecorded {
     Found,
 }
 
-/// Learn which server it is; `None` where that does not matter.
+/// Learn which server it is; `None` where that does not matter. Refused if it is
+/// another node's, of the `servers` or by its own record.
 pub(super) async fn enter(
     link: &Link,
     address: &Address,
     unrecorded: Unrecorded,
     number: u64,
+    servers: Option<&Servers>,
     runtime: &dyn Runtime,
 ) -> Result<Option<Epoch>, Failure> {
     let Some(quarantine) = &address.quarantine else { return Ok(None) };
+    let node = if address.is_node { &*address.shown } else { "" };
     let epoch = Request::over(&scripts::EPOCH, &[address.epoch_key()])
         .arg(quarantine.span.as_millis() as u64)
         .arg(&quarantine.agreed)
@@ -323,7 +333,9 @@ pub(super) async fn enter(
             Unrecorded::Quarantine => "quarantine",
             Unrecorded::Look => "look",
             Unrecorded::Found => "found",
-        });
+        })
+        .arg(node)
+        .arg(servers.map_or(String::new(), |servers| servers.others(node)));
     let answer = epoch.send_whole(link).await?;
     let at = runtime.now();
     let Value::Array(parts) = &answer else { return Err(strange(&answer).into()) };
@@ -332,17 +344,36 @@ pub(super) async fn enter(
         _ => String::new(),
     };
     match &parts[..] {
-        [_, others] => Err(disagreement(&text(others), &quarantine.agreed, address).into()),
-        [what, identity, Value::Int(number), Value::Int(micros)] => Ok(Some(Epoch {
-            identity: text(identity),
-            number: *number as u64,
-            is_missing: text(what) == "missing",
-            micros: *micros as u64,
-            at,
-        })),
+        [what, other] => match (&*text(what), text(other)) {
+            ("other", others) => Err(disagreement(&others, &quarantine.agreed, address).into()),
+            ("node", other) => Err(misled(node, &other, &address.epoch_key()).into()),
+            (_, run_id) => {
+                servers.map_or(Ok(()), |servers| servers.meet(node, &run_id))?;
+                Err(Error::unavailable("another node's server was there until now").into())
+            }
+        },
+        [what, identity, Value::Int(number), Value::Int(micros)] => {
+            let identity = text(identity);
+            let run_id = identity.get(..RUN_ID).ok_or_else(|| strange(parts))?;
+            servers.map_or(Ok(()), |servers| servers.meet(node, run_id))?;
+            // Most of it is enough to tell servers apart.
+            let most = run_id.get(..32).unwrap_or_default();
+            let server = u128::from_str_radix(most, 16).map_err(|_| strange(parts))?;
+            Ok(Some(Epoch {
+                server: ServerId(server),
+                identity,
+                number: *number as u64,
+                is_missing: text(what) == "missing",
+                micros: *micros as u64,
+                at,
+            }))
+        }
         _ => Err(strange(parts).into()),
     }
 }
+
+/// How many hexadecimal digits stand first in an identity, of the process.
+const RUN_ID: usize = 40;
 
 fn disagreement(others: &str, ours: &str, address: &Address) -> Error {
     let message = format!(

@@ -36,6 +36,7 @@ mod redlock;
 mod request;
 mod resp;
 mod scripts;
+mod servers;
 mod unheard;
 
 pub(crate) use address::Address;
@@ -134,6 +135,7 @@ impl Redis {
             news: tell,
             runtime: runtime.clone(),
             number: 0,
+            servers: None,
         };
         let connection = Connection::start(dial, runtime);
         connection.session().await?;
