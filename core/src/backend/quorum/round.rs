@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::node::{ServerId, Signed};
-use crate::error::{Error, Kind, Outcome};
+use crate::error::{Error, Outcome};
 
 /// A request under way.
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<Signed<T>, Error>> + Send + 'a>>;
@@ -130,5 +130,6 @@ impl<'a, T> Round<'a, T> {
 fn twin() -> Error {
     let why = "its name leads to the server of another node, which has answered already; \
                one server has one vote";
-    Error::new(Kind::Refused, why).with_outcome(Outcome::Unknown)
+    // The name may lead elsewhere by the next time.
+    Error::unavailable(why).with_outcome(Outcome::Unknown)
 }
