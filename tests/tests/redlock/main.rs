@@ -6,5 +6,6 @@ mod founding;
 mod nodes;
 mod order;
 mod place;
+mod records;
 mod scripts;
 mod waiting;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+use super::keys;
 use crate::error::Error;
 use crate::time::drift;
 
@@ -18,6 +19,8 @@ pub(crate) struct Address {
     /// Stands before every lock's name.
     pub(super) prefix: String,
     pub(super) quarantine: Option<Quarantine>,
+    /// For how long after its last use a name is remembered.
+    pub(super) remember: Duration,
     /// Whether it is one of a quorum.
     pub(super) is_node: bool,
     /// As messages name the server: no user, no password.
@@ -62,11 +65,13 @@ impl Quarantine {
 
 const PREFIX: &str = "leasehold:";
 const MAX_TTL: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Address {
     /// Which server it was when data may have been lost last.
     pub(super) fn epoch_key(&self) -> String {
-        format!("{}leasehold:epoch", self.prefix)
+        keys::epoch_key(&self.prefix)
     }
 
     /// A lease longer than the quarantine could outlive it.
@@ -100,7 +105,8 @@ impl Address {
         let mut rest = Rest::default();
         for (option, value) in options {
             match &**option {
-                "prefix" => rest.prefix = Some(value.clone()),
+                "prefix" => rest.prefix = Some(prefix(value)?),
+                "remember" => rest.remember = Some(remember(value)?),
                 "quarantine" => rest.quarantine = on_or_off(value)?,
                 "max_ttl" => rest.max_ttl = Some(span(value)?),
                 "ca" if tls => rest.ca = Some(value.into()),
@@ -121,6 +127,7 @@ struct Rest {
     prefix: Option<String>,
     quarantine: bool,
     max_ttl: Option<Duration>,
+    remember: Option<Duration>,
     ca: Option<PathBuf>,
 }
 
@@ -155,7 +162,8 @@ impl Rest {
         };
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
         let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
-        Ok(Address { place, login, prefix, quarantine, is_node: false, shown })
+        let remember = self.remember.unwrap_or(REMEMBER);
+        Ok(Address { place, login, prefix, quarantine, remember, is_node: false, shown })
     }
 }
 
@@ -165,7 +173,7 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, tls: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl";
+    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl, remember";
     let known = if tls { format!("{known}, ca") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))
 }
@@ -182,6 +190,22 @@ pub(super) fn span(value: &str) -> Result<Duration, Error> {
     humantime::parse_duration(value).map_err(|e| {
         let message = format!("max_ttl={value} in the URL is not a time such as 30s");
         Error::invalid(message).because(e)
+    })
+}
+
+/// What a NUL follows is ours.
+fn prefix(value: &str) -> Result<String, Error> {
+    match value.contains('\0') {
+        true => Err(Error::invalid("prefix in the URL cannot hold a NUL byte")),
+        false => Ok(value.to_owned()),
+    }
+}
+
+/// Not less than a claim may be on its way, which is refused for as long.
+fn remember(value: &str) -> Result<Duration, Error> {
+    let span = humantime::parse_duration(value).ok();
+    span.filter(|span| (HOUR..=30 * REMEMBER).contains(span)).ok_or_else(|| {
+        Error::invalid(format!("remember={value} in the URL is not a time from 1h to 30d"))
     })
 }
 
@@ -219,6 +243,8 @@ mod tests {
             ("redis://h?max_ttl=30s", "quarantine"),
             ("redis://h?quarantine=on&max_ttl=30", "max_ttl"),
             ("redis://h/x", "database"),
+            ("redis://h?prefix=a%00b", "NUL"),
+            ("redis://h?remember=59m", "1h"),
             ("redis:///1", "host"),
             ("rediss://h#insecure", "insecure"),
         ] {
