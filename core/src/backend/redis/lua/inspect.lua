@@ -4,7 +4,7 @@
 --         {its number, holder, ms until the lease ends, fence, ballot,
 --          {who waits: each one's place}, the last one's score if there are more}}
 
-local reply, left = {table.concat(redis.call('TIME'), ' ')}, 1000
+local reply, left = {table.concat(redis.call('TIME'), ' ')}, 500
 for i = 0, #KEYS / 3 - 1 do
   local lock, side, line = KEYS[3 * i + 1], KEYS[3 * i + 2], KEYS[3 * i + 3]
   if redis.call('EXISTS', lock, line) > 0 then
