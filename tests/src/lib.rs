@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod liar;
+pub mod own_keys;
 pub mod packages;
 pub mod patience;
 pub mod processes;

@@ -89,7 +89,7 @@ fn a_server_without_memory_says_so_and_still_releases() {
     let (lease, took) = place.hand_over(lease, waiter);
     assert!(took < PROMPT, "{took:?}");
     place.wait(lease.release()).unwrap();
-    assert!(!place.server.keys().iter().any(|key| key.starts_with("leasehold:")));
+    assert!(place.server.keys().iter().all(|key| key.contains('\0')), "a lock is held");
     let waiter = place.queue(client.lock("x"));
     place.pass(SECOND / 5);
     assert!(!waiter.is_finished());
@@ -99,10 +99,10 @@ fn a_server_without_memory_says_so_and_still_releases() {
 
 #[test]
 fn a_user_who_may_not_is_told_what_is_needed() {
-    let without_side = "user bob on >pw ~leasehold:* &leasehold:* +@all";
+    let without_keys = "user bob on >pw ~lease:* &leasehold:* +@all";
     let without_channel = "user dan on >pw ~* resetchannels +@all";
     let without_scripts = "user eve on >pw ~* &leasehold:* +@all -evalsha";
-    let users = Settings::default().acl(without_side).acl(without_channel).acl(without_scripts);
+    let users = Settings::default().acl(without_keys).acl(without_channel).acl(without_scripts);
     let place = Place::on(users);
     let url = |user: &str| format!("redis://{user}:pw@127.0.0.1:{}", place.server.port());
     let words = ["ACL SETUSER", "leasehold:*"];
@@ -115,7 +115,7 @@ fn a_user_who_may_not_is_told_what_is_needed() {
 
 #[test]
 fn a_user_with_what_is_documented_can_do_everything() {
-    let carl = "user carl on >pw ~leasehold:* ~{*}:leasehold:* &leasehold:* +@all -@admin";
+    let carl = "user carl on >pw ~leasehold:* &leasehold:* +@all -@admin";
     let place = Place::on(Settings::default().acl(carl));
     let url = format!("redis://carl:pw@127.0.0.1:{}", place.server.port());
     for url in [url.clone(), format!("{url}?quarantine=on&max_ttl=200ms")] {
@@ -138,11 +138,15 @@ fn a_user_with_what_is_documented_can_do_everything() {
 fn a_key_that_is_no_lock_is_left_alone() {
     let place = Place::new();
     let client = place.client();
-    for key in ["leasehold:x", "{leasehold:x}:leasehold:side", "{leasehold:x}:leasehold:line"] {
-        let kind =
-            if key.ends_with("side") { ["SET", key, "a string"] } else { ["LPUSH", key, "1"] };
+    let _lease = place.hold(&client, "x");
+    place.stand_in_line(&place.client(), "x").abort();
+    let keys = place.server.keys();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    place.server.command(&["FLUSHALL"]);
+    for key in &keys {
+        let kind = if key.contains("\0s") { ["SET", key, "a string"] } else { ["LPUSH", key, "1"] };
         place.server.command(&kind);
-        if key.ends_with("line") {
+        if key.contains("\0l") {
             // It is looked at only where somebody is to wait.
             place.server.command(&["SET", "leasehold:x", "somebody", "PX", "60000"]);
         }

@@ -8,5 +8,6 @@ mod nodes;
 mod order;
 mod owed;
 mod place;
+mod records;
 mod scripts;
 mod waiting;

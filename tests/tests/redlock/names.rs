@@ -12,7 +12,7 @@ use leasehold_tests::proxy::Proxy;
 use leasehold_tests::servers::Server;
 use tokio::task::JoinHandle;
 
-const EPOCH: &str = "leasehold:leasehold:epoch";
+const EPOCH: &str = "leasehold:\0epoch";
 
 /// Three servers, each behind a name of its own that can lead elsewhere.
 struct Names {

@@ -62,8 +62,8 @@ pub(crate) const LAG: Duration = Duration::from_millis(250);
 /// URL as for [`Redis`](super::Redis), as in
 /// `redlock:rediss://:PASSWORD@a,rediss://:PASSWORD@b,rediss://:PASSWORD@c`;
 /// write `%2C` for a comma in a password. All clients name the same nodes, in
-/// any order; what they agree on stands on every node under
-/// `PREFIXleasehold:epoch`, and which of the nodes it is. A name that comes to
+/// any order; what they agree on stands on every node under the key
+/// `PREFIX\0epoch`, and which of the nodes it is. A name that comes to
 /// lead to another node's server is `refused`, and tried again: one server has
 /// one vote. Options follow as a query:
 ///
@@ -73,6 +73,8 @@ pub(crate) const LAG: Duration = Duration::from_millis(250);
 ///   used. Otherwise that counts as a first deployment and locks can be taken at
 ///   once, and servers that *all* lose their data look the same.
 /// * `prefix=leasehold:` and `ca=FILE`, as for [`Redis`](super::Redis).
+/// * `remember=24h`, from `1h` to `30d`: for how long after its last use a name is
+///   remembered, as for [`Redis`](super::Redis); here all clients must say the same.
 ///
 /// # What it promises
 /// One holder at a time and rising fences while nodes die, hang, and lose their

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+use super::keys;
 use crate::backend::net::{self, Timeouts};
 use crate::error::Error;
 use crate::time::drift;
@@ -20,6 +21,8 @@ pub(crate) struct Address {
     pub(super) prefix: String,
     pub(super) quarantine: Option<Quarantine>,
     pub(super) timeouts: Timeouts,
+    /// For how long after its last use a name is remembered.
+    pub(super) remember: Duration,
     /// Whether it is one of a quorum.
     pub(super) is_node: bool,
     /// As messages name the server: no user, no password.
@@ -64,11 +67,13 @@ impl Quarantine {
 
 const PREFIX: &str = "leasehold:";
 const MAX_TTL: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Address {
     /// Which server it was when data may have been lost last.
     pub(super) fn epoch_key(&self) -> String {
-        format!("{}leasehold:epoch", self.prefix)
+        keys::epoch_key(&self.prefix)
     }
 
     /// A lease longer than the quarantine could outlive it.
@@ -106,7 +111,8 @@ impl Address {
                 continue;
             }
             match &**option {
-                "prefix" => rest.prefix = Some(value.clone()),
+                "prefix" => rest.prefix = Some(prefix(value)?),
+                "remember" => rest.remember = Some(remember(value)?),
                 "quarantine" => rest.quarantine = on_or_off(value)?,
                 "max_ttl" => rest.max_ttl = Some(span(value)?),
                 "ca" if tls => rest.ca = Some(value.into()),
@@ -127,6 +133,7 @@ struct Rest {
     prefix: Option<String>,
     quarantine: bool,
     max_ttl: Option<Duration>,
+    remember: Option<Duration>,
     ca: Option<PathBuf>,
     timeouts: Timeouts,
 }
@@ -162,8 +169,9 @@ impl Rest {
         };
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
         let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
-        let timeouts = self.timeouts;
-        Ok(Address { place, login, prefix, quarantine, timeouts, is_node: false, shown })
+        let (timeouts, remember) = (self.timeouts, self.remember.unwrap_or(REMEMBER));
+        let is_node = false;
+        Ok(Address { place, login, prefix, quarantine, timeouts, remember, is_node, shown })
     }
 }
 
@@ -173,8 +181,8 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, tls: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl, connect_timeout, \
-                 response_timeout";
+    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl, remember, \
+                 connect_timeout, response_timeout";
     let known = if tls { format!("{known}, ca") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))
 }
@@ -189,6 +197,22 @@ fn on_or_off(value: &str) -> Result<bool, Error> {
 
 pub(super) fn span(value: &str) -> Result<Duration, Error> {
     net::span("max_ttl", value)
+}
+
+/// What a NUL follows is ours.
+fn prefix(value: &str) -> Result<String, Error> {
+    match value.contains('\0') {
+        true => Err(Error::invalid("prefix in the URL cannot hold a NUL byte")),
+        false => Ok(value.to_owned()),
+    }
+}
+
+/// Not less than a claim may be on its way, which is refused for as long.
+fn remember(value: &str) -> Result<Duration, Error> {
+    let span = humantime::parse_duration(value).ok();
+    span.filter(|span| (HOUR..=30 * REMEMBER).contains(span)).ok_or_else(|| {
+        Error::invalid(format!("remember={value} in the URL is not a time from 1h to 30d"))
+    })
 }
 
 #[cfg(test)]
@@ -230,6 +254,8 @@ mod tests {
             ("redis://h?connect_timeout=5", "connect_timeout"),
             ("redis://h?response_timeout=0s", "response_timeout"),
             ("redis://h/x", "database"),
+            ("redis://h?prefix=a%00b", "NUL"),
+            ("redis://h?remember=59m", "1h"),
             ("redis:///1", "host"),
             ("rediss://h#insecure", "insecure"),
         ] {

@@ -378,8 +378,9 @@ const RUN_ID: usize = 40;
 fn disagreement(others: &str, ours: &str, address: &Address) -> Error {
     let message = format!(
         "other clients use this server as {others}, this one as {ours}; give all the same URL. To \
-         change what they use, stop them all, then DEL {} on every server",
-        address.epoch_key()
+         change what they use, stop them all, then DEL \"{}\" in redis-cli on every server",
+        // As redis-cli reads it.
+        address.epoch_key().replace('\0', "\\x00")
     );
     Error::new(Kind::Refused, message)
 }

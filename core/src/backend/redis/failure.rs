@@ -118,9 +118,9 @@ const MEANINGS: &[(&str, Kind, &str)] = &[
     (
         "NOPERM",
         Kind::Refused,
-        "the server's user may not do this; it needs the keys of the prefix and their side keys, \
-         the channels leasehold:*, and the commands of our scripts (ACL SETUSER … ~* \
-         &leasehold:* +@all -@admin)",
+        "the server's user may not do this; it needs the keys of the prefix, the channels \
+         leasehold:*, and the commands of our scripts (ACL SETUSER … ~PREFIX* &leasehold:* +@all \
+         -@admin)",
     ),
     ("NOAUTH", Kind::Refused, "the server wants a password: redis://:password@host"),
     ("WRONGPASS", Kind::Refused, "the server does not accept this user and password"),

@@ -92,7 +92,8 @@ impl RedisNode {
     ) -> Request<'a> {
         let keys = Keys::of(&self.address.prefix, name.as_str());
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        Request::about(script, &keys, Some((self.address.epoch_key(), identity)))
+        let epoch = Some((self.address.epoch_key(), identity));
+        Request::about(script, &keys, epoch).arg(millis(self.address.remember))
     }
 
     fn who(&self, ask: &Ask) -> String {
@@ -156,7 +157,8 @@ impl RedisNode {
         let keys = keys.flat_map(|keys| [keys.lock, keys.side]);
         let keys: Vec<String> = std::iter::once(self.address.epoch_key()).chain(keys).collect();
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        let mut request = Request::over(&scripts::KEEP, &keys).arg(identity);
+        let mut request = Request::over(&scripts::KEEP, &keys);
+        request = request.arg(millis(self.address.remember)).arg(identity);
         for Vow { claim, ballot } in leases {
             let who = format!("{} {}", self.channel, claim.label);
             request = request.arg(claim.owner.to_string()).arg(who).arg(millis(claim.ttl));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::address::{Address, Quarantine, span};
+use super::address::{self, Address, Quarantine, span};
 use super::dial::{Epoch, Unrecorded};
 use super::node::RedisNode;
 use super::servers::Servers;
@@ -68,7 +68,11 @@ impl Redlock {
         }
         let names: Vec<&str> = nodes.iter().map(|node| node.shown.as_str()).collect();
         let (needed, names) = (nodes.len() / 2 + 1, names.join(","));
-        let agreed = format!("{needed} of {names}, max_ttl={max_ttl:?}");
+        let mut agreed = format!("{needed} of {names}, max_ttl={max_ttl:?}");
+        // A ballot may be as old as a record that is forgotten.
+        if nodes[0].remember != address::REMEMBER {
+            agreed += &format!(", remember={:?}", nodes[0].remember);
+        }
         let founding = Arc::new(AtomicBool::new(true));
         // Longer than a lease, and than what ballots may be ahead by the longest
         // step back of a clock that is allowed for.

@@ -38,17 +38,27 @@ impl Script {
     }
 }
 
+/// A script that knows the line of a lock.
+macro_rules! about_a_lock {
+    ($shared:literal, $file:literal) => {
+        LazyLock::new(|| {
+            let parts = [include_str!("lua/line.lua"), include_str!($shared), include_str!($file)];
+            Script::new(&parts.concat())
+        })
+    };
+}
+
 /// A script that needs what all those share that can make somebody the holder.
 macro_rules! granting {
     ($file:literal) => {
-        LazyLock::new(|| Script::new(concat!(include_str!("lua/hand_on.lua"), include_str!($file))))
+        about_a_lock!("lua/hand_on.lua", $file)
     };
 }
 
 /// A script of a node of a quorum.
 macro_rules! on_node {
     ($file:literal) => {
-        LazyLock::new(|| Script::new(concat!(include_str!("lua/ballot.lua"), include_str!($file))))
+        about_a_lock!("lua/ballot.lua", $file)
     };
 }
 
@@ -68,4 +78,5 @@ pub(super) static OUST: LazyLock<Script> = on_node!("lua/oust.lua");
 pub(super) static KEEP: LazyLock<Script> = plain!("lua/keep.lua");
 pub(super) static RENEW: LazyLock<Script> = plain!("lua/renew.lua");
 pub(super) static INSPECT: LazyLock<Script> = plain!("lua/inspect.lua");
+pub(super) static QUEUED: LazyLock<Script> = plain!("lua/queued.lua");
 pub(super) static EPOCH: LazyLock<Script> = plain!("lua/epoch.lua");
