@@ -30,6 +30,8 @@ mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod memory;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod net;
 pub mod quorum;
 mod record;
 #[cfg(feature = "redis")]

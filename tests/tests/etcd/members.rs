@@ -124,3 +124,21 @@ fn a_cluster_that_went_back_in_its_history_is_not_trusted() {
     }
     assert!(place.hold(&client, "x").fence() > lease.fence());
 }
+
+#[test]
+fn a_member_of_another_cluster_is_not_trusted() {
+    let (one, other) = (Place::new(), Place::new());
+    let url = format!("etcd://{},{}", one.cluster.endpoint(0), other.cluster.endpoint(0));
+    let client = one.client_of(&url);
+    let lease = one.hold(&client, "x");
+    let its = if one.keys().is_empty() { &other } else { &one };
+    its.cluster.kill(0);
+    let error = until(LIMIT, || match one.wait(client.lock("y").try_acquire()) {
+        Err(error) if error.kind() == Kind::Unavailable => None,
+        answer => Some(answer.unwrap_err()),
+    });
+    let error = error.unwrap();
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("another cluster"), "{error}");
+    drop(lease);
+}
