@@ -161,7 +161,7 @@ async fn what_a_cluster_says_is_not_believed_because_it_says_it() {
         let truth = memory.client();
         let cluster = Arc::new(Liar {
             client: memory.client(),
-            random: AtomicU64::new(number as u64 * 0x9e37_79b9_7f4a_7c15),
+            random: AtomicU64::new((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             before: std::sync::Mutex::default(),
         });
         let opened = Etcd::over(cluster, "", runtime.clone()).await;
