@@ -162,7 +162,10 @@ impl Down {
                 self.send(&with(&message))
             }
             // Cut off, by its own account or not.
-            4 => self.send(&with(&message[..self.random.usize(..=message.len())])),
+            4 => {
+                let kept = self.random.usize(..=message.len());
+                self.send(&with(&message[..kept]))
+            }
             5 => {
                 let mut payload = frame.payload.clone();
                 payload.truncate(self.random.usize(..payload.len()));
