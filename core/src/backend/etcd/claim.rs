@@ -191,7 +191,7 @@ impl Asking<'_> {
             }
             Stands::First(at) => at,
         };
-        Ok(self.is_first(place, at, &session, done.revision).await?)
+        self.is_first(place, at, &session, done.revision).await
     }
 
     /// It is the first, and its key lives with a session.

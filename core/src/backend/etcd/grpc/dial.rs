@@ -59,7 +59,7 @@ impl connection::Dial for Dial {
     type Session = Session;
 
     async fn open(&mut self, _: u64) -> Result<(Session, Driver), Error> {
-        let mut failed: Option<Error> = None;
+        let mut failed: Vec<Error> = Vec::new();
         let limit = self.address.timeouts.connect;
         for _ in 0..self.address.endpoints.len() {
             let (host, port) = self.address.endpoints[self.next].clone();
@@ -77,11 +77,11 @@ impl connection::Dial for Dial {
                 Ok(opened) => return Ok(opened),
                 Err(e) => {
                     let message = format!("cannot use {host}:{port} of {}", self.address.shown);
-                    failed = Some(Error::new(e.kind(), message).because(e));
+                    failed.push(Error::new(e.kind(), message).because(e));
                 }
             }
         }
-        Err(failed.unwrap_or_else(|| Error::invalid("the URL names no host")))
+        Err(all_of(failed))
     }
 
     fn reconnected(&self) {
@@ -224,6 +224,21 @@ impl Dial {
             identity: self.identity.clone(),
         }
     }
+}
+
+/// Why no member will do. One that may be there later is worth waiting for, even
+/// if another will never do.
+fn all_of(mut failed: Vec<Error>) -> Error {
+    let is_hope = |error: &Error| error.kind() == Kind::Unavailable;
+    let kind = match failed.iter().any(is_hope) {
+        true => Kind::Unavailable,
+        false => failed.last().map_or(Kind::Invalid, Error::kind),
+    };
+    if failed.len() > 1 {
+        let all: Vec<String> = failed.iter().map(Error::to_string).collect();
+        return Error::new(kind, all.join("; "));
+    }
+    failed.pop().unwrap_or_else(|| Error::invalid("the URL names no host"))
 }
 
 /// Whether a key is still the one that was there at a revision. No, too, if that
