@@ -30,7 +30,7 @@ mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod memory;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "etcd"))]
 mod net;
 pub mod quorum;
 mod record;

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod etcd_cluster;
+mod etcd_liar;
 #[cfg(feature = "sqlite")]
 mod place;
 mod quorum_line;

@@ -197,7 +197,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a new connection to etcd watches nothing",
         file: "backend/etcd/mod.rs",
-        healthy: "                    self.places.stop_watching_all();",
+        healthy: "                    self.watch_anew();",
         broken: "",
     },
     Bug {
@@ -209,14 +209,16 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a line in etcd is not looked at",
         file: "backend/etcd/claim.rs",
-        healthy: "before.first().map(|entry| (entry, done.revision));",
-        broken: "before.first().filter(|_| false).map(|entry| (entry, done.revision));",
+        healthy: "Some(Stands::Behind(before)) => Ok(self.behind(place, &before, done.revision)),",
+        broken: "Some(Stands::Behind(_)) => Ok(self.granted(place, &session, done.revision)),",
     },
     Bug {
         name: "whoever comes to etcd takes the lock",
         file: "backend/etcd/claim.rs",
-        healthy: "Condition::Absent(Keys::Under(self.line.clone()))",
-        broken: "no_key(self.key.clone())",
+        healthy: "vec![Condition::Absent(Keys::Under(self.line.clone())), self.not_refused()],
+            then: vec![self.put(&home, \"held\"), read_oldest(self.line.clone())],",
+        broken: "vec![no_key(self.key.clone()), self.not_refused()],
+            then: vec![self.put(&home, \"held\"), read_newest(self.line.clone(), None, 1)],",
     },
     Bug {
         name: "a lease in an old session is counted as a new one",
@@ -332,8 +334,8 @@ pub(super) const SOAK_BUGS: &[(&str, Bug)] = &[
         Bug {
             name: "a line in a real cluster is not looked at",
             file: "backend/etcd/claim.rs",
-            healthy: "before.first().map(|entry| (entry, done.revision));",
-            broken: "before.first().filter(|_| false).map(|entry| (entry, done.revision));",
+            healthy: "Some(Stands::Behind(before)) => Ok(self.behind(place, &before, done.revision)),",
+            broken: "Some(Stands::Behind(_)) => Ok(self.granted(place, &session, done.revision)),",
         },
     ),
     (
