@@ -10,3 +10,7 @@ mod quorum_line;
 mod sqlite_clients;
 #[cfg(feature = "sqlite")]
 mod sqlite_file;
+#[cfg(feature = "sqlite")]
+mod sqlite_users;
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+mod sqlite_world;
