@@ -271,7 +271,8 @@ async fn a_stopped_holder_keeps_others_from_a_database_that_was_deleted() {
 async fn the_log_of_another_database_is_not_taken_for_its_own() {
     let place = Place::new();
     let other = Place::new();
-    let fence = take(&other.client().await, "kept").await.fence();
+    let elsewhere = other.client().await;
+    let kept = take(&elsewhere, "kept").await;
     let bytes = other.bytes().await;
     // A client that was killed: its log is full of what is not in the database.
     let (mut process, _) = Process::start(&[], &place.db);
@@ -285,7 +286,7 @@ async fn the_log_of_another_database_is_not_taken_for_its_own() {
     let listed = client.list().await.expect("a list");
     let names: Vec<_> = listed.iter().map(|status| status.name.as_str()).collect();
     assert_eq!(names, ["kept"]);
-    assert_eq!(listed[0].fence, fence);
+    assert_eq!(listed[0].fence, kept.fence());
 }
 
 #[tokio::test]

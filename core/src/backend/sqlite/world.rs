@@ -54,7 +54,14 @@ impl World {
         let access = Access::of(path)?;
         access.refuse_foreign_parts(path)?;
         remove_log_of_another(path, access)?;
-        let database = file::open(path)?;
+        let database = match file::open(path) {
+            Err(Failure::Occupied(e)) => {
+                // By other clients of this process: let them look around.
+                Bells::existing(path, access)?.map(|bells| bells.anyone_answers());
+                return Err(Failure::Occupied(e));
+            }
+            opened => opened?,
+        };
         access.share_parts(path);
         let bells = Bells::beside(path, access)?;
         refuse_mounted(path)?;
@@ -211,11 +218,8 @@ fn settle(
 /// of the one are seen through the other: nobody answers who is there.
 fn refuse_beneath(path: &Path, there: &str, here: &str) -> Result<(), Failure> {
     let (there, here) = (lines(there), lines(here));
-    let inode = |ids: &HashMap<&str, &str>| {
-        ids.get("file").and_then(|id| Some(id.split_once(':')?.1.to_owned()))
-    };
     let is_same = |part| there.get(part) == here.get(part);
-    if there.is_empty() || !is_same("boot") || inode(&there) != inode(&here) || is_same("disk") {
+    if there.is_empty() || !is_same("boot") || is_same("disk") {
         return Ok(());
     }
     Err(refused(format!(
