@@ -12,3 +12,7 @@ mod quorum_names;
 mod sqlite_clients;
 #[cfg(feature = "sqlite")]
 mod sqlite_file;
+#[cfg(feature = "sqlite")]
+mod sqlite_users;
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+mod sqlite_world;

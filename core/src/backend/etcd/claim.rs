@@ -17,6 +17,9 @@ use crate::backend::{Answer, Claim};
 use crate::error::{Error, Kind};
 use crate::time::Instant;
 
+/// How long a place outlives its client: the shortest that etcd can count.
+const STAND: Duration = Duration::from_secs(2);
+
 /// A claim that is being answered.
 pub(super) struct Asking<'a> {
     etcd: &'a Etcd,
@@ -125,7 +128,7 @@ impl Asking<'_> {
     /// Stand at the end of the line.
     async fn stand(&self, keep: Duration) -> Result<Answer, Failure> {
         // All of the client's waiters keep it alive together, however many there are.
-        let session = self.etcd.sessions.usable(keep.min(WINDOW)).await?;
+        let session = self.etcd.sessions.usable(keep.min(STAND)).await?;
         let (last, first) =
             (read_newest(self.line.clone(), None, 2), read_oldest(self.line.clone()));
         let txn = Txn {
