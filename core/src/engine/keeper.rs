@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::hold::Start;
+use super::hold::{End, Start};
 use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
 use crate::error::{Error, Outcome};
@@ -61,6 +61,10 @@ impl Keeper {
         self.state().entries.remove(&hold.held.owner);
     }
 
+    pub(super) fn get(&self, owner: Owner) -> Option<Arc<Hold>> {
+        self.state().entries.get(&owner).map(|entry| entry.hold.clone())
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Hold>> {
         self.state().entries.values().map(|entry| entry.hold.clone()).collect()
     }
@@ -94,13 +98,17 @@ impl Engine {
         open
     }
 
-    /// A hint that leases of this name, or any, may be gone: ask now.
+    /// A hint that leases of this name, or any, may be gone: ask now. One that is
+    /// not renewed is asked for by a renewal, too: on the server its ttl starts
+    /// anew, but here its deadline stays, at which it is given back.
     pub(super) fn check(&self, name: Option<&LockName>) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
         for entry in state.entries.values_mut() {
-            if name.is_none_or(|name| *name == entry.hold.held.name) {
-                entry.renew_at = entry.renew_at.map(|at| at.min(now));
+            let is_meant = name.is_none_or(|name| *name == entry.hold.held.name);
+            if is_meant && !entry.hold.is_offered() {
+                entry.hold.check(entry.renew_at.is_none());
+                entry.renew_at = Some(entry.renew_at.map_or(now, |at| at.min(now)));
             }
         }
         self.keeper.hurry.notify_one();
@@ -110,6 +118,7 @@ impl Engine {
     pub(super) async fn run_keeper(self: Arc<Self>) {
         loop {
             let now = self.runtime.now();
+            self.withdraw_offers(now);
             self.report_lost(now);
             if let Some((request, leases)) = self.due(now) {
                 let engine = self.clone();
@@ -154,10 +163,36 @@ impl Engine {
         }));
     }
 
+    /// Somebody has come for a lease that was offered.
+    pub(super) fn taken(&self, hold: &Hold, renew_at: Option<Instant>) {
+        let mut state = self.keeper.state();
+        let alarm = state.alarm;
+        let Some(entry) = state.entries.get_mut(&hold.held.owner) else { return };
+        entry.renew_at = renew_at;
+        if alarm.is_none_or(|alarm| entry.next_event() < alarm) {
+            self.keeper.hurry.notify_one();
+        }
+    }
+
+    /// Give back what was offered and nobody came for: a waiter that is not
+    /// polled does not keep the lock.
+    fn withdraw_offers(self: &Arc<Self>, now: Instant) {
+        let is_late = |entry: &Entry| {
+            entry.renew_at.is_some_and(|at| at <= now) && entry.hold.withdraw_offer()
+        };
+        let late: Vec<Arc<Hold>> = {
+            let entries = &self.keeper.state().entries;
+            entries.values().filter(|entry| is_late(entry)).map(|e| e.hold.clone()).collect()
+        };
+        late.into_iter().for_each(|hold| self.release_in_background(hold));
+    }
+
     /// What to renew now: the due leases and those that are due soon.
     fn due(&self, now: Instant) -> Option<(Duration, Vec<Held>)> {
         let mut state = self.keeper.state();
-        let due = |entry: &Entry, ahead| entry.renew_at.is_some_and(|at| at <= now + ahead);
+        let due = |entry: &Entry, ahead| {
+            entry.renew_at.is_some_and(|at| at <= now + ahead) && !entry.hold.is_offered()
+        };
         if !state.entries.values().any(|entry| due(entry, Duration::ZERO)) {
             return None;
         }
@@ -215,8 +250,13 @@ impl Engine {
         let hold = entry.hold.clone();
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
-                hold.extend(sent);
-                entry.renew_at = next_renewal(&hold, sent);
+                if hold.is_checked() {
+                    hold.check(false);
+                    entry.renew_at = None;
+                } else {
+                    hold.extend(sent);
+                    entry.renew_at = next_renewal(&hold, sent);
+                }
                 entry.failures = 0;
                 return;
             }
@@ -235,6 +275,7 @@ impl Engine {
         let Some(entry) = state.entries.get_mut(&owner) else { return };
         let at_most = entry.hold.held.ttl / 10;
         let pause = match entry.failures {
+            0 if entry.hold.is_checked() => Duration::ZERO,
             0 => {
                 self.tell(&entry.hold, || What::RenewalFailed(error.clone()));
                 Duration::ZERO
@@ -267,12 +308,13 @@ impl Engine {
             let error = Error::unavailable(TOO_FEW).with_outcome(Outcome::Unknown);
             return Err(about(error));
         }
+        hold.check(false);
         self.apply(hold.held.owner, sent, answer);
         if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }
 
-    fn lose(&self, hold: &Hold, loss: Loss) {
-        hold.lose(loss, |is_first| {
+    pub(super) fn lose(&self, hold: &Hold, loss: Loss) {
+        hold.end(End::Lost(loss), |is_first| {
             // Whoever hears of it finds its place in this client empty.
             self.lines.vacate(&hold.held.name, hold.held.owner, 0);
             self.tell_lost(hold, loss, is_first);
@@ -281,7 +323,7 @@ impl Engine {
 
     /// The client is closed, and its lines with it.
     pub(super) fn lose_by_close(&self, hold: &Hold) {
-        hold.lose(Loss::Closed, |is_first| self.tell_lost(hold, Loss::Closed, is_first));
+        hold.end(End::Lost(Loss::Closed), |is_first| self.tell_lost(hold, Loss::Closed, is_first));
     }
 
     fn tell_lost(&self, hold: &Hold, loss: Loss, is_first: bool) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::word::Word;
 use super::{Hold, Plan};
 use crate::backend::{Claim, Grant};
 use crate::name::{LockName, Owner};
@@ -33,6 +34,7 @@ pub(super) enum From {
 
 #[derive(Default)]
 struct Line {
+    word: Arc<Word>,
     holder: Option<Owner>,
     seats: VecDeque<Arc<Seat>>,
     /// How often the lock was handed on since it was last taken at the server.
@@ -61,8 +63,6 @@ struct SeatState {
     /// A grant that came before the answer that tells the place.
     early: Option<Grant>,
     granted: Option<Arc<Hold>>,
-    /// Whether the head gave up on the backend for everybody.
-    given_up: bool,
 }
 
 /// A place in the server's line.
@@ -76,14 +76,7 @@ pub(super) struct Place {
 
 impl Seat {
     pub(super) fn new(plan: Plan, claim: Claim, since: Instant) -> Arc<Self> {
-        let state = SeatState {
-            claim,
-            sent: false,
-            place: None,
-            early: None,
-            granted: None,
-            given_up: false,
-        };
+        let state = SeatState { claim, sent: false, place: None, early: None, granted: None };
         let (bell, served) = (Notify::new(), Notify::new());
         Arc::new(Self { plan, since, bell, served, state: Mutex::new(state) })
     }
@@ -133,11 +126,6 @@ impl Seat {
         state.early.take()
     }
 
-    /// See [`Lines::give_up`].
-    pub(super) fn is_given_up(&self) -> bool {
-        self.state().given_up
-    }
-
     fn owner(&self) -> Owner {
         self.state().claim.owner
     }
@@ -148,15 +136,21 @@ impl Seat {
 }
 
 impl Lines {
-    /// Take the last place. Nobody may be before a seat that only tries.
-    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> bool {
+    /// Take the last place; answers what is heard there. One that only tries
+    /// takes none when the lock is held in this client.
+    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> Option<Arc<Word>> {
         let mut lines = lock(&self.lines);
         let line = lines.entry(seat.plan.name.clone()).or_default();
-        if only_try && (line.holder.is_some() || !line.seats.is_empty()) {
-            return false;
+        if only_try && line.holder.is_some() {
+            return None;
         }
         line.seats.push_back(seat.clone());
-        true
+        Some(line.word.clone())
+    }
+
+    /// Who in this client holds the lock.
+    pub(super) fn holder(&self, name: &LockName) -> Option<Owner> {
+        lock(&self.lines).get(name)?.holder
     }
 
     /// Whether the seat is the one to ask the backend.
@@ -222,6 +216,7 @@ impl Lines {
         }
         line.seats.pop_front();
         line.holder = Some(hold.held.owner);
+        line.word.busy();
         match from {
             From::Server => line.streak = 0,
             From::Holder { others, .. } => {
@@ -246,17 +241,6 @@ impl Lines {
                 line.others = others;
             }
         });
-    }
-
-    /// End the wait of everybody who stood in the line during an outage that
-    /// began at `since`: they need not each find out by themselves.
-    pub(super) fn give_up(&self, name: &LockName, since: Instant) {
-        let lines = lock(&self.lines);
-        let seats = lines.get(name).into_iter().flat_map(|line| &line.seats);
-        for seat in seats.filter(|seat| seat.since <= since) {
-            seat.state().given_up = true;
-            seat.bell.notify_one();
-        }
     }
 
     /// The claims that the backend may know and that nobody will use any more,

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod api;
+mod endings;
 mod events;
 mod fence_check;
 mod holding;
 mod locked_database;
+mod patience;
 mod processes;
 mod promises;
 mod waiting;

@@ -13,9 +13,9 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the deadline counts from the reply",
         file: "engine/acquire.rs",
-        healthy: "..Heard::default() };
+        healthy: "self.word.answered();
         match answer {",
-        broken: "..Heard::default() };
+        broken: "self.word.answered();
         let sent = engine.runtime.now();
         match answer {",
     },
@@ -40,15 +40,15 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "nobody is told of an expiry",
         file: "engine/hold.rs",
-        healthy: "let is_first = self.end.set(End::Lost(loss)).is_ok();",
-        broken: "let (_, is_first) = (loss, false);",
+        healthy: "let is_first = self.end.set(end).is_ok();",
+        broken: "let (_, is_first) = (end, false);",
     },
     Bug {
         name: "a released lease is still renewed",
         file: "engine/release.rs",
-        healthy: "        self.keeper.remove(hold);
-        hold.end_by_release(",
-        broken: "        hold.end_by_release(",
+        healthy: "            self.keeper.remove(hold);
+            let unfinished",
+        broken: "            let unfinished",
     },
     Bug {
         name: "a cancelled claim is not withdrawn",
