@@ -34,8 +34,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "validity does not look at the clock",
         file: "engine/hold.rs",
-        healthy: "self.end.get().is_none() && now < self.deadline()",
-        broken: "self.end.get().is_none() && now > Instant::from_nanos(0)",
+        healthy: "!self.is_over() && now < self.deadline()",
+        broken: "!self.is_over() && now > Instant::from_nanos(0)",
     },
     Bug {
         name: "nobody is told of an expiry",
