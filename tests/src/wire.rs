@@ -2,15 +2,15 @@
 //! whose requests are counted and that can be cut.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::{
     Answer, Backend, Claim, Held, Memory, MemoryClient, Released, Renewal, Status, Wake,
 };
-use leasehold::{Client, Error, Kind, Lease, LockName, Options};
+use leasehold::{Client, Error, Kind, Lease, LockName, Options, Outcome};
 
 use crate::world::{Machine, TrueClock};
 
@@ -27,10 +27,14 @@ pub struct Wire {
     claims: AtomicU64,
     renewals: AtomicU64,
     releases: AtomicU64,
-    cut: AtomicBool,
-    deaf: AtomicBool,
+    withdrawals: AtomicU64,
+    failure: Mutex<Option<(Kind, Outcome)>>,
     claim_takes: AtomicU64,
     renewal_takes: AtomicU64,
+    lease_takes: AtomicU64,
+    /// What is renewed passes it one request after the other.
+    narrow: tokio::sync::Mutex<()>,
+    deaf: AtomicBool,
     release_takes: AtomicU64,
 }
 
@@ -55,17 +59,35 @@ impl Wire {
         self.deaf.store(deaf, Ordering::SeqCst);
     }
 
+    /// How long each lease of a renewal is on its way from now on, one after the
+    /// other.
+    pub fn narrow_renewals(&self, takes: Duration) {
+        self.lease_takes.store(takes.as_micros() as u64, Ordering::SeqCst);
+    }
+
     fn check(&self, count: &AtomicU64) -> Result<(), Error> {
         count.fetch_add(1, Ordering::SeqCst);
-        match self.cut.load(Ordering::SeqCst) {
-            false => Ok(()),
-            true => Err(Error::new(Kind::Unavailable, "the cable is cut")),
+        match *self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some((kind, outcome)) => {
+                Err(Error::new(kind, "the cable is cut").with_outcome(outcome))
+            }
         }
     }
 
     /// Cut the cable, or mend it.
     pub fn cut(&self, cut: bool) {
-        self.cut.store(cut, Ordering::SeqCst);
+        self.fail(cut.then_some((Kind::Unavailable, Outcome::NotHeld)));
+    }
+
+    /// Every request fails so from now on, or none.
+    pub fn fail(&self, failure: Option<(Kind, Outcome)>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// How many withdrawals were asked for.
+    pub fn withdrawals(&self) -> u64 {
+        self.withdrawals.load(Ordering::SeqCst)
     }
 
     /// How many claims, renewals and releases were asked for.
@@ -89,6 +111,11 @@ impl Backend for Wire {
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         self.check(&self.renewals)?;
         let answers = self.inner.renew(leases).await?;
+        let micros = self.lease_takes.load(Ordering::SeqCst);
+        if micros > 0 {
+            let _others_wait = self.narrow.lock().await;
+            self.truth.sleep(Duration::from_micros(micros) * leases.len() as u32).await;
+        }
         let millis = self.renewal_takes.load(Ordering::SeqCst);
         self.truth.sleep(Duration::from_millis(millis)).await;
         Ok(answers)
@@ -107,7 +134,7 @@ impl Backend for Wire {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
-        self.check(&AtomicU64::new(0))?;
+        self.check(&self.withdrawals)?;
         self.inner.withdraw(claim).await
     }
 
@@ -164,10 +191,13 @@ impl World {
             claims: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             releases: AtomicU64::new(0),
-            cut: AtomicBool::new(false),
-            deaf: AtomicBool::new(false),
+            withdrawals: AtomicU64::new(0),
+            failure: Mutex::default(),
             claim_takes: AtomicU64::new(0),
             renewal_takes: AtomicU64::new(0),
+            lease_takes: AtomicU64::new(0),
+            narrow: tokio::sync::Mutex::default(),
+            deaf: AtomicBool::new(false),
             release_takes: AtomicU64::new(0),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);

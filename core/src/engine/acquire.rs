@@ -291,11 +291,17 @@ impl Visit<'_> {
     /// Ask the backend once.
     async fn ask(&self) -> Result<Ask, Error> {
         let engine = self.engine;
-        let claim = self.seat.send();
+        let recheck = engine.lines.recheck();
+        let claim = self.seat.send(recheck);
         let sent = engine.runtime.now();
         let limit = Engine::question_limit(claim.ttl);
         self.word.ask(sent);
-        let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
+        let answer = engine.request(limit, engine.backend.claim(&claim)).await;
+        let answer = answer.inspect_err(|e| {
+            if e.outcome() == Outcome::NotHeld {
+                self.seat.was_not_sent();
+            }
+        })?;
         self.word.answered();
         match answer {
             Answer::Granted { fence, term } => {
@@ -322,7 +328,7 @@ impl Visit<'_> {
                 if let Some(grant) = self.seat.set_place(Place { asked: sent, fence }) {
                     engine.accept(&grant);
                 }
-                let recheck = RECHECK + engine.jitter(RECHECK / 6);
+                let recheck = recheck + engine.jitter(recheck / 6);
                 // Only the first of the line profits from being there in time.
                 let lapse = free_in.filter(|_| ahead == 0).map(|d| d + Duration::from_millis(1));
                 Ok(Ask::Busy(lapse.map_or(recheck, |lapse| lapse.min(recheck))))

@@ -11,7 +11,7 @@ use super::Plan;
 use crate::backend::{Held, Term};
 use crate::error::Error;
 use crate::name::Owner;
-use crate::time::{Instant, deadline, grace};
+use crate::time::{Instant, deadline, drift, grace};
 
 /// Why a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +68,7 @@ pub(crate) struct Hold {
     pub(super) ends_at: Option<Instant>,
     deadline: AtomicU64,
     lost_at: AtomicU64,
+    gone_at: AtomicU64,
     // Set once: the end of a lease is final.
     end: OnceLock<End>,
     ended: Notify,
@@ -134,6 +135,7 @@ impl Hold {
             ends_at,
             deadline: AtomicU64::new(0),
             lost_at: AtomicU64::new(0),
+            gone_at: AtomicU64::new(0),
             end: OnceLock::new(),
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
@@ -142,6 +144,7 @@ impl Hold {
             checking: AtomicBool::new(false),
         };
         hold.buy(start.since, start.lasts);
+        hold.may_be_kept(start.now, start.lasts.max(plan.ttl));
         hold
     }
 
@@ -156,6 +159,21 @@ impl Hold {
     /// When it is reported lost unless it is renewed before.
     pub(super) fn lost_at(&self) -> Instant {
         Instant::from_nanos(self.lost_at.load(Ordering::Acquire))
+    }
+
+    /// When the backend no longer has it, whatever becomes of a release.
+    pub(super) fn gone_at(&self) -> Instant {
+        Instant::from_nanos(self.gone_at.load(Ordering::Acquire))
+    }
+
+    /// A renewal that arrives by `until` is on its way.
+    pub(super) fn renewing(&self, until: Instant) {
+        self.may_be_kept(until, self.held.ttl);
+    }
+
+    fn may_be_kept(&self, since: Instant, lasts: Duration) {
+        let gone_at = since + lasts + drift(lasts);
+        self.gone_at.fetch_max(gone_at.as_nanos(), Ordering::AcqRel);
     }
 
     /// Move the deadline to what a renewal sent at `sent` bought; never back.

@@ -14,13 +14,16 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod acquire;
+mod debts;
 mod hold;
 mod keeper;
+mod kept;
 mod line;
 mod release;
 mod word;
 
 pub(crate) use acquire::backoff;
+use debts::Debts;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
 use keeper::Keeper;
@@ -79,8 +82,7 @@ pub(crate) struct Engine {
     lines: Lines,
     keeper: Keeper,
     phase: watch::Sender<Phase>,
-    /// Clean-up jobs under way.
-    chores: watch::Sender<usize>,
+    debts: Debts,
     telling: Arc<Telling>,
     process: u32,
 }
@@ -106,7 +108,7 @@ impl Engine {
             lines: Lines::default(),
             keeper: Keeper::default(),
             phase: watch::Sender::new(Phase::Open),
-            chores: watch::Sender::new(0),
+            debts: Debts::default(),
             telling,
             process: std::process::id(),
         });
@@ -144,6 +146,8 @@ impl Engine {
             *phase = (*phase).max(Phase::Closed);
             open
         });
+        // Also when nobody waits for all of this.
+        let _end = EndOfEvents(&self.telling);
         for hold in self.keeper.all() {
             self.lose_by_close(&hold);
             self.release_in_background(hold);
@@ -152,7 +156,7 @@ impl Engine {
         for claim in self.lines.take_sent() {
             self.withdraw_in_background(claim);
         }
-        drop(self.chores.subscribe().wait_for(|chores| *chores == 0).await);
+        self.debts.settled().await;
     }
 
     /// Take the lock from whoever holds it.
@@ -199,8 +203,10 @@ impl Engine {
                     self.check(Some(&name));
                 }
                 Wake::All => {
-                    self.lines.ring_all();
+                    // What is held comes before what is wanted.
                     self.check(None);
+                    self.debts.hurry();
+                    self.lines.ring_all();
                 }
                 Wake::Granted(grant) => self.accept(&grant),
             }
@@ -251,6 +257,15 @@ impl Engine {
     /// A random part of `span`.
     fn jitter(&self, span: Duration) -> Duration {
         part(self.runtime.random(), span)
+    }
+}
+
+/// Nothing more is told of a client whose closing is over, or given up.
+struct EndOfEvents<'a>(&'a Telling);
+
+impl Drop for EndOfEvents<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

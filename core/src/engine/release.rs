@@ -1,17 +1,14 @@
 //! Giving back: what was held, and what may have been granted unseen.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
 use super::line::From;
 use super::{Engine, Hold, Loss};
-use crate::backend::{Answer, Claim, Released};
+use crate::backend::{Answer, Released};
 use crate::error::{Error, Kind, Outcome};
 use crate::event::What;
-use crate::time::drift;
 
 impl Engine {
     /// Give a lease back, straight to the next waiter of this client if there
@@ -53,7 +50,7 @@ impl Engine {
         if hold.let_go() && !self.is_foreign() {
             // From here on it is not renewed any more.
             self.keeper.remove(&hold);
-            self.finish_release(hold);
+            self.owe_release(hold);
         }
     }
 
@@ -88,47 +85,18 @@ impl Engine {
         });
     }
 
-    fn finish_release(self: &Arc<Self>, hold: Arc<Hold>) {
-        self.chore(hold.held.ttl, move |engine| {
-            let hold = hold.clone();
-            Box::pin(async move { engine.release_once(&hold).await.map(drop) })
-        });
-    }
-
-    /// Make a claim undone that may have reached the backend.
-    pub(super) fn withdraw_in_background(self: &Arc<Self>, claim: Claim) {
-        if self.is_foreign() {
-            return;
+    /// It is given back later than now: the head of the line goes on alone.
+    pub(super) fn put_off(&self, hold: &Hold) {
+        let failure = Error::unavailable("the backend does not answer");
+        self.conclude(hold, false, &Err(failure));
+        // The lines of a closed client do not go on, and may be locked here.
+        if self.check_open().is_ok() {
+            self.lines.vacate(&hold.held.name, hold.held.owner, 0);
         }
-        self.chore(claim.ttl, move |engine| {
-            let claim = claim.clone();
-            Box::pin(async move {
-                let limit = Self::request_limit(claim.ttl);
-                engine.request(limit, engine.backend.withdraw(&claim)).await
-            })
-        });
-    }
-
-    /// Repeat `job` until it succeeds or what it cleans up has expired by itself.
-    fn chore(self: &Arc<Self>, ttl: Duration, job: impl Fn(Arc<Engine>) -> Job + Send + 'static) {
-        let counted = Chore::begin(self);
-        self.runtime.spawn(Box::pin(async move {
-            let engine = &counted.0;
-            let until = engine.runtime.now() + ttl + drift(ttl);
-            let mut pause = Duration::from_millis(10);
-            while let Err(e) = job(engine.clone()).await {
-                // Only what is unavailable can become available.
-                if e.kind() != Kind::Unavailable || engine.runtime.now() >= until {
-                    break;
-                }
-                engine.runtime.sleep(pause + engine.jitter(pause)).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-        }));
     }
 
     /// One request, and the consequences of its answer for the line.
-    async fn release_once(self: &Arc<Self>, hold: &Hold) -> Result<Released, Error> {
+    pub(super) async fn release_once(self: &Arc<Self>, hold: &Hold) -> Result<Released, Error> {
         let held = &hold.held;
         let successor = self.lines.successor(&held.name, held.owner);
         let then = successor.as_ref().map(|(_, claim)| claim);
@@ -139,7 +107,12 @@ impl Engine {
         let answer = self.request(limit, self.backend.release(held, then)).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);
-        let released = answer?;
+        let released = answer.inspect_err(|e| {
+            if let Some((seat, _)) = successor.as_ref().filter(|_| e.outcome() == Outcome::NotHeld)
+            {
+                seat.was_not_sent();
+            }
+        })?;
         std::mem::forget(vacate);
         if let (Some((seat, claim)), Some(Answer::Granted { fence, term })) =
             (successor, released.next)
@@ -157,24 +130,6 @@ impl Engine {
     }
 }
 
-type Job = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
-/// A clean-up job under way; counted until it is over, however it ends.
-struct Chore(Arc<Engine>);
-
-impl Chore {
-    fn begin(engine: &Arc<Engine>) -> Self {
-        engine.chores.send_modify(|chores| *chores += 1);
-        Self(engine.clone())
-    }
-}
-
-impl Drop for Chore {
-    fn drop(&mut self) {
-        self.0.chores.send_modify(|chores| *chores -= 1);
-    }
-}
-
 /// A release that was dropped before it succeeded.
 struct Unfinished<'a> {
     engine: &'a Arc<Engine>,
@@ -183,7 +138,7 @@ struct Unfinished<'a> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.engine.finish_release(self.hold.clone());
+        self.engine.owe_release(self.hold.clone());
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod api;
+mod crowd;
+mod debts;
 mod endings;
 mod events;
 mod fence_check;

@@ -9,6 +9,7 @@ mod facts_holding;
 mod facts_waiting;
 mod interop;
 mod lost_messages;
+mod outages;
 mod place;
 mod quarantine;
 mod records;

@@ -260,7 +260,11 @@ impl Etcd {
 #[async_trait]
 impl Backend for Etcd {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        self.asking(claim).answer().await
+        // A claim is several requests.
+        self.asking(claim).answer().await.map_err(|e| match self.places.was_not_sent(claim.owner) {
+            true => e.with_outcome(Outcome::NotHeld),
+            false => e.with_outcome(Outcome::Unknown),
+        })
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {

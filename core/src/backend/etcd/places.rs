@@ -208,6 +208,19 @@ impl Places {
         }
     }
 
+    /// Whether nothing of an owner has been sent that could have made its key; it
+    /// is then forgotten.
+    pub(super) fn was_not_sent(&self, owner: Owner) -> bool {
+        let mut state = self.state();
+        let is_clean = state.slots.makers(owner) == 0
+            && !state.requests.contains_key(&owner)
+            && !state.places.contains_key(&owner);
+        if is_clean {
+            state.slots.give_back(owner);
+        }
+        is_clean
+    }
+
     /// Wait until nothing of a retired owner is under way, and tell what is left.
     /// If that is a key, its deletion counts as sent from here on: nobody else
     /// deletes it, and nobody has its slot, before that is answered.

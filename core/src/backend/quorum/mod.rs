@@ -188,7 +188,14 @@ impl Quorum {
         // What no retry can mend is what the user is to see.
         let kinds: Vec<Kind> = refused.map(Error::kind).collect();
         let kind = kinds.into_iter().find(|kind| *kind != Kind::Unavailable);
-        Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(Outcome::Unknown)
+        // Every node that was asked says that it was not reached.
+        let is_unsent = |node| match round.answer(node) {
+            Some(Err(e)) => e.outcome() == Outcome::NotHeld,
+            Some(Ok(_)) => false,
+            None => !round.is_asked(node),
+        };
+        let outcome = if (0..all).all(is_unsent) { Outcome::NotHeld } else { Outcome::Unknown };
+        Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(outcome)
     }
 
     /// What did not reach nodes.
@@ -268,7 +275,12 @@ impl Backend for Quorum {
                 claim.ttl, self.max_ttl
             )));
         }
-        self.ask(claim).await
+        let is_new = self.attempts.find(claim.owner).is_none();
+        self.ask(claim).await.inspect_err(|e| {
+            if is_new && e.outcome() == Outcome::NotHeld {
+                self.attempts.forget(claim.owner);
+            }
+        })
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {

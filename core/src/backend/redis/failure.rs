@@ -1,6 +1,6 @@
 //! What the errors of servers mean, and what to do about them.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 
 /// A request without a usable answer.
 #[derive(Debug)]
@@ -11,13 +11,19 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// What a server answered instead of doing it; nothing has changed.
+    /// What a server answered instead of doing it. Nothing has changed, unless a
+    /// script was stopped midway.
     pub(super) fn answer(code: &str, details: Option<&str>) -> Self {
         let said = format!("{code} {}", details.unwrap_or_default());
         let code = code_within(code, &said);
         let known = MEANINGS.iter().find(|known| known.0 == code);
         let (kind, cure) = known.map_or((Kind::Internal, "the request failed"), |m| (m.1, m.2));
         let error = Error::new(kind, format!("{cure} (the server says: {})", said.trim_end()));
+        let outcome = match is_about_a_script(&said) {
+            true => Outcome::Unknown,
+            false => Outcome::NotHeld,
+        };
+        let error = error.with_outcome(outcome);
         Self { code: code.to_owned(), error }
     }
 
@@ -47,6 +53,11 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error
     }
+}
+
+/// Whether a command of a script has failed, after others that were carried out.
+fn is_about_a_script(said: &str) -> bool {
+    said.contains("script: ") || said.contains("user_script:")
 }
 
 /// Redis 6 wraps what a command of a script fails with in an error of its own.
@@ -110,6 +121,16 @@ mod tests {
         let plain =
             Failure::answer("OOM", Some("command not allowed when used memory > 'maxmemory'."));
         let text = "Error running script (call to f_1): @user_script:1: -OOM command not allowed";
+        let whole =
+            Failure::answer("NOPERM", Some("this user has no permissions to run 'evalsha'"));
+        assert_eq!(whole.error.outcome(), Outcome::NotHeld);
+        for text in [
+            "No permissions to access a channel script: 6f1, on @user_script:7.",
+            "Error running script (call to f_6f1): @user_script:7: NOPERM No permissions",
+        ] {
+            let midway = Failure::answer("NOPERM", Some(text));
+            assert_eq!(midway.error.outcome(), Outcome::Unknown, "{text}");
+        }
         for Failure { error, .. } in [plain, Failure::answer("ERR", Some(text))] {
             assert_eq!(error.kind(), Kind::Unavailable);
             assert!(error.to_string().contains("maxmemory"), "{error}");

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::connection::Connection;
 use super::record::Retired;
 use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
@@ -392,4 +392,5 @@ fn millis(span: Duration) -> u64 {
 
 fn strange(reply: &impl std::fmt::Debug) -> Error {
     Error::new(Kind::Internal, format!("a script answered what none of ours does: {reply:?}"))
+        .with_outcome(Outcome::Unknown)
 }
