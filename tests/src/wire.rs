@@ -2,7 +2,7 @@
 //! whose requests are counted and that can be cut.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub struct Wire {
     releases: AtomicU64,
     withdrawals: AtomicU64,
     failure: Mutex<Option<(Kind, Outcome)>>,
+    panics: AtomicBool,
     claim_takes: AtomicU64,
     renewal_takes: AtomicU64,
     lease_takes: AtomicU64,
@@ -67,6 +68,7 @@ impl Wire {
 
     fn check(&self, count: &AtomicU64) -> Result<(), Error> {
         count.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "a bug of the backend, on purpose");
         match *self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
             Some((kind, outcome)) => {
@@ -83,6 +85,11 @@ impl Wire {
     /// Every request fails so from now on, or none.
     pub fn fail(&self, failure: Option<(Kind, Outcome)>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// The next request panics.
+    pub fn panic(&self) {
+        self.panics.store(true, Ordering::SeqCst);
     }
 
     /// How many withdrawals were asked for.
@@ -193,6 +200,7 @@ impl World {
             releases: AtomicU64::new(0),
             withdrawals: AtomicU64::new(0),
             failure: Mutex::default(),
+            panics: AtomicBool::new(false),
             claim_takes: AtomicU64::new(0),
             renewal_takes: AtomicU64::new(0),
             lease_takes: AtomicU64::new(0),

@@ -1,10 +1,10 @@
 //! What this client owes the backend: leases that nobody holds any more, and
 //! claims that may have been granted unseen.
 //!
-//! There is one queue, paid by a few tasks that end when it is empty. While the
-//! backend fails it is asked by one of them alone, after a pause that all debts
-//! share. A debt is tried again after every kind of error, until what it is
-//! about has ended by itself.
+//! There is one queue, [paid](super::payer) by a few tasks that end when it is
+//! empty. While the backend fails it is asked by one of them alone, after a pause
+//! that all debts share. A debt is tried again after every kind of error, until
+//! what it is about has ended by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Engine, Hold};
+use super::Hold;
 use crate::backend::Claim;
 use crate::error::{Error, Kind};
-use crate::time::{Instant, drift};
+use crate::time::Instant;
 
 /// So many are paid at once.
 const TASKS: usize = 64;
@@ -38,13 +38,13 @@ pub(super) enum Debt {
 pub(super) struct Debts {
     state: Mutex<State>,
     /// Rung when there is no point in resting any longer.
-    hurry: Notify,
+    pub(super) bell: Notify,
     /// Rung when nothing is owed any more.
     settled: Notify,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     debts: BTreeMap<Ticket, Owed>,
     /// In the order in which they are paid.
     order: BTreeSet<(Turn, Ticket)>,
@@ -60,13 +60,13 @@ struct State {
     rests_until: Option<Instant>,
 }
 
-type Ticket = u64;
+pub(super) type Ticket = u64;
 
 /// Whoever has not been tried comes first; the others when their pause is over.
 type Turn = Option<Instant>;
 
-struct Owed {
-    debt: Debt,
+pub(super) struct Owed {
+    pub(super) debt: Debt,
     turn: Turn,
     /// When it has ended by itself.
     until: Instant,
@@ -74,7 +74,7 @@ struct Owed {
 }
 
 /// What a task is to do next.
-enum Next {
+pub(super) enum Next {
     Pay(Ticket, Owed),
     Rest(Instant),
     /// Nothing, or what others do already.
@@ -82,12 +82,12 @@ enum Next {
 }
 
 /// What has become of a new debt.
-struct Added {
+pub(super) struct Added {
     /// Whether it takes another task to pay it.
-    wants_task: bool,
+    pub(super) wants_task: bool,
     /// Whether it is paid later, because the backend fails.
-    is_late: bool,
-    dropped: Vec<Debt>,
+    pub(super) is_late: bool,
+    pub(super) dropped: Vec<Debt>,
 }
 
 impl State {
@@ -104,7 +104,7 @@ impl State {
         Some(owed)
     }
 
-    fn drop_ended(&mut self, now: Instant) -> Vec<Debt> {
+    pub(super) fn drop_ended(&mut self, now: Instant) -> Vec<Debt> {
         let mut ended = Vec::new();
         while let Some((until, ticket)) = self.ends.first().copied()
             && (until <= now || self.debts.len() > MOST)
@@ -114,13 +114,45 @@ impl State {
         ended
     }
 
-    /// Whether there is a task for every debt that can be paid at once.
+    /// Whether more could be paid at once than there are tasks.
     fn wants_task(&self) -> bool {
         let most = if self.failures > 0 { 1 } else { TASKS };
         self.tasks < most && !self.order.is_empty()
     }
 
-    fn next(&mut self, now: Instant) -> Next {
+    /// Count one more task if it is wanted; answers whether.
+    pub(super) fn begin_task(&mut self) -> bool {
+        let wants_task = self.wants_task();
+        self.tasks += usize::from(wants_task);
+        wants_task
+    }
+
+    /// Count one less; answers whether nothing is owed any more.
+    pub(super) fn end_task(&mut self) -> bool {
+        self.tasks -= 1;
+        self.is_settled()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.debts.is_empty() && self.tasks == 0
+    }
+
+    /// Nothing can be paid any more.
+    pub(super) fn clear(&mut self) {
+        (self.debts, self.order, self.ends) = Default::default();
+    }
+
+    pub(super) fn rest(&mut self, is_resting: bool) {
+        self.is_resting = is_resting;
+    }
+
+    /// The backend answers; whoever rests goes on resting, and others may come.
+    pub(super) fn paid(&mut self) -> bool {
+        (self.failures, self.rests_until) = (0, None);
+        !self.is_resting && self.begin_task()
+    }
+
+    pub(super) fn next(&mut self, now: Instant) -> Next {
         let Some((turn, ticket)) = self.order.first().copied() else { return Next::End };
         if self.failures > 0 && self.tasks > 1 {
             return Next::End;
@@ -134,7 +166,7 @@ impl State {
     }
 
     /// It is tried again, in its turn.
-    fn failed(&mut self, ticket: Ticket, mut owed: Owed, error: &Error, at: Times) {
+    pub(super) fn failed(&mut self, ticket: Ticket, mut owed: Owed, error: &Error, at: Times) {
         let Times { now, jitter } = at;
         // Those that were under way together fail together.
         if self.rests_until.is_none_or(|until| until <= now) {
@@ -153,9 +185,9 @@ impl State {
 
 /// When something happened, and how much to add to a pause: from 0 to 1.
 #[derive(Clone, Copy)]
-struct Times {
-    now: Instant,
-    jitter: f64,
+pub(super) struct Times {
+    pub(super) now: Instant,
+    pub(super) jitter: f64,
 }
 
 fn pause(failures: u32, jitter: f64) -> Duration {
@@ -164,18 +196,17 @@ fn pause(failures: u32, jitter: f64) -> Duration {
 }
 
 impl Debts {
-    fn add(&self, debt: Debt, until: Instant, now: Instant) -> Added {
+    pub(super) fn add(&self, debt: Debt, until: Instant, now: Instant) -> Added {
         let mut state = self.state();
         state.tickets += 1;
         let ticket = state.tickets;
         state.insert(ticket, Owed { debt, turn: None, until, failures: 0 });
         let dropped = state.drop_ended(now);
-        let wants_task = state.wants_task();
+        let wants_task = state.begin_task();
         let is_late = state.failures > 0 && (!wants_task || state.rests_until > Some(now));
-        state.tasks += usize::from(wants_task);
         if !wants_task && state.is_resting {
             // It may rest for one that failed; a new one is not in that turn.
-            self.hurry.notify_one();
+            self.bell.notify_one();
         }
         Added { wants_task, is_late, dropped }
     }
@@ -183,7 +214,14 @@ impl Debts {
     /// The backend may be there again: ask now.
     pub(super) fn hurry(&self) {
         self.state().rests_until = None;
-        self.hurry.notify_one();
+        self.bell.notify_one();
+    }
+
+    /// A task is over.
+    pub(super) fn end_task(&self, state: &mut State) {
+        if state.end_task() {
+            self.settled.notify_waiters();
+        }
     }
 
     /// Ready when nothing is owed.
@@ -198,160 +236,73 @@ impl Debts {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn is_settled(&self) -> bool {
-        self.debts.is_empty() && self.tasks == 0
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{LockName, Owner};
 
-impl Engine {
-    /// Give a lease back, sooner or later.
-    pub(super) fn owe_release(self: &Arc<Self>, hold: Arc<Hold>) {
-        let until = hold.gone_at();
-        self.owe(Debt::Release(hold), until);
-    }
-
-    /// Make a claim undone that may have reached the backend.
-    pub(super) fn withdraw_in_background(self: &Arc<Self>, claim: Claim) {
-        let until = self.runtime.now() + claim.ttl + drift(claim.ttl);
-        self.owe(Debt::Withdraw(claim), until);
+    fn withdrawal(number: u128) -> Debt {
+        Debt::Withdraw(Claim {
+            name: LockName::new("x").unwrap(),
+            owner: Owner::from_bits(number),
+            ttl: Duration::from_secs(1),
+            mode: Default::default(),
+            label: "".into(),
+            place: None,
+            renewed: true,
+        })
     }
 
-    fn owe(self: &Arc<Self>, debt: Debt, until: Instant) {
-        if self.is_foreign() {
-            return;
-        }
-        let late = match &debt {
-            Debt::Release(hold) => Some(hold.clone()),
-            Debt::Withdraw(_) => None,
-        };
-        let added = self.debts.add(debt, until, self.runtime.now());
-        if added.wants_task {
-            self.spawn_payer();
-        }
-        if let Some(hold) = late.filter(|_| added.is_late) {
-            self.put_off(&hold);
-        }
-        self.abandon(added.dropped);
-    }
-
-    fn spawn_payer(self: &Arc<Self>) {
-        let payer = Payer { engine: self.clone(), is_done: false };
-        self.runtime.spawn(Box::pin(payer.pay_all()));
-    }
-
-    /// What has ended by itself, or will.
-    fn abandon(&self, debts: Vec<Debt>) {
-        for debt in debts {
-            if let Debt::Release(hold) = debt {
-                self.put_off(&hold);
-            }
-        }
-    }
-
-    async fn pay(self: &Arc<Self>, debt: &Debt) -> Result<(), Error> {
+    fn number(debt: &Debt) -> u128 {
         match debt {
-            Debt::Release(hold) => self.release_once(hold).await.map(drop),
-            Debt::Withdraw(claim) => {
-                let limit = Self::request_limit(claim.ttl);
-                self.request(limit, self.backend.withdraw(claim)).await
-            }
-        }
-    }
-}
-
-/// A task that pays debts; counted until it is over, however it ends.
-struct Payer {
-    engine: Arc<Engine>,
-    is_done: bool,
-}
-
-impl Payer {
-    async fn pay_all(mut self) {
-        let engine = self.engine.clone();
-        loop {
-            let now = engine.runtime.now();
-            let (next, ended) = {
-                let mut state = engine.debts.state();
-                let ended = state.drop_ended(now);
-                let next = state.next(now);
-                match next {
-                    Next::End => self.end(&mut state),
-                    Next::Rest(_) => state.is_resting = true,
-                    Next::Pay(..) => {}
-                }
-                (next, ended)
-            };
-            engine.abandon(ended);
-            match next {
-                Next::Pay(ticket, owed) => self.pay(ticket, owed).await,
-                Next::Rest(until) => {
-                    let until = until.since(now);
-                    tokio::select! {
-                        biased;
-                        () = engine.debts.hurry.notified() => {}
-                        () = async { engine.runtime.sleep(until).await } => {}
-                    }
-                    engine.debts.state().is_resting = false;
-                }
-                Next::End => return,
-            }
+            Debt::Withdraw(claim) => claim.owner.bits(),
+            Debt::Release(hold) => hold.held.owner.bits(),
         }
     }
 
-    async fn pay(&self, ticket: Ticket, owed: Owed) {
-        let engine = &self.engine;
-        let paid = engine.pay(&owed.debt).await;
-        let jitter = engine.jitter(MAX_PAUSE).as_secs_f64();
-        let times = Times { now: engine.runtime.now(), jitter };
-        let mut state = engine.debts.state();
-        match paid {
-            Ok(()) => (state.failures, state.rests_until) = (0, None),
-            Err(error) => state.failed(ticket, owed, &error, times),
-        }
-        // After an outage each that is paid brings one more to work.
-        let wants_task = state.failures == 0 && state.wants_task() && !state.is_resting;
-        state.tasks += usize::from(wants_task);
-        drop(state);
-        if wants_task {
-            engine.spawn_payer();
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    fn next(debts: &Debts, now: Instant) -> Option<(Ticket, Owed)> {
+        match debts.state().next(now) {
+            Next::Pay(ticket, owed) => Some((ticket, owed)),
+            Next::Rest(_) | Next::End => None,
         }
     }
 
-    fn end(&mut self, state: &mut State) {
-        self.is_done = true;
-        state.tasks -= 1;
-        if state.is_settled() {
-            self.engine.debts.settled.notify_waiters();
-        }
+    #[test]
+    fn when_there_are_too_many_the_one_that_ends_first_is_dropped() {
+        let debts = Debts::default();
+        let mut add = |number: u128, until| debts.add(withdrawal(number), at(until), at(0)).dropped;
+        assert!(add(0, 5000).is_empty() && add(1, 3000).is_empty());
+        assert!((2..MOST as u128).all(|number| add(number, 4000).is_empty()));
+        assert_eq!(add(MOST as u128, 6000).iter().map(number).collect::<Vec<_>>(), [1]);
+        assert_eq!(debts.state().debts.len(), MOST);
+        assert_eq!(debts.state().drop_ended(at(5500)).len(), MOST - 1);
+        assert_eq!(debts.state().order.len(), 1);
     }
-}
 
-impl Drop for Payer {
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        let engine = self.engine.clone();
-        let wants_task = {
-            let mut state = engine.debts.state();
-            state.is_resting = false;
-            if !std::thread::panicking() {
-                // The runtime is gone, and nothing can be paid any more.
-                (state.debts, state.order, state.ends) = Default::default();
-            }
-            self.end(&mut state);
-            let wants_task = state.wants_task();
-            state.tasks += usize::from(wants_task);
-            wants_task
-        };
-        if wants_task {
-            engine.spawn_payer();
-        }
+    #[test]
+    fn one_that_failed_comes_after_the_new_ones_and_not_before_its_pause() {
+        let debts = Debts::default();
+        let refused = Error::new(Kind::Refused, "no");
+        debts.add(withdrawal(1), at(9000), at(0));
+        let (ticket, owed) = next(&debts, at(0)).unwrap();
+        debts.state().failed(ticket, owed, &refused, Times { now: at(0), jitter: 0.0 });
+        debts.add(withdrawal(2), at(9000), at(0));
+        assert!(next(&debts, at(9)).is_none(), "all of them rest");
+        assert_eq!(number(&next(&debts, at(10)).unwrap().1.debt), 2);
+        let (ticket, owed) = next(&debts, at(10)).unwrap();
+        debts.state().failed(ticket, owed, &refused, Times { now: at(10), jitter: 0.0 });
+        // Another has been paid since.
+        (debts.state().failures, debts.state().rests_until) = (0, None);
+        assert!(next(&debts, at(29)).is_none());
+        assert_eq!(number(&next(&debts, at(30)).unwrap().1.debt), 1);
     }
 }

@@ -221,10 +221,10 @@ mod tests {
             entry.hold.extend(at(5000));
             entry.renew_at = Some(at(700_000));
         });
-        assert_eq!(kept.due(at(5000), 1), [Owner::from_bits(1)]);
+        assert_eq!(kept.due(at(6000), 1), [Owner::from_bits(1)]);
         assert_eq!(kept.ended(at(9800)).unwrap().hold.held.fence, 1);
         kept.change(Owner::from_bits(1), |entry| entry.is_lost = true);
-        assert_eq!(kept.due(at(5000), 1), [Owner::from_bits(2)], "a lost one is not renewed");
+        assert_eq!(kept.due(at(6000), 1), [Owner::from_bits(2)], "a lost one is not renewed");
         assert!(kept.ended(at(9800)).is_none(), "nor given back before its deadline");
         assert_eq!(kept.ended(at(10_800)).unwrap().hold.held.fence, 1);
         for number in 0..1000 {

@@ -19,6 +19,7 @@ mod hold;
 mod keeper;
 mod kept;
 mod line;
+mod payer;
 mod release;
 mod word;
 

@@ -23,6 +23,9 @@ const HELD: Duration = Duration::from_millis(2);
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["crowd"] {
+        return crowd::beside_a_crowd();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     if let [database, turns] = &arguments[..] {
         return runtime.block_on(take_turns(database, turns.parse()?));

@@ -174,6 +174,38 @@ fn a_client_that_is_dropped_pays_its_debts_first() {
 }
 
 #[test]
+fn a_panic_of_the_backend_stops_neither_the_clean_up_nor_the_closing() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let (one, two) = (hold(&client, "one").await, hold(&client, "two").await);
+        wire.cut(true);
+        drop((one, two));
+        world.truth.sleep(SECOND).await;
+        wire.panic();
+        wire.cut(false);
+        world.truth.sleep(SECOND * 4).await;
+        let free = [world.is_free("one").await, world.is_free("two").await];
+        assert_eq!(free.iter().filter(|free| **free).count(), 1, "the other ends with its ttl");
+        let closing = world.truth.elapsed();
+        client.close().await;
+        assert_eq!(world.truth.elapsed(), closing);
+    });
+}
+
+#[test]
+#[should_panic(expected = "on purpose")]
+fn a_panic_of_the_program_is_not_made_worse_by_debts() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let lease = hold(&client, "x").await;
+        wire.cut(true);
+        drop(lease);
+        world.truth.sleep(SECOND).await;
+        panic!("on purpose");
+    });
+}
+
+#[test]
 fn a_renewal_whose_answer_comes_too_late_leaves_nothing_behind() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();

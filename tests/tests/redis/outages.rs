@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn attempts_at_a_dead_server_leave_nothing_to_wait_for() {
     let place = Place::new();
     let client = place.client();
-    drop(place.hold(&client, "warm up"));
+    place.wait(place.hold(&client, "warm up").release()).unwrap();
     place.server.kill();
     for number in 0..200 {
         let lock = client.lock(format!("x{number}")).ttl(HOUR);

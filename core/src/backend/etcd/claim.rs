@@ -81,7 +81,8 @@ impl Asking<'_> {
 
     /// Stand at the end of the line.
     async fn stand(&self, keep: Duration) -> Result<Answer, Failure> {
-        let session = self.etcd.sessions.usable(keep).await?;
+        // All of the client's waiters keep it alive together, however many there are.
+        let session = self.etcd.sessions.usable(keep.min(WINDOW)).await?;
         let txn = Txn {
             conditions: vec![no_key(self.key.clone()), self.not_refused()],
             then: vec![self.put(&session, "waits"), read_newest(self.line.clone(), None, 2)],
