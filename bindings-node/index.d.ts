@@ -10,7 +10,10 @@ export interface Options {
    * bounds how long others wait for a holder that vanished, not how long one can hold.
    */
   ttl?: number
-  /** How long a busy lock is waited for; without end unless set. */
+  /**
+   * How long a busy lock is waited for, and a backend that does not answer or is not there yet.
+   * Unless set, the first is without end and the second 10 s. With 0 a free lock is still taken.
+   */
   wait?: number
   /** The longest a lease is held, however healthy its renewals; unbounded unless set. */
   maxHold?: number
