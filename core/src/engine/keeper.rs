@@ -107,7 +107,9 @@ impl Engine {
         for entry in state.entries.values_mut() {
             let is_meant = name.is_none_or(|name| *name == entry.hold.held.name);
             if is_meant && !entry.hold.is_offered() {
-                entry.hold.check(entry.renew_at.is_none());
+                if entry.renew_at.is_none() {
+                    entry.hold.check(true);
+                }
                 entry.renew_at = Some(entry.renew_at.map_or(now, |at| at.min(now)));
             }
         }

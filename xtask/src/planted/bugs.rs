@@ -13,9 +13,9 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the deadline counts from the reply",
         file: "engine/acquire.rs",
-        healthy: "self.word.answered();
+        healthy: "engine.backend.claim(&claim)).await?;
         match answer {",
-        broken: "self.word.answered();
+        broken: "engine.backend.claim(&claim)).await?;
         let sent = engine.runtime.now();
         match answer {",
     },
