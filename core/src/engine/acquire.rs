@@ -226,7 +226,7 @@ impl Visit<'_> {
         if self.engine.runtime.now() < hold.lost_at() || !hold.is_offered() {
             match hold.take() {
                 Some(renew_at) => self.engine.taken(&hold, renew_at),
-                None if hold.is_over() => return Stay::PassedOver,
+                None if hold.is_over() || !hold.is_taken() => return Stay::PassedOver,
                 None => {}
             }
             return Stay::Granted(hold);
@@ -302,7 +302,6 @@ impl Visit<'_> {
                 self.seat.was_not_sent();
             }
         })?;
-        self.word.answered();
         match answer {
             Answer::Granted { fence, term } => {
                 let start = Start::granted(&self.seat.plan, sent, term);
@@ -340,8 +339,12 @@ impl Visit<'_> {
                 self.word.closed(error);
                 Ok(Ask::Busy(ends_in.min(RECHECK)))
             }
-            Answer::Tied => Ok(Ask::Tied),
+            Answer::Tied => {
+                self.word.answered();
+                Ok(Ask::Tied)
+            }
             Answer::Retired => {
+                self.word.answered();
                 self.seat.renew_owner(engine.new_owner());
                 Ok(Ask::Tied)
             }

@@ -222,6 +222,10 @@ impl Hold {
         matches!(*self.offer_state(), Offer::Open { .. })
     }
 
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(*self.offer_state(), Offer::Taken)
+    }
+
     /// Take it, if it is still offered; answers from when on it is renewed.
     pub(super) fn take(&self) -> Option<Option<Instant>> {
         let mut offer = self.offer_state();

@@ -108,7 +108,9 @@ impl Engine {
         for owner in &owners {
             state.kept.change(*owner, |entry| {
                 if !entry.is_lost && !entry.hold.is_offered() {
-                    entry.hold.check(entry.renew_at.is_none());
+                    if entry.renew_at.is_none() {
+                        entry.hold.check(true);
+                    }
                     entry.renew_at = Some(entry.renew_at.map_or(now, |at| at.min(now)));
                 }
             });

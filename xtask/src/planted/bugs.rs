@@ -13,9 +13,13 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the deadline counts from the reply",
         file: "engine/acquire.rs",
-        healthy: "self.word.answered();
+        healthy: "                self.seat.was_not_sent();
+            }
+        })?;
         match answer {",
-        broken: "self.word.answered();
+        broken: "                self.seat.was_not_sent();
+            }
+        })?;
         let sent = engine.runtime.now();
         match answer {",
     },
