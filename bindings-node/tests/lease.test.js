@@ -211,3 +211,25 @@ test('events tell what happens to leases, until the client is closed', async () 
   const short = told.map(({ what, reason }) => [what, reason])
   assert.deepEqual(short, [['acquired', null], ['released', null], ['acquired', null], ['lost', 'gone']])
 })
+
+test('a body that was not under the lock to its end is lost, though nobody had said so', async () => {
+  const lost = async (body) => {
+    const name = newName()
+    await client.lock(name).run(async (held) => {
+      assert.equal(redis.ask('DEL', `leasehold:${name}`), '1')
+      return body(held)
+    })
+  }
+  let signal
+  await assert.rejects(lost((held) => { signal = held.signal }), LeaseLost)
+  await until(() => signal.aborted)
+  assert.ok(signal.reason instanceof LeaseLost)
+  // What the body itself throws says more.
+  await assert.rejects(lost(() => { throw new RangeError('mine') }), RangeError)
+  const name = newName()
+  const lease = await client.lock(name).acquire()
+  redis.ask('DEL', `leasehold:${name}`)
+  await assert.rejects(Promise.all([lease[Symbol.asyncDispose](), lease.release()]), LeaseLost)
+  await assert.rejects(lease.release(), LeaseLost)
+  assert.deepEqual([lease.loss, await lease.lost], ['gone', 'gone'])
+})

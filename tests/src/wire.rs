@@ -35,6 +35,8 @@ pub struct Wire {
     lease_takes: AtomicU64,
     /// What is renewed passes it one request after the other.
     narrow: tokio::sync::Mutex<()>,
+    deaf: AtomicBool,
+    release_takes: AtomicU64,
 }
 
 impl Wire {
@@ -46,6 +48,16 @@ impl Wire {
     /// How long the answer to a renewal is on its way from now on.
     pub fn slow_renewals(&self, takes: Duration) {
         self.renewal_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// How long a release is on its way to the server from now on, and as long back.
+    pub fn slow_releases(&self, takes: Duration) {
+        self.release_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// What the server tells unasked is lost from now on, or not any more.
+    pub fn deafen(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
     }
 
     /// How long each lease of a renewal is on its way from now on, one after the
@@ -119,8 +131,13 @@ impl Backend for Wire {
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
         self.check(&self.releases)?;
         // As over a network: the answer is not there at once.
-        self.truth.sleep(Duration::from_millis(1)).await;
-        self.inner.release(held, then).await
+        let way = Duration::from_millis(self.release_takes.load(Ordering::SeqCst));
+        self.truth.sleep(way + Duration::from_millis(1)).await;
+        let released = self.inner.release(held, then).await;
+        if !way.is_zero() {
+            self.truth.sleep(way).await;
+        }
+        released
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
@@ -137,7 +154,12 @@ impl Backend for Wire {
     }
 
     async fn wake(&self) -> Wake {
-        self.inner.wake().await
+        loop {
+            let wake = self.inner.wake().await;
+            if !self.deaf.load(Ordering::SeqCst) {
+                return wake;
+            }
+        }
     }
 
     fn describe(&self) -> &str {
@@ -164,6 +186,12 @@ impl World {
 
     /// A new client, and the wire to its server.
     pub fn client(&self) -> (Client, Arc<Wire>) {
+        let (client, wire, _) = self.client_that_stops();
+        (client, wire)
+    }
+
+    /// The same, and the machine that its own tasks run on, to stop them.
+    pub fn client_that_stops(&self) -> (Client, Arc<Wire>, Arc<Machine>) {
         let wire = Arc::new(Wire {
             inner: self.server.client(),
             truth: self.truth,
@@ -177,11 +205,13 @@ impl World {
             renewal_takes: AtomicU64::new(0),
             lease_takes: AtomicU64::new(0),
             narrow: tokio::sync::Mutex::default(),
+            deaf: AtomicBool::new(false),
+            release_takes: AtomicU64::new(0),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
         let machine = Machine::new(self.truth, 1.0, seed);
-        let options = Options::new().runtime(machine).ttl(TTL);
-        (options.open(wire.clone()).expect("a client"), wire)
+        let options = Options::new().runtime(machine.clone()).ttl(TTL);
+        (options.open(wire.clone()).expect("a client"), wire, machine)
     }
 
     /// Whether nobody holds it or waits for it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::hold::Start;
+use super::hold::{End, Start};
 use super::kept::{Entry, Kept};
 use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
@@ -52,6 +52,11 @@ impl Keeper {
         self.state().kept.remove(hold.held.owner);
     }
 
+    pub(super) fn get(&self, owner: Owner) -> Option<Arc<Hold>> {
+        let state = self.state();
+        state.kept.get(owner).filter(|entry| !entry.is_lost).map(|entry| entry.hold.clone())
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Hold>> {
         self.state().kept.all()
     }
@@ -93,14 +98,21 @@ impl Engine {
         open
     }
 
-    /// A hint that leases of this name, or any, may be gone: ask now.
+    /// A hint that leases of this name, or any, may be gone: ask now. One that is
+    /// not renewed is asked for by a renewal, too: on the server its ttl starts
+    /// anew, but here its deadline stays, at which it is given back.
     pub(super) fn check(&self, name: Option<&LockName>) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
         let owners = name.map_or_else(|| state.kept.owners(), |name| state.kept.named(name));
         for owner in &owners {
             state.kept.change(*owner, |entry| {
-                entry.renew_at = entry.renew_at.map(|at| at.min(now));
+                if !entry.is_lost && !entry.hold.is_offered() {
+                    if entry.renew_at.is_none() {
+                        entry.hold.check(true);
+                    }
+                    entry.renew_at = Some(entry.renew_at.map_or(now, |at| at.min(now)));
+                }
             });
         }
         if !owners.is_empty() {
@@ -112,6 +124,7 @@ impl Engine {
     pub(super) async fn run_keeper(self: Arc<Self>) {
         loop {
             let now = self.runtime.now();
+            self.withdraw_offers(now);
             self.end_overdue(now);
             while let Some((request, leases)) = self.due(now) {
                 let engine = self.clone();
@@ -157,6 +170,27 @@ impl Engine {
         }
     }
 
+    /// Somebody has come for a lease that was offered.
+    pub(super) fn taken(&self, hold: &Hold, renew_at: Option<Instant>) {
+        let mut state = self.keeper.state();
+        state.kept.change(hold.held.owner, |entry| entry.renew_at = renew_at);
+        let alarm = state.alarm;
+        if renew_at.is_some_and(|at| alarm.is_none_or(|alarm| at < alarm)) {
+            self.keeper.hurry.notify_one();
+        }
+    }
+
+    /// Give back what was offered and nobody came for: a waiter that is not
+    /// polled does not keep the lock.
+    fn withdraw_offers(self: &Arc<Self>, now: Instant) {
+        let late: Vec<Arc<Hold>> = {
+            let state = self.keeper.state();
+            let overdue = state.kept.overdue(now).filter(|entry| entry.hold.withdraw_offer());
+            overdue.map(|entry| entry.hold.clone()).collect()
+        };
+        late.into_iter().for_each(|hold| self.release_in_background(hold));
+    }
+
     /// What to renew now in one request: leases that are due, and some that are
     /// due soon.
     fn due(&self, now: Instant) -> Option<(Duration, Vec<Held>)> {
@@ -165,6 +199,9 @@ impl Engine {
         let mut leases = Vec::new();
         for owner in state.kept.due(now, BATCH) {
             state.kept.change(owner, |entry| {
+                if entry.hold.is_offered() {
+                    return;
+                }
                 let ttl = entry.hold.held.ttl;
                 // Without an answer by then it is asked again.
                 let left = entry.hold.lost_at().since(now);
@@ -215,8 +252,13 @@ impl Engine {
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
                 state.kept.change(owner, |entry| {
-                    hold.extend(sent);
-                    entry.renew_at = next_renewal(&hold, sent);
+                    if hold.is_checked() {
+                        hold.check(false);
+                        entry.renew_at = None;
+                    } else {
+                        hold.extend(sent);
+                        entry.renew_at = next_renewal(&hold, sent);
+                    }
                     entry.failures = 0;
                 });
                 return;
@@ -243,6 +285,7 @@ impl Engine {
         state.kept.change(owner, |entry| {
             let at_most = entry.hold.held.ttl / 10;
             let pause = match entry.failures {
+                0 if entry.hold.is_checked() => Duration::ZERO,
                 0 => {
                     self.tell(&entry.hold, || What::RenewalFailed(error.clone()));
                     Duration::ZERO
@@ -277,12 +320,13 @@ impl Engine {
             let error = Error::unavailable(TOO_FEW).with_outcome(Outcome::Unknown);
             return Err(about(error));
         }
+        hold.check(false);
         self.apply(hold.held.owner, sent, answer);
         if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }
 
-    fn lose(&self, hold: &Hold, loss: Loss) {
-        hold.lose(loss, |is_first| {
+    pub(super) fn lose(&self, hold: &Hold, loss: Loss) {
+        hold.end(End::Lost(loss), |is_first| {
             // Whoever hears of it finds its place in this client empty.
             self.lines.vacate(&hold.held.name, hold.held.owner, 0);
             self.tell_lost(hold, loss, is_first);
@@ -291,7 +335,7 @@ impl Engine {
 
     /// The client is closed, and its lines with it.
     pub(super) fn lose_by_close(&self, hold: &Hold) {
-        hold.lose(Loss::Closed, |is_first| self.tell_lost(hold, Loss::Closed, is_first));
+        hold.end(End::Lost(Loss::Closed), |is_first| self.tell_lost(hold, Loss::Closed, is_first));
     }
 
     fn tell_lost(&self, hold: &Hold, loss: Loss, is_first: bool) {

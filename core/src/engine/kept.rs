@@ -134,6 +134,12 @@ impl Kept {
         self.get(*owner)
     }
 
+    /// Those whose time to be renewed has come.
+    pub(super) fn overdue(&self, now: Instant) -> impl Iterator<Item = &Entry> {
+        let overdue = self.renewals.iter().take_while(move |(at, _)| *at <= now);
+        overdue.filter_map(|(_, owner)| self.get(*owner))
+    }
+
     /// What to renew now, the most urgent first: those that are due and, if there
     /// are any, those that are due soon after them.
     pub(super) fn due(&self, now: Instant, most: usize) -> Vec<Owner> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::word::Word;
 use super::{Hold, Plan};
 use crate::backend::{Claim, Grant};
 use crate::name::{LockName, Owner};
@@ -50,6 +51,7 @@ pub(super) enum From {
 
 #[derive(Default)]
 struct Line {
+    word: Arc<Word>,
     holder: Option<Owner>,
     /// By ticket, which is the order in which they came.
     seats: BTreeMap<u64, Arc<Seat>>,
@@ -82,8 +84,6 @@ struct SeatState {
     /// A grant that came before the answer that tells the place.
     early: Option<Grant>,
     granted: Option<Arc<Hold>>,
-    /// Whether the head gave up on the backend for everybody.
-    given_up: bool,
 }
 
 /// A place in the server's line.
@@ -104,7 +104,6 @@ impl Seat {
             place: None,
             early: None,
             granted: None,
-            given_up: false,
         };
         let (ticket, bell, served) = (AtomicU64::new(0), Notify::new(), Notify::new());
         Arc::new(Self { plan, since, ticket, bell, served, state: Mutex::new(state) })
@@ -165,11 +164,6 @@ impl Seat {
         state.early.take()
     }
 
-    /// See [`Lines::give_up`].
-    pub(super) fn is_given_up(&self) -> bool {
-        self.state().given_up
-    }
-
     fn owner(&self) -> Owner {
         self.state().claim.owner
     }
@@ -195,20 +189,27 @@ impl Lines {
         lock(&self.state).recheck()
     }
 
-    /// Take the last place. Nobody may be before a seat that only tries.
-    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> bool {
+    /// Take the last place; answers what is heard there. One that only tries
+    /// takes none when the lock is held in this client.
+    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> Option<Arc<Word>> {
         let mut state = lock(&self.state);
         let name = &seat.plan.name;
-        let taken = |line: &Line| line.holder.is_some() || !line.seats.is_empty();
-        if only_try && state.lines.get(name).is_some_and(taken) {
-            return false;
+        if only_try && state.lines.get(name).is_some_and(|line| line.holder.is_some()) {
+            return None;
         }
         state.tickets += 1;
         let ticket = state.tickets;
         seat.ticket.store(ticket, Ordering::Relaxed);
         state.lines.entry(name.clone()).or_default();
-        state.change(name, |line| line.seats.insert(ticket, seat.clone()));
-        true
+        state.change(name, |line| {
+            line.seats.insert(ticket, seat.clone());
+            line.word.clone()
+        })
+    }
+
+    /// Who in this client holds the lock.
+    pub(super) fn holder(&self, name: &LockName) -> Option<Owner> {
+        lock(&self.state).lines.get(name)?.holder
     }
 
     /// Whether the seat is the one to ask the backend.
@@ -280,6 +281,7 @@ impl Lines {
             }
             line.seats.pop_first();
             line.holder = Some(hold.held.owner);
+            line.word.busy();
             match from {
                 From::Server => line.streak = 0,
                 From::Holder { others, .. } => {
@@ -310,17 +312,6 @@ impl Lines {
                 line.ring();
             }
         });
-    }
-
-    /// End the wait of everybody who stood in the line during an outage that
-    /// began at `since`: they need not each find out by themselves.
-    pub(super) fn give_up(&self, name: &LockName, since: Instant) {
-        let state = lock(&self.state);
-        let seats = state.lines.get(name).into_iter().flat_map(|line| line.seats.values());
-        for seat in seats.filter(|seat| seat.since <= since) {
-            seat.state().given_up = true;
-            seat.bell.notify_one();
-        }
     }
 
     /// The claims that the backend may know and that nobody will use any more,

@@ -21,7 +21,9 @@ mod kept;
 mod line;
 mod payer;
 mod release;
+mod word;
 
+pub(crate) use acquire::backoff;
 use debts::Debts;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
@@ -48,6 +50,30 @@ pub(crate) enum Patience {
     Wait(Duration),
     /// Without end.
     Forever,
+}
+
+impl Patience {
+    /// When a busy lock is not waited for any longer.
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Try => Some(Duration::ZERO),
+            Self::Wait(limit) => Some(limit),
+            Self::Forever => None,
+        }
+    }
+
+    /// What is left of it after a while.
+    fn after(self, waited: Duration) -> Self {
+        match self {
+            Self::Wait(limit) => Self::Wait(limit.saturating_sub(waited)),
+            Self::Try | Self::Forever => self,
+        }
+    }
+
+    /// How long a backend is waited for that is not there yet.
+    pub(crate) fn with_an_outage(self) -> Duration {
+        self.limit().unwrap_or(acquire::OUTAGE)
+    }
 }
 
 /// What works for one client. Its background tasks hold it until [`Engine::stop`].
@@ -132,6 +158,19 @@ impl Engine {
             self.withdraw_in_background(claim);
         }
         self.debts.settled().await;
+    }
+
+    /// Take the lock from whoever holds it.
+    pub(crate) async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let ours = self.lines.holder(name);
+        let evicted = self.backend.evict(name).await?;
+        // Who held it before that was asked does not any more, and hears it now.
+        let lost = ours.filter(|_| evicted).and_then(|owner| self.keeper.get(owner));
+        if let Some(hold) = lost {
+            self.keeper.remove(&hold);
+            self.lose(&hold, Loss::Gone);
+        }
+        Ok(evicted)
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -237,6 +276,6 @@ fn foreign() -> Error {
 }
 
 /// The part of `span` that some random bits stand for.
-fn part(random: u128, span: Duration) -> Duration {
+pub(crate) fn part(random: u128, span: Duration) -> Duration {
     span.mul_f64(random as u32 as f64 / f64::from(u32::MAX))
 }

@@ -112,6 +112,10 @@ impl<'a> Stage<'a> {
             }
             "cut" => self.place.set_cut(&self.actors[object].1, true),
             "mend" => self.place.set_cut(&self.actors[object].1, false),
+            "forget" => {
+                self.place.forget(&format!("{}{object}", self.prefix))?;
+                self.grants.break_lock(object);
+            }
             "pass" => pause(Span::try_from(object.to_owned())?.0),
             "join" => self.join(step)?,
             "pending" => {

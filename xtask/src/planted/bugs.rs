@@ -13,9 +13,13 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the deadline counts from the reply",
         file: "engine/acquire.rs",
-        healthy: "..Heard::default() };
+        healthy: "                self.seat.was_not_sent();
+            }
+        })?;
         match answer {",
-        broken: "..Heard::default() };
+        broken: "                self.seat.was_not_sent();
+            }
+        })?;
         let sent = engine.runtime.now();
         match answer {",
     },
@@ -34,21 +38,21 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "validity does not look at the clock",
         file: "engine/hold.rs",
-        healthy: "self.end.get().is_none() && now < self.deadline()",
-        broken: "self.end.get().is_none() && now > Instant::from_nanos(0)",
+        healthy: "!self.is_over() && now < self.deadline()",
+        broken: "!self.is_over() && now > Instant::from_nanos(0)",
     },
     Bug {
         name: "nobody is told of an expiry",
         file: "engine/hold.rs",
-        healthy: "let is_first = self.end.set(End::Lost(loss)).is_ok();",
-        broken: "let (_, is_first) = (loss, false);",
+        healthy: "let is_first = self.end.set(end).is_ok();",
+        broken: "let (_, is_first) = (end, false);",
     },
     Bug {
         name: "a released lease is still renewed",
         file: "engine/release.rs",
-        healthy: "        self.keeper.remove(hold);
-        hold.end_by_release(",
-        broken: "        hold.end_by_release(",
+        healthy: "            self.keeper.remove(hold);
+            let unfinished",
+        broken: "            let unfinished",
     },
     Bug {
         name: "a cancelled claim is not withdrawn",
