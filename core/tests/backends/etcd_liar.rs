@@ -143,6 +143,12 @@ fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
     }
 }
 
+const RIVAL: &str = "x/#0";
+
+async fn run(cluster: &MemoryClusterClient, step: Step) {
+    cluster.txn(&Txn { then: vec![step], ..Txn::default() }).await.unwrap();
+}
+
 /// The fence of whoever holds it, and the key.
 async fn holder(cluster: &MemoryClusterClient) -> Option<(String, u64)> {
     let keys = Keys::Under("x/#".to_owned());
@@ -168,7 +174,13 @@ async fn what_a_cluster_says_is_not_believed_because_it_says_it() {
         let Ok(etcd) = opened else { continue };
         for attempt in 0..3 {
             let asked = claim(number * 8 + attempt, number % 2 == 0, number % 3 != 0);
-            for _ in 0..2 {
+            // Somebody else may hold it, and who waits is told all kinds of things.
+            let is_rivalled = attempt == 1;
+            if is_rivalled {
+                let (key, value) = (RIVAL.to_owned(), "rival".to_owned());
+                run(&truth, Step::Put { key, value, session: None }).await;
+            }
+            for _ in 0..if is_rivalled { 6 } else { 2 } {
                 let Ok(Answer::Granted { fence, .. }) = etcd.claim(&asked).await else { continue };
                 grants += 1;
                 let (name, owner, ttl) = (asked.name.clone(), asked.owner, asked.ttl);
@@ -180,12 +192,19 @@ async fn what_a_cluster_says_is_not_believed_because_it_says_it() {
                     kept += 1;
                     assert_eq!(holder(&truth).await, Some(theirs.clone()), "round {number}");
                 }
+                // It may be gone before it is given back.
+                let is_gone = attempt == 2;
+                if is_gone {
+                    run(&truth, Step::Delete(theirs.0.clone())).await;
+                }
                 if etcd.release(&held, None).await.is_ok_and(|released| released.held) {
+                    assert!(!is_gone, "round {number}: released, and was not held");
                     assert_ne!(holder(&truth).await, Some(theirs), "round {number}");
                 }
                 break;
             }
             drop(etcd.withdraw(&asked).await);
+            run(&truth, Step::Delete(RIVAL.to_owned())).await;
         }
     }
     assert!(grants > ROUNDS / 4 && kept > ROUNDS / 8, "{grants} grants, {kept} kept");
