@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn when_there_are_too_many_the_one_that_ends_first_is_dropped() {
         let debts = Debts::default();
-        let mut add = |number: u128, until| debts.add(withdrawal(number), at(until), at(0)).dropped;
+        let add = |number: u128, until| debts.add(withdrawal(number), at(until), at(0)).dropped;
         assert!(add(0, 5000).is_empty() && add(1, 3000).is_empty());
         assert!((2..MOST as u128).all(|number| add(number, 4000).is_empty()));
         assert_eq!(add(MOST as u128, 6000).iter().map(number).collect::<Vec<_>>(), [1]);
