@@ -37,7 +37,7 @@ pub(super) enum Debt {
 #[derive(Default)]
 pub(super) struct Debts {
     state: Mutex<State>,
-    /// Rung when there is no point in resting any longer.
+    /// Rung when one rests and another need not.
     pub(super) bell: Notify,
     /// Rung when nothing is owed any more.
     settled: Notify,
@@ -209,12 +209,6 @@ impl Debts {
             self.bell.notify_one();
         }
         Added { wants_task, is_late, dropped }
-    }
-
-    /// The backend may be there again: ask now.
-    pub(super) fn hurry(&self) {
-        self.state().rests_until = None;
-        self.bell.notify_one();
     }
 
     /// A task is over.

@@ -206,7 +206,6 @@ impl Engine {
                 Wake::All => {
                     // What is held comes before what is wanted.
                     self.check(None);
-                    self.debts.hurry();
                     self.lines.ring_all();
                 }
                 Wake::Granted(grant) => self.accept(&grant),

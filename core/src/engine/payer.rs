@@ -1,6 +1,7 @@
 //! Paying what is owed, see [`debts`](super::debts).
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::debts::{Debt, Next, Owed, State, Ticket, Times};
@@ -9,8 +10,7 @@ use crate::backend::Claim;
 use crate::error::Error;
 use crate::time::{Instant, drift};
 
-/// For so long a release is tried however late it is: some backends keep alive
-/// what is over by itself.
+/// For so long a release is tried, however late it is.
 const AT_LEAST: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -49,11 +49,16 @@ impl Engine {
         self.runtime.spawn(Box::pin(payer.pay_all()));
     }
 
-    /// What has ended by itself, or will.
-    fn abandon(&self, debts: Vec<Debt>) {
+    /// Not tried any more: it has ended by itself, or will. The backend hears of
+    /// it in any case, as some keep alive what nobody has given back.
+    fn abandon(self: &Arc<Self>, debts: Vec<Debt>) {
         for debt in debts {
-            if let Debt::Release(hold) = debt {
-                self.put_off(&hold);
+            match &debt {
+                Debt::Release(hold) => {
+                    drop(poll_once(self.backend.release(&hold.held, None)));
+                    self.put_off(hold);
+                }
+                Debt::Withdraw(claim) => drop(poll_once(self.backend.withdraw(claim))),
             }
         }
     }
@@ -67,6 +72,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Let it go out, and do not care what becomes of it.
+fn poll_once<T>(request: impl Future<Output = T>) -> Poll<T> {
+    std::pin::pin!(request).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// A task that pays debts; counted until it is over, however it ends.
