@@ -120,7 +120,7 @@ async fn the_log_of_a_busy_client_stays_short_and_is_cut_when_it_was_long() {
     let size = || std::fs::metadata(&log).expect("a log").len();
     let mut longest = 0;
     for number in 0..6000 {
-        let lock = client.lock(&format!("job {}", number % 50));
+        let lock = client.lock(format!("job {}", number % 50));
         lock.acquire().await.expect("a lease").release().await.expect("held to the end");
         longest = longest.max(size());
     }
@@ -177,7 +177,7 @@ fn long_leases_are_kept_beside_many_short_locks() {
         in_runtime(&|runtime| {
             runtime.block_on(async {
                 let client = place.client().await;
-                let lock = client.lock(&format!("short {number}"));
+                let lock = client.lock(format!("short {number}"));
                 while !stop.load(Ordering::Relaxed) {
                     let lease = lock.acquire().await.expect("a lease");
                     lease.release().await.expect("held to the end");
@@ -196,7 +196,7 @@ fn long_leases_are_kept_beside_many_short_locks() {
                 let client = place.client().await;
                 let mut leases = Vec::new();
                 for number in 0..LEASES {
-                    let lock = client.lock(&format!("long {number}")).ttl(Duration::from_secs(2));
+                    let lock = client.lock(format!("long {number}")).ttl(Duration::from_secs(2));
                     leases.push(lock.acquire().await.expect("a lease"));
                 }
                 RUNTIME.sleep(Duration::from_secs(6)).await;

@@ -27,7 +27,7 @@ fn is_root() -> bool {
 }
 
 /// In a mount namespace of its own, after `setup` of a shell.
-fn unshared<'a>(setup: &'a str) -> Vec<&'a str> {
+fn unshared(setup: &str) -> Vec<&str> {
     vec!["unshare", "--mount", "--propagation", "private", "sh", "-ec", setup]
 }
 
