@@ -66,6 +66,7 @@ fn eagerly<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure
     loop {
         match work() {
             Err(Failure::Busy) if SystemClock.now().since(started) < PATIENCE => {
+                #[allow(clippy::disallowed_methods)] // a thread of its own, and real files
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(1));
             }

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use leasehold::{Lease, connect};
 
-use super::{LIMIT, take, url};
+use super::{soon, take, url};
 
 const DATABASE: &str = "LEASEHOLD_TEST_DATABASE";
 
@@ -108,8 +108,7 @@ pub(crate) async fn serve() {
                 Err(e) => format!("{}: {e}", e.code()),
             },
             ("lost", Some(lease)) => {
-                let limit = tokio::time::timeout(LIMIT, lease.lost()).await;
-                limit.map_or("not lost".into(), |loss| format!("{loss:?}"))
+                format!("{:?}", soon("the loss", lease.lost()).await)
             }
             order => panic!("no such order: {order:?}"),
         };
