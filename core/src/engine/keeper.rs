@@ -126,12 +126,14 @@ impl Engine {
             let now = self.runtime.now();
             self.withdraw_offers(now);
             self.end_overdue(now);
-            while let Some((request, leases)) = self.due(now) {
+            if let Some((request, leases)) = self.due(now) {
                 let engine = self.clone();
                 let renew = async move { engine.renew_batch(request, leases).await };
                 self.runtime.spawn(Box::pin(renew));
-                // What else is to be done does not wait for all of them.
+                // What else is to be done does not wait for all of them. It may be
+                // much later by then.
                 tokio::task::yield_now().await;
+                continue;
             }
             let alarm = self.set_alarm(now);
             let look_again = async {
