@@ -100,7 +100,7 @@ impl Node for DistantNode {
                 Box::pin(async move {
                     let said = inner.vote(&ask).await?;
                     if matches!(said.said.vote, Vote::Granted { .. }) {
-                        ledger.made_holder(number, ask.claim.owner);
+                        ledger.made_holder(number, ask.claim.owner, ask.ballot);
                     }
                     Ok(said)
                 })
@@ -120,11 +120,11 @@ impl Node for DistantNode {
                     // What is too far ahead a node does not remember.
                     let remembers = back.ballot <= clock.wall_micros() + CLAMP.as_micros() as u64;
                     if !matches!(back.what, Ends::Vote { .. }) && remembers {
-                        ledger.ended(number, back.owner);
+                        ledger.ended(number, back.owner, back.ballot);
                     }
                     let said = returned.said.next.map(|said| said.vote);
                     if let (Some(Vote::Granted { .. }), Some(next)) = (said, &back.next) {
-                        ledger.made_holder(number, next.claim.owner);
+                        ledger.made_holder(number, next.claim.owner, next.ballot);
                     }
                     Ok(returned)
                 })
@@ -144,7 +144,7 @@ impl Node for DistantNode {
                     for (vow, _) in
                         vows.iter().zip(&kept.said).filter(|(_, k)| **k == Kept::TakenIn)
                     {
-                        ledger.made_holder(number, vow.claim.owner);
+                        ledger.made_holder(number, vow.claim.owner, vow.ballot);
                     }
                     Ok(kept)
                 })
