@@ -72,7 +72,8 @@ fn a_server_that_does_not_answer_is_not_connected_to_again_when_the_wait_is_over
     let place = Place::new();
     let proxy = Proxy::before(place.server.port());
     proxy.stall_downstream(true);
-    let client = leasehold::Options::new().client(&proxy.url()).unwrap();
+    let url = format!("{}?connect_timeout=1s", proxy.url());
+    let client = leasehold::Options::new().client(&url).unwrap();
     let began = now();
     let error = place.wait(client.lock("x").wait(SECOND / 5).acquire()).unwrap_err();
     assert_refused(&error, Kind::Unavailable, &[]);

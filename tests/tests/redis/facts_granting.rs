@@ -207,7 +207,7 @@ fn no_name_reaches_a_key_of_ours() {
     until(LIMIT, || (place.server.keys().len() == 4).then_some(())).expect("one of each kind");
     let all = place.server.keys();
     for prefix in ["", "leasehold:", "leasehold:x", "{"] {
-        let strangers = at(&prefix);
+        let strangers = at(prefix);
         for key in &all {
             let Some(name) = key.strip_prefix(prefix).filter(|name| !name.is_empty()) else {
                 continue;
