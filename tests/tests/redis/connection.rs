@@ -385,7 +385,7 @@ fn attempts_to_connect_back_off_however_many_wait() {
     let held: Vec<_> = (0..50).map(|name| place.hold(&holder, &name.to_string())).collect();
     let names = 0..held.len();
     let waiters: Vec<_> =
-        names.map(|name| place.queue(client.lock(&name.to_string()).ttl(LONG))).collect();
+        names.map(|name| place.queue(client.lock(name.to_string()).ttl(LONG))).collect();
     until(LIMIT, || (place.line("49") == 1).then_some(())).expect("they wait");
     proxy.refuse(true);
     proxy.cut();
