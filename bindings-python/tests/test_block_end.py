@@ -199,17 +199,20 @@ def test_a_server_that_comes_up_late_is_waited_for(server: Redis, name: str) -> 
     server.kill()
     late = threading.Timer(2, server.start)
     late.start()
-    with leasehold.connect(server.url) as client:
-        assert client.lock(name).acquire(timeout=20).is_valid
+    # Entered, a client connects at once; made, when it is first used.
+    client = leasehold.connect(server.url)
+    assert client.lock(name).acquire(timeout=20).is_valid
+    client.close()
     late.join()
     server.kill()
     late = threading.Timer(1, server.start)
     late.start()
 
     async def main() -> None:
-        async with leasehold.connect(server.url) as client:
-            async with client.lock(name):
-                pass
+        client = leasehold.connect(server.url)
+        async with client.lock(name):
+            pass
+        await client.close_async()
 
     asyncio.run(main())
     late.join()

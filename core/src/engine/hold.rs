@@ -171,6 +171,14 @@ impl Hold {
         self.may_be_kept(until, self.held.ttl);
     }
 
+    /// It has not been sent: the backend has it until `before`, as it had.
+    pub(super) fn not_renewing(&self, until: Instant, before: Instant) {
+        let said = until + self.held.ttl + drift(self.held.ttl);
+        let (said, before) = (said.as_nanos(), before.as_nanos());
+        // Unless another renewal is on its way by now.
+        let _ = self.gone_at.compare_exchange(said, before, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     fn may_be_kept(&self, since: Instant, lasts: Duration) {
         let gone_at = since + lasts + drift(lasts);
         self.gone_at.fetch_max(gone_at.as_nanos(), Ordering::AcqRel);

@@ -61,12 +61,15 @@ impl Keeper {
         self.state().kept.all()
     }
 
-    /// Whether a renewal is worth sending that arrives by `until`: it may have
-    /// been released since it was due, while the process was stopped.
-    fn is_renewed(&self, owner: Owner, until: Instant) -> bool {
+    /// A renewal is about to be sent that arrives by `until`; answers until when the
+    /// backend has the lease otherwise. `None` if that is of no use: it may have been
+    /// released since it was due, while the process was stopped.
+    fn renewing(&self, owner: Owner, until: Instant) -> Option<(Arc<Hold>, Instant)> {
         let state = self.state();
-        let entry = state.kept.get(owner).filter(|entry| !entry.is_lost);
-        entry.inspect(|entry| entry.hold.renewing(until)).is_some()
+        let hold = &state.kept.get(owner).filter(|entry| !entry.is_lost)?.hold;
+        let before = hold.gone_at();
+        hold.renewing(until);
+        Some((hold.clone(), before))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -225,7 +228,14 @@ impl Engine {
 
     async fn renew_batch(self: &Arc<Self>, limit: Duration, mut leases: Vec<Held>) {
         let sent = self.runtime.now();
-        leases.retain(|held| self.keeper.is_renewed(held.owner, sent + limit));
+        let until = sent + limit;
+        let mut holds = Vec::with_capacity(leases.len());
+        leases.retain(|held| {
+            let renewing = self.keeper.renewing(held.owner, until);
+            let is_of_use = renewing.is_some();
+            holds.extend(renewing);
+            is_of_use
+        });
         if leases.is_empty() {
             return;
         }
@@ -234,6 +244,9 @@ impl Engine {
             Ok(answers) => (answers, Error::unavailable(TOO_FEW)),
             Err(error) => (Vec::new(), error),
         };
+        if answers.is_empty() && error.outcome() == Outcome::NotHeld {
+            holds.iter().for_each(|(hold, before)| hold.not_renewing(until, *before));
+        }
         let error = Arc::new(error);
         for (at, held) in leases.iter().enumerate() {
             match answers.get(at).copied() {

@@ -175,6 +175,16 @@ async fn a_deleted_or_replaced_database_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_release_that_finds_the_database_gone_says_that_the_lease_was_lost() {
+    let place = Place::new();
+    let client = place.client().await;
+    let lease = client.lock("x").ttl(HOUR).acquire().await.expect("a lease");
+    std::fs::remove_file(&place.db).expect("to remove it");
+    assert_says(lease.release().await, Kind::Lost, &["not held any more"]);
+    assert_eq!(lease.loss(), Some(Loss::Gone));
+}
+
+#[tokio::test]
 async fn a_renewed_lease_is_lost_at_its_next_renewal_when_the_database_is_gone() {
     // The next renewal is within 20 s / 3, the deadline after more than 19 s.
     let ttl = Duration::from_secs(20);

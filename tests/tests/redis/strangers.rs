@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::place::{LONG, Place};
+use crate::place::{LONG, Place, SECOND};
+use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::resp::Reply;
 use leasehold_tests::servers::{Connection, Settings};
@@ -71,5 +72,30 @@ fn what_is_sent_to_our_connections_is_taken_for_no_answer_and_ends_none() {
         let after = ids(&place);
         assert!(before.iter().all(|id| after.contains(id)), "{before:?} became {after:?}");
         place.wait(held.release()).unwrap();
+    }
+}
+
+/// Who may read our keys and publish on our channels can pretend to hand a lock on. It
+/// is believed for no longer than until its renewal, which comes at once.
+#[test]
+fn a_lock_that_a_stranger_hands_on_is_lost_at_once() {
+    for renews in [true, false] {
+        let place = Place::new();
+        let (holder, client) = (place.client(), place.client());
+        let held = place.hold(&holder, "x");
+        let waiter = place.queue(client.lock("x").ttl(LONG).auto_renew(renews));
+        until(LIMIT, || (place.line("x") == 1).then_some(())).unwrap();
+        let line = own_keys::line(&place.server, "leasehold:x").unwrap();
+        let owner = place.server.command(&["ZRANGE", &line, "0", "0"]);
+        let owner = owner.as_list().unwrap()[0].as_str().unwrap().to_owned();
+        let forged = format!("granted {owner} {} 1000000000 leasehold:x", held.fence() + 1);
+        let channels = place.server.command(&["PUBSUB", "CHANNELS", "leasehold:*"]);
+        for channel in channels.as_list().unwrap() {
+            place.server.command(&["PUBLISH", channel.as_str().unwrap(), &forged]);
+        }
+        let (lease, _) = place.granted(waiter);
+        assert!(lease.remaining() <= SECOND, "{lease:?}");
+        assert_eq!(place.wait(lease.lost()), leasehold::Loss::Gone);
+        assert!(held.is_valid());
     }
 }

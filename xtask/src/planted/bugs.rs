@@ -75,12 +75,6 @@ pub(super) const BUGS: &[Bug] = &[
         broken: "",
     },
     Bug {
-        name: "a lease handed to a waiter that leaves is kept",
-        file: "engine/acquire.rs",
-        healthy: "            self.engine.release_in_background(hold);",
-        broken: "            drop(hold);",
-    },
-    Bug {
         name: "a waiter relies on wake-ups alone",
         file: "engine/acquire.rs",
         healthy: "() = self.engine.runtime.sleep(pause) => {}",

@@ -51,6 +51,8 @@ use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
 const LATE: Duration = Duration::from_secs(60 * 60);
+/// How long a lock that a release hands on lasts at most, as in `hand_on.lua`.
+const GRANT_WINDOW: Duration = Duration::from_secs(1);
 /// Renewals of so many leases go in one command.
 const BATCH: usize = 1000;
 
@@ -111,7 +113,9 @@ const BATCH: usize = 1000;
 /// One connection per client (two where the server does not speak RESP3). The
 /// user needs the keys `PREFIX*`, the channels `leasehold:*`, and scripts. What
 /// is stored beside the plain keys of the locks has their names, a NUL byte, which
-/// no name can hold, and some letters.
+/// no name can hold, and some letters. Let nobody else both read those keys and
+/// publish on those channels: whoever can is able to make a waiter believe, until
+/// its renewal some 20 ms later, that it was handed the lock.
 pub struct Redis {
     address: Arc<Address>,
     connection: Connection<Session>,
@@ -228,7 +232,9 @@ impl Redis {
             name: name(words.next()?)?,
             owner: Owner::from_bits(owner),
             fence,
-            lasts: Duration::from_millis(millis),
+            // Whoever may publish here can say anything: it lasts no longer than any
+            // that a script grants, until it is renewed.
+            lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
         }))
     }
 }

@@ -269,7 +269,14 @@ impl Backend for Sqlite {
             let others = record.waiters_besides(then.map(|then| then.owner));
             (Released { held: was_held, next, others }, record.next_in_line())
         };
-        let (released, next) = self.request(|store| store.change(&held.name, release)).await?;
+        let asked = self.request(|store| store.change(&held.name, release)).await;
+        let (released, next) = match asked {
+            // As at a renewal: whoever opens the file now finds no lease.
+            Err(_) if self.world.check().is_err() => {
+                return Ok(Released { held: false, next: None, others: 0 });
+            }
+            asked => asked?,
+        };
         // The lock is free already: a line that is not woken asks by itself.
         drop(self.wake_next(&held.name, next).await);
         Ok(released)
