@@ -120,7 +120,7 @@ impl Engine {
         if grant.fence > place.fence {
             let plan = &seat.plan;
             let now = self.runtime.now();
-            let start = Start::handed_on(plan, place.asked, grant.lasts.min(plan.ttl), now);
+            let start = Start::handed_on(plan, place.asked, grant.lasts, now);
             let hold = Hold::new(plan, grant.owner, grant.fence, &start);
             let renew_at = first_renewal(&hold, &start);
             if self.serve(From::Server, &seat, &Arc::new(hold), renew_at) {

@@ -14,8 +14,9 @@ fn every_promise_has_its_tests() {
         let path = module.replace("::", "/");
         let files = [format!("{path}.rs"), format!("{path}/mod.rs")];
         let places = ["tests", "model/tests", "../core/tests/backends"];
-        let all =
-            places.iter().flat_map(|place| files.iter().map(|file| here.join(place).join(file)));
+        let all = places
+            .iter()
+            .flat_map(|place| files.each_ref().map(|file| here.join(place).join(file)));
         let source = all.map(fs::read_to_string).find_map(Result::ok).unwrap_or_default();
         let head = source.split_once(&format!("fn {test}(")).map(|(before, _)| before);
         let attributes = head.and_then(|head| head.rsplit_once("\n\n")).map(|(_, last)| last);
