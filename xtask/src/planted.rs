@@ -11,7 +11,7 @@ mod bugs;
 mod copy;
 mod switch;
 
-use bugs::{BUGS, Bug, SOAK_BUGS};
+use bugs::{BUGS, Bug, MISSED, SOAK_BUGS};
 use copy::Copy;
 
 /// More than the test has: some bugs show themselves late.
@@ -23,9 +23,18 @@ const HEALTHY_SEEDS: &str = "1000";
 /// longer than the last, for busy machines.
 const SOAKS: [&str; 5] = ["10", "20", "40", "40", "40"];
 
+/// All that CI insists on.
+pub(crate) fn known_are_caught(root: &Path) -> Result<(), Failure> {
+    plant(root, "", BUGS.iter().collect())
+}
+
 /// Plant all bugs whose name has `word` in it.
 pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
-    let simulated: Vec<&Bug> = BUGS.iter().filter(|bug| bug.name.contains(word)).collect();
+    let all = BUGS.iter().chain(MISSED);
+    plant(root, word, all.filter(|bug| bug.name.contains(word)).collect())
+}
+
+fn plant(root: &Path, word: &str, simulated: Vec<&Bug>) -> Result<(), Failure> {
     let real = BUGS[..2].iter().map(|bug| ("redis that keeps", bug));
     let real = real.chain(SOAK_BUGS.iter().map(|(part, bug)| (*part, bug)));
     let real: Vec<(&str, &Bug)> = real.filter(|(_, bug)| bug.name.contains(word)).collect();
