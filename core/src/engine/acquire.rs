@@ -6,14 +6,13 @@ use std::time::Duration;
 use super::hold::Start;
 use super::keeper::first_renewal;
 use super::line::{From, Place, Seat};
-use super::word::{Verdict, Word, silent};
+use super::pauses::{RECHECK, Row, tie};
+use super::word::{SILENCE, Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant};
 use crate::error::{Error, Kind, Outcome};
 use crate::time::Instant;
 
-/// A wake is a hint, this is the guarantee: a waiter asks again this often.
-const RECHECK: Duration = Duration::from_millis(600);
 /// How long the server keeps a waiter's place without hearing from it.
 const PLACE: Duration = Duration::from_secs(2);
 /// How long a lease is offered to a waiter who is not polled.
@@ -270,20 +269,29 @@ impl Visit<'_> {
         }
         // The head of the line may not be polled.
         let mut silence = runtime.sleep(Engine::question_limit(self.seat.plan.ttl) * 3);
+        let (mut unasked, mut is_early) = (runtime.sleep(SILENCE), true);
+        // Who only tries is not told what was true before.
+        let mut since = limit.is_zero().then_some(self.seat.since);
         loop {
             let changed = self.word.changed();
             if self.engine.lines.holder(&self.seat.plan.name).is_some() {
                 return Ok(());
             }
-            match self.word.verdict(runtime.now()) {
+            match self.word.verdict(runtime.now(), since) {
                 Verdict::Busy => return Ok(()),
                 Verdict::Broken(error) => return Err(error),
                 Verdict::Unknown => {}
+                Verdict::Stale => self.engine.lines.ring(&self.seat.plan.name),
             }
             tokio::select! {
                 biased;
                 () = changed => {}
                 () = &mut silence => return Err(silent()),
+                () = &mut unasked, if is_early => {
+                    is_early = false;
+                    // The head is not polled, or it would have asked by now.
+                    since = since.filter(|_| self.word.is_asked());
+                }
             }
         }
     }
@@ -369,34 +377,4 @@ fn late(took: Duration, plan: &Plan) -> Error {
         "the lock was granted, but the answer took {took:.1?}, and of a ttl of {ttl:?} nothing was \
          left then; use a longer one on a slow connection"
     ))
-}
-
-/// How long to wait at most after so many ties in a row. The first may be over
-/// at once; later each waits another while, so that one of them comes first.
-fn tie(ties: u32) -> Duration {
-    match ties {
-        1 => Duration::ZERO,
-        _ => RECHECK.min(Duration::from_millis(1) * (1 << (ties - 2).min(10))),
-    }
-}
-
-/// What has come in a row since the lock was last busy.
-#[derive(Default)]
-struct Row {
-    ties: u32,
-    failures: u32,
-    was_late: bool,
-}
-
-impl Row {
-    fn next_pause(&mut self, engine: &Engine) -> Duration {
-        let pause = backoff(self.failures);
-        self.failures += 1;
-        pause + engine.jitter(pause)
-    }
-}
-
-/// How long to wait at least after so many failures in a row.
-pub(crate) fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(10) * (1 << failures.min(6))
 }

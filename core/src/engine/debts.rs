@@ -56,8 +56,11 @@ pub(super) struct State {
     is_resting: bool,
     /// Since the last one that was paid.
     failures: u32,
-    /// Nothing is paid before.
+    /// What was tried before is not tried again before.
     rests_until: Option<Instant>,
+    /// Why the backend does not answer, if it was that which failed last. Then
+    /// nothing is paid before, be it tried or not.
+    outage: Option<Error>,
 }
 
 pub(super) type Ticket = u64;
@@ -85,8 +88,8 @@ pub(super) enum Next {
 pub(super) struct Added {
     /// Whether it takes another task to pay it.
     pub(super) wants_task: bool,
-    /// Whether it is paid later, because the backend fails.
-    pub(super) is_late: bool,
+    /// Why it is paid later, if the backend does not answer.
+    pub(super) outage: Option<Error>,
     pub(super) dropped: Vec<Debt>,
 }
 
@@ -148,7 +151,7 @@ impl State {
 
     /// The backend answers; whoever rests goes on resting, and others may come.
     pub(super) fn paid(&mut self) -> bool {
-        (self.failures, self.rests_until) = (0, None);
+        (self.failures, self.rests_until, self.outage) = (0, None, None);
         !self.is_resting && self.begin_task()
     }
 
@@ -157,7 +160,10 @@ impl State {
         if self.failures > 0 && self.tasks > 1 {
             return Next::End;
         }
-        let turn = turn.max(self.rests_until).filter(|turn| *turn > now);
+        // One that is new is tried at once if the others were only refused.
+        let rests = turn.is_some() || self.outage.is_some();
+        let rests_until = self.rests_until.filter(|_| rests);
+        let turn = turn.max(rests_until).filter(|turn| *turn > now);
         if let Some(turn) = turn {
             let end = self.ends.first().map_or(turn, |(end, _)| *end);
             return if self.is_resting { Next::End } else { Next::Rest(turn.min(end)) };
@@ -173,6 +179,7 @@ impl State {
             self.failures += 1;
             self.rests_until = Some(now + pause(self.failures, jitter));
         }
+        self.outage = (error.kind() == Kind::Unavailable).then(|| error.again());
         owed.turn = Some(now);
         if error.kind() != Kind::Unavailable {
             // It may be about this one alone, and others are paid before it.
@@ -203,12 +210,13 @@ impl Debts {
         state.insert(ticket, Owed { debt, turn: None, until, failures: 0 });
         let dropped = state.drop_ended(now);
         let wants_task = state.begin_task();
-        let is_late = state.failures > 0 && (!wants_task || state.rests_until > Some(now));
+        let waits = !wants_task || state.rests_until > Some(now);
+        let outage = state.outage.as_ref().filter(|_| waits).map(Error::again);
         if !wants_task && state.is_resting {
             // It may rest for one that failed; a new one is not in that turn.
             self.bell.notify_one();
         }
-        Added { wants_task, is_late, dropped }
+        Added { wants_task, outage, dropped }
     }
 
     /// A task is over.
@@ -290,13 +298,26 @@ mod tests {
         let (ticket, owed) = next(&debts, at(0)).unwrap();
         debts.state().failed(ticket, owed, &refused, Times { now: at(0), jitter: 0.0 });
         debts.add(withdrawal(2), at(9000), at(0));
-        assert!(next(&debts, at(9)).is_none(), "all of them rest");
-        assert_eq!(number(&next(&debts, at(10)).unwrap().1.debt), 2);
+        assert_eq!(number(&next(&debts, at(0)).unwrap().1.debt), 2, "it rests for itself alone");
+        assert!(next(&debts, at(9)).is_none());
         let (ticket, owed) = next(&debts, at(10)).unwrap();
         debts.state().failed(ticket, owed, &refused, Times { now: at(10), jitter: 0.0 });
         // Another has been paid since.
         (debts.state().failures, debts.state().rests_until) = (0, None);
         assert!(next(&debts, at(29)).is_none());
         assert_eq!(number(&next(&debts, at(30)).unwrap().1.debt), 1);
+    }
+
+    #[test]
+    fn in_an_outage_the_new_ones_rest_too() {
+        let debts = Debts::default();
+        debts.add(withdrawal(1), at(9000), at(0));
+        let (ticket, owed) = next(&debts, at(0)).unwrap();
+        let silent = Error::unavailable("silent");
+        debts.state().failed(ticket, owed, &silent, Times { now: at(0), jitter: 0.0 });
+        let added = debts.add(withdrawal(2), at(9000), at(0));
+        assert!(added.outage.is_some_and(|why| why.to_string().contains("silent")));
+        assert!(next(&debts, at(9)).is_none());
+        assert!(next(&debts, at(10)).is_some());
     }
 }

@@ -38,6 +38,15 @@ pub(super) struct Keeper {
     hurry: Notify,
 }
 
+/// A lease whose renewal is on its way.
+struct Renewing {
+    hold: Arc<Hold>,
+    /// Until when the backend has it if the renewal is not carried out.
+    before: Instant,
+    /// It is only asked whether it is held.
+    is_check: bool,
+}
+
 #[derive(Default)]
 struct State {
     kept: Kept,
@@ -61,15 +70,14 @@ impl Keeper {
         self.state().kept.all()
     }
 
-    /// A renewal is about to be sent that arrives by `until`; answers until when the
-    /// backend has the lease otherwise. `None` if that is of no use: it may have been
-    /// released since it was due, while the process was stopped.
-    fn renewing(&self, owner: Owner, until: Instant) -> Option<(Arc<Hold>, Instant)> {
+    /// A renewal is about to be sent that arrives by `until`. `None` if that is of no
+    /// use: it may have been released since it was due, while the process was stopped.
+    fn renewing(&self, owner: Owner, until: Instant) -> Option<Renewing> {
         let state = self.state();
         let hold = &state.kept.get(owner).filter(|entry| !entry.is_lost)?.hold;
         let before = hold.gone_at();
         hold.renewing(until);
-        Some((hold.clone(), before))
+        Some(Renewing { hold: hold.clone(), before, is_check: hold.is_checked() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,6 +118,8 @@ impl Engine {
         let owners = name.map_or_else(|| state.kept.owners(), |name| state.kept.named(name));
         for owner in &owners {
             state.kept.change(*owner, |entry| {
+                // Whoever takes up an offer asks then.
+                entry.is_doubted = true;
                 if !entry.is_lost && !entry.hold.is_offered() {
                     if entry.renew_at.is_none() {
                         entry.hold.check(true);
@@ -178,7 +188,15 @@ impl Engine {
     /// Somebody has come for a lease that was offered.
     pub(super) fn taken(&self, hold: &Hold, renew_at: Option<Instant>) {
         let mut state = self.keeper.state();
-        state.kept.change(hold.held.owner, |entry| entry.renew_at = renew_at);
+        let mut renew_at = renew_at;
+        let now = self.runtime.now();
+        state.kept.change(hold.held.owner, |entry| {
+            if entry.is_doubted {
+                hold.check(renew_at.is_none());
+                renew_at = Some(now);
+            }
+            entry.renew_at = renew_at;
+        });
         let alarm = state.alarm;
         if renew_at.is_some_and(|at| alarm.is_none_or(|alarm| at < alarm)) {
             self.keeper.hurry.notify_one();
@@ -245,20 +263,22 @@ impl Engine {
             Err(error) => (Vec::new(), error),
         };
         if answers.is_empty() && error.outcome() == Outcome::NotHeld {
-            holds.iter().for_each(|(hold, before)| hold.not_renewing(until, *before));
+            let undone = |renewing: &Renewing| renewing.hold.not_renewing(until, renewing.before);
+            holds.iter().for_each(undone);
         }
         let error = Arc::new(error);
-        for (at, held) in leases.iter().enumerate() {
+        for (at, Renewing { hold, is_check, .. }) in holds.iter().enumerate() {
+            let owner = hold.held.owner;
             match answers.get(at).copied() {
-                Some(Renewal::Unknown) | None => self.retry_renewal(held.owner, &error),
-                Some(answer) => self.apply(held.owner, sent, answer),
+                Some(Renewal::Unknown) | None => self.retry_renewal(owner, &error),
+                Some(answer) => self.apply(owner, sent, *is_check, answer),
             }
         }
         self.keeper.hurry.notify_one();
     }
 
     /// What an answer to a renewal sent at `sent` means for the lease.
-    fn apply(self: &Arc<Self>, owner: Owner, sent: Instant, answer: Renewal) {
+    fn apply(self: &Arc<Self>, owner: Owner, sent: Instant, is_check: bool, answer: Renewal) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
         // Released or lost in the meantime: nothing is renewed afterwards.
@@ -267,7 +287,7 @@ impl Engine {
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
                 state.kept.change(owner, |entry| {
-                    if hold.is_checked() {
+                    if is_check {
                         hold.check(false);
                         entry.renew_at = None;
                     } else {
@@ -336,7 +356,7 @@ impl Engine {
             return Err(about(error));
         }
         hold.check(false);
-        self.apply(hold.held.owner, sent, answer);
+        self.apply(hold.held.owner, sent, false, answer);
         if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }
 

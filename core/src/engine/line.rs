@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::pauses::RECHECK;
 use super::word::Word;
 use super::{Hold, Plan};
 use crate::backend::{Claim, Grant};
@@ -19,8 +20,6 @@ use crate::time::Instant;
 /// How often in a row a lock is handed on inside this client while others
 /// wait at the server.
 const MAX_STREAK: u32 = 8;
-/// How often a waiter asks again unless there are many.
-const RECHECK: Duration = Duration::from_millis(600);
 /// So many times in a second a client asks again at most, for all that it waits
 /// for: more would crowd out its renewals.
 const RECHECKS: u32 = 1000;

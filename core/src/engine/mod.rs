@@ -19,16 +19,17 @@ mod hold;
 mod keeper;
 mod kept;
 mod line;
+mod pauses;
 mod payer;
 mod release;
 mod word;
 
-pub(crate) use acquire::backoff;
 use debts::Debts;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
 use keeper::Keeper;
 use line::Lines;
+pub(crate) use pauses::backoff;
 
 /// What a user wants of a lock.
 #[derive(Clone, Debug)]

@@ -38,8 +38,8 @@ impl Engine {
         if added.wants_task {
             self.spawn_payer();
         }
-        if let Some(hold) = late.filter(|_| added.is_late) {
-            self.put_off(&hold);
+        if let (Some(hold), Some(outage)) = (late, added.outage) {
+            self.put_off(&hold, outage);
         }
         self.abandon(added.dropped);
     }
@@ -56,7 +56,9 @@ impl Engine {
             match &debt {
                 Debt::Release(hold) => {
                     drop(poll_once(self.backend.release(&hold.held, None)));
-                    self.put_off(hold);
+                    let why =
+                        Error::unavailable("it could not be confirmed before its ttl was over");
+                    self.put_off(hold, why);
                 }
                 Debt::Withdraw(claim) => drop(poll_once(self.backend.withdraw(claim))),
             }

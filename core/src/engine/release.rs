@@ -86,9 +86,8 @@ impl Engine {
     }
 
     /// It is given back later than now: the head of the line goes on alone.
-    pub(super) fn put_off(&self, hold: &Hold) {
-        let failure = Error::unavailable("the backend does not answer");
-        self.conclude(hold, false, &Err(failure));
+    pub(super) fn put_off(&self, hold: &Hold, why: Error) {
+        self.conclude(hold, false, &Err(why));
         // The lines of a closed client do not go on, and may be locked here.
         if self.check_open().is_ok() {
             self.lines.vacate(&hold.held.name, hold.held.owner, 0);

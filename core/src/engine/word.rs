@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 /// A lock that was busy still is, as long as the answer to the next question is
 /// not later than this.
-const SILENCE: Duration = Duration::from_millis(150);
+pub(super) const SILENCE: Duration = Duration::from_millis(150);
 
 #[derive(Default)]
 pub(super) struct Word {
@@ -30,6 +30,8 @@ struct Heard {
     broken_since: Option<Instant>,
     /// When that was sent which is not answered yet.
     asked: Option<Instant>,
+    /// When that was sent which told that somebody holds it.
+    busy_at: Option<Instant>,
 }
 
 /// What somebody hears who does not wait any longer.
@@ -38,6 +40,8 @@ pub(super) enum Verdict {
     Broken(Error),
     /// The question that tells has not been answered yet.
     Unknown,
+    /// It was busy earlier, and nobody has asked since.
+    Stale,
 }
 
 impl Word {
@@ -48,12 +52,17 @@ impl Word {
 
     /// It was answered, in a way that says nothing about who holds the lock.
     pub(super) fn answered(&self) {
-        self.change(|heard| *heard = Heard { is_busy: heard.is_busy, ..Heard::default() });
+        self.change(|heard| {
+            let Heard { is_busy, busy_at, .. } = *heard;
+            *heard = Heard { is_busy, busy_at, ..Heard::default() };
+        });
     }
 
     /// Somebody holds the lock.
     pub(super) fn busy(&self) {
-        self.change(|heard| *heard = Heard { is_busy: true, ..Heard::default() });
+        self.change(|heard| {
+            *heard = Heard { is_busy: true, busy_at: heard.asked, ..Heard::default() };
+        });
     }
 
     /// The backend answers, and does not grant anything to anybody.
@@ -77,14 +86,24 @@ impl Word {
         Some((heard.trouble.as_ref()?.again(), heard.broken_since?))
     }
 
-    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+    /// Whether an answer is waited for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.heard().asked.is_some()
+    }
+
+    /// `since`: that it was busy earlier than about then is not enough.
+    pub(super) fn verdict(&self, now: Instant, since: Option<Instant>) -> Verdict {
         let heard = self.heard();
         if let Some(trouble) = &heard.trouble {
             return Verdict::Broken(trouble.again());
         }
+        let is_old = |since| heard.busy_at.is_none_or(|sent| sent + SILENCE < since);
+        let is_stale = since.is_some_and(is_old);
         match heard.asked {
             _ if !heard.is_busy => Verdict::Unknown,
+            Some(_) if is_stale => Verdict::Unknown,
             Some(asked) if now.since(asked) > SILENCE => Verdict::Broken(silent()),
+            None if is_stale => Verdict::Stale,
             _ => Verdict::Busy,
         }
     }

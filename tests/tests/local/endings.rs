@@ -1,5 +1,7 @@
 //! How a lease ends, which everybody is told alike, on virtual time.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use leasehold::{Client, Events, Kind, Loss};
@@ -192,5 +194,41 @@ fn a_lease_that_is_not_renewed_hears_that_it_was_broken() {
         assert_eq!(lease.lost().await, Loss::Expired);
         world.truth.sleep(SECOND * 2).await;
         assert!(world.is_free("x").await, "given back at its deadline");
+    });
+}
+
+#[test]
+fn a_lease_that_is_broken_while_it_is_offered_is_lost_when_it_is_taken() {
+    for renewed in [true, false] {
+        on_virtual_time(async |world| {
+            let ((client, _), (other, _)) = (world.client(), world.client());
+            let first = hold(&client, "x").await;
+            let lock = client.lock("x").auto_renew(renewed);
+            let mut waiter = pin!(lock.acquire());
+            assert!(waiter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            first.release().await.expect("held");
+            assert!(other.break_lock("x").await.expect("an answer"));
+            let next = hold(&other, "x").await;
+            world.settle().await;
+            let lease = waiter.await.expect("it was offered");
+            world.truth.sleep(SECOND / 20).await;
+            assert_eq!((lease.loss(), lease.is_valid()), (Some(Loss::Gone), false));
+            assert!(next.is_valid());
+        });
+    }
+}
+
+#[test]
+fn a_lease_that_is_not_renewed_stays_so_however_often_it_is_asked_about() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let lease = client.lock("x").auto_renew(false).acquire().await.expect("the lock");
+        let left = lease.remaining();
+        // Longer than the pause after which it is asked again.
+        wire.slow_renewals(SECOND * 2);
+        world.server.restart();
+        world.truth.sleep(SECOND * 4).await;
+        assert!(wire.requests()[1] > 1, "several are under way at once");
+        assert_eq!(lease.remaining(), left - SECOND * 4);
     });
 }

@@ -59,6 +59,33 @@ fn who_only_tries_hears_what_the_head_of_the_line_hears() {
 }
 
 #[test]
+fn who_only_tries_beside_one_who_waits_is_not_told_what_was_true_before() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        let held = hold(&other, "x").await;
+        let lock = client.lock("x");
+        let head = spawn(async move { lock.acquire().await });
+        world.truth.sleep(SECOND * 3 / 10).await;
+        let asked = wire.requests()[0];
+        assert_eq!(kind(client.lock("x").try_acquire().await), Ok(false), "it is busy");
+        assert_eq!(wire.requests()[0], asked + 1, "somebody has asked");
+        wire.slow_claims(HOUR);
+        world.truth.sleep(SECOND * 3 / 10).await;
+        assert_eq!(kind(client.lock("x").try_acquire().await), Err(Kind::Unavailable));
+        wire.slow_claims(Duration::ZERO);
+        held.release().await.expect("held");
+        head.await.expect("no panic").expect("the lock").release().await.expect("held");
+        // One who waits and is not polled asks nothing.
+        let _held = hold(&other, "x").await;
+        let lock = client.lock("x");
+        let mut head = Box::pin(lock.acquire());
+        assert!(head.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        world.truth.sleep(SECOND).await;
+        assert_eq!(kind(client.lock("x").try_acquire().await), Ok(false), "it was busy");
+    });
+}
+
+#[test]
 fn a_grant_that_came_too_late_is_asked_for_again() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();
