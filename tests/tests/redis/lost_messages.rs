@@ -1,11 +1,14 @@
 //! Requests that come late or twice, replies and messages that never come.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::place::records::{is_idle, records};
 use crate::place::requests::{Command, is_claim, is_release, is_renewal, is_withdrawal};
 use crate::place::{LONG, PROMPT, Place, SECOND};
-use leasehold::{Client, Kind, Loss};
+use leasehold::backend::{Answer, Backend, Claim, Mode, Redis};
+use leasehold::runtime::ThreadRuntime;
+use leasehold::{Client, Kind, LockName, Loss, Owner};
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::proxy::{Fault, Gate, Proxy};
 use leasehold_tests::resp::Reply;
@@ -52,6 +55,35 @@ fn a_claim_that_comes_after_its_withdrawal_is_refused() {
     assert_idle(&place);
     // The name is not refused, only that attempt.
     drop(place.hold(&client, "x"));
+}
+
+#[test]
+fn a_claim_that_is_asked_again_after_its_withdrawal_is_not_sent() {
+    let (place, proxy, _) = behind_a_proxy();
+    let runtime = ThreadRuntime::start().expect("a thread");
+    let redis = place.wait(Redis::connect(&proxy.url(), runtime)).expect("connected");
+    proxy.refuse(true);
+    proxy.cut();
+    let claim = Claim {
+        name: LockName::new("x").expect("a name"),
+        owner: Owner::from_bits(1),
+        ttl: LONG,
+        mode: Mode::Exclusive,
+        label: "test".into(),
+        place: None,
+        renewed: true,
+    };
+    // It waits for a connection, and is not polled again before it is withdrawn.
+    let asking = until(LIMIT, || {
+        let mut asking = redis.claim(&claim);
+        let polled = asking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        polled.is_pending().then_some(asking)
+    });
+    let asking = asking.expect("it has heard that it was cut off");
+    proxy.refuse(false);
+    until(LIMIT, || place.wait(redis.withdraw(&claim)).ok()).expect("connected again");
+    assert_eq!(place.wait(asking).expect("an answer"), Answer::Retired);
+    assert_idle(&place);
 }
 
 #[test]

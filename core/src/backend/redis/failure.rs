@@ -75,6 +75,12 @@ const WORDS: &[(&str, Kind, &str)] = &[
         "the server has as many clients as it may; raise its maxclients",
     ),
     (
+        "executing the script can't",
+        Kind::Refused,
+        "the user may not run a command, or use a key or channel, that our scripts need; see the \
+         README for what to allow",
+    ),
+    (
         "unknown command",
         Kind::Unsupported,
         "the server lacks a command that is needed; is it a sentinel, a proxy, or older than 6.2?",

@@ -6,7 +6,7 @@
 //! line, and locks that are handed on by the release itself are ours; every
 //! request is one script, in a file of its own under `lua/`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::runtime::Runtime;
 
 mod address;
 mod dial;
+mod epoch;
 mod eviction;
 mod failure;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod node;
 mod past;
 mod queue;
 mod redlock;
+mod renew;
 mod request;
 mod resp;
 mod scripts;
@@ -44,7 +46,7 @@ use dial::{Dial, Session};
 use failure::Failure;
 use inbox::News;
 use keys::Keys;
-use link::Link;
+
 use past::{Past, Sent};
 pub(crate) use redlock::Redlock;
 use request::{Request, numbers};
@@ -53,8 +55,6 @@ use request::{Request, numbers};
 const LATE: Duration = Duration::from_secs(60 * 60);
 /// How long a lock that a release hands on lasts at most, as in `hand_on.lua`.
 const GRANT_WINDOW: Duration = Duration::from_secs(1);
-/// Renewals of so many leases go in one command.
-const BATCH: usize = 1000;
 
 /// One client's connection to one Redis server, 6.2 or newer, or Valkey.
 ///
@@ -200,22 +200,6 @@ impl Redis {
         Ok(())
     }
 
-    /// Renew in one command.
-    async fn renew_together(&self, leases: &[Held], link: &Link) -> Result<Vec<Renewal>, Failure> {
-        let keys = leases.iter().map(|held| self.keys(&held.name));
-        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock, keys.side]).collect();
-        let mut request = Request::over(&scripts::RENEW, &keys);
-        request = request.arg(millis(self.address.remember));
-        for held in leases {
-            request = request.arg(held.owner.to_string()).arg(millis(held.ttl));
-        }
-        let answer = |kept: &u8| if *kept == b'1' { Renewal::Kept } else { Renewal::Gone };
-        match request.send(link).await? {
-            ::redis::Value::BulkString(kept) => Ok(kept.iter().map(answer).collect()),
-            other => Err(strange(&other).into()),
-        }
-    }
-
     /// What a message on our channel says: `granted OWNER FENCE MS KEY`, or
     /// `gone KEY`.
     fn understand(&self, message: &[u8]) -> Option<Wake> {
@@ -242,9 +226,6 @@ impl Redis {
 #[async_trait]
 impl Backend for Redis {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        if self.past().retired.contains(claim.owner) {
-            return Ok(Answer::Retired);
-        }
         self.address.check_ttl(claim.ttl)?;
         let session = self.connection.session().await?;
         let request = self
@@ -253,6 +234,15 @@ impl Backend for Redis {
             .arg(self.who(claim))
             .arg(millis(claim.ttl))
             .arg(claim.place.map_or(0, millis));
+        let begun = {
+            let mut past = self.past();
+            // A withdrawal by another thread is seen here, or is sent after this.
+            if past.retired.contains(claim.owner) {
+                return Ok(Answer::Retired);
+            }
+            past.asks(claim.owner, session.link.number);
+            request.begin(&session.link)
+        };
         let mut sent = Sent {
             past: &self.past,
             owner: claim.owner,
@@ -260,7 +250,7 @@ impl Backend for Redis {
             is_release: false,
             answered: false,
         };
-        let answer = request.send(&session.link).await;
+        let answer = Request::answer(begun, &session.link).await;
         sent.answered = Failure::is_answer(&answer);
         let reply = numbers(answer?)?;
         match reply[..] {
@@ -282,22 +272,7 @@ impl Backend for Redis {
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
-        let session = self.connection.session().await?;
-        let one_by_one = self.in_cluster.load(Ordering::Relaxed);
-        let mut answers = Vec::with_capacity(leases.len());
-        for batch in leases.chunks(if one_by_one { 1 } else { BATCH }) {
-            match self.renew_together(batch, &session.link).await {
-                Err(failure) if failure.code == "CROSSSLOT" => {
-                    self.in_cluster.store(true, Ordering::Relaxed);
-                    for held in batch {
-                        let alone = std::slice::from_ref(held);
-                        answers.extend(self.renew_together(alone, &session.link).await?);
-                    }
-                }
-                kept => answers.extend(kept?),
-            }
-        }
-        Ok(answers)
+        self.renew_all(leases).await
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {

@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::address::Address;
-use super::dial::{self, Dial, Epoch, Session, Unrecorded};
+use super::dial::{Dial, Session};
+use super::epoch::{self, Epoch, Unrecorded};
 use super::inbox;
 use super::keys::Keys;
+use super::renew::BATCH;
 use super::request::{Request, numbers};
 use super::servers::Servers;
-use super::{BATCH, inspect, millis, scripts, strange};
+use super::{inspect, millis, scripts, strange};
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
     Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
@@ -79,7 +81,7 @@ impl RedisNode {
     pub(super) async fn enter(&self, seen: &Epoch, unrecorded: Unrecorded) -> Result<(), Error> {
         let Session { link, epoch, .. } = self.connection.session_now()?;
         if epoch.is_some_and(|epoch| epoch.identity == seen.identity) {
-            dial::enter(&link, &self.address, unrecorded, 0, None, &*self.runtime).await?;
+            epoch::enter(&link, &self.address, unrecorded, 0, None, &*self.runtime).await?;
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ pub(super) struct Past {
     /// after that, as a server answers in order. A bug of ours could send one.
     pub(super) retired: Retired,
     pub(super) in_doubt: BTreeMap<Owner, Doubt>,
+    /// The first link of those that were too many to be kept.
+    forgotten: Option<u64>,
 }
 
 /// Over which connections a claim may still come to the server.
@@ -21,27 +23,47 @@ pub(super) struct Doubt {
     /// The first link over which one was sent that has no answer. What is sent
     /// over that link comes after it, what is sent over a later one may not.
     link: Option<u64>,
+    /// The link over which one is on its way whose answer is waited for.
+    asked: Option<u64>,
     /// A release is under way that hands the lock to this owner. It is sent again
     /// where the server has forgotten the script, perhaps after a withdrawal.
     pub(super) is_next: bool,
 }
 
+impl Doubt {
+    /// What is sent over this link or an earlier one comes after all of them.
+    fn first_link(&self) -> Option<u64> {
+        if self.is_next { Some(0) } else { self.link.into_iter().chain(self.asked).min() }
+    }
+}
+
 impl Past {
-    /// Only as many as can matter, whatever happens.
-    const MAX_IN_DOUBT: usize = 65_536;
+    /// As many as a client can owe.
+    const MAX_IN_DOUBT: usize = 1 << 17;
 
     pub(super) fn doubt(&mut self, owner: Owner) -> &mut Doubt {
-        if self.in_doubt.len() >= Self::MAX_IN_DOUBT && !self.in_doubt.contains_key(&owner) {
-            self.in_doubt.pop_first();
+        if self.in_doubt.len() >= Self::MAX_IN_DOUBT
+            && !self.in_doubt.contains_key(&owner)
+            && let Some((_, dropped)) = self.in_doubt.pop_first()
+        {
+            self.forgotten = self.forgotten.into_iter().chain(dropped.first_link()).min();
         }
         self.in_doubt.entry(owner).or_default()
+    }
+
+    /// A claim is sent over this link, before anything else is done.
+    pub(super) fn asks(&mut self, owner: Owner, link: u64) {
+        self.doubt(owner).asked = Some(link);
     }
 
     /// Whether a claim of this owner may come later than what is sent over this
     /// link now.
     pub(super) fn may_come_late(&self, owner: Owner, link: u64) -> bool {
-        let doubt = self.in_doubt.get(&owner).copied().unwrap_or_default();
-        doubt.is_next || doubt.link.is_some_and(|first| first != link)
+        let first = match self.in_doubt.get(&owner) {
+            Some(doubt) => doubt.first_link(),
+            None => self.forgotten,
+        };
+        first.is_some_and(|first| first != link)
     }
 }
 
@@ -57,16 +79,18 @@ pub(super) struct Sent<'a> {
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.answered {
-            let first = &mut past.doubt(self.owner).link;
-            *first = Some(first.map_or(self.link, |first| first.min(self.link)));
+        // Who is not in doubt any more has been withdrawn meanwhile.
+        let Some(doubt) = past.in_doubt.get_mut(&self.owner) else { return };
+        match self.is_release {
+            true => doubt.is_next = false,
+            false => doubt.asked = None,
         }
-        if let Some(doubt) = past.in_doubt.get_mut(&self.owner) {
-            doubt.is_next &= !self.is_release;
-            // An answer says nothing about what was sent over other links.
-            if doubt.link.is_none() && !doubt.is_next {
-                past.in_doubt.remove(&self.owner);
-            }
+        if !self.answered {
+            doubt.link = Some(doubt.link.map_or(self.link, |first| first.min(self.link)));
+        }
+        // An answer says nothing about what was sent over other links.
+        if doubt.first_link().is_none() {
+            past.in_doubt.remove(&self.owner);
         }
     }
 }
@@ -76,6 +100,7 @@ mod tests {
     use super::*;
 
     fn send(past: &Mutex<Past>, owner: Owner, link: u64, answered: bool) {
+        past.lock().unwrap().asks(owner, link);
         drop(Sent { past, owner, link, is_release: false, answered });
     }
 
@@ -105,5 +130,27 @@ mod tests {
             drop(Sent { past: &past, owner, link: 1, is_release: true, answered });
             assert_eq!((late(1), late(2)), (false, !answered));
         }
+    }
+    #[test]
+    fn a_claim_on_its_way_over_another_link_may_come_late() {
+        let (past, owner) = (Mutex::new(Past::default()), Owner::from_bits(1));
+        past.lock().unwrap().asks(owner, 1);
+        let late = |link| past.lock().unwrap().may_come_late(owner, link);
+        assert!(!late(1) && late(2));
+    }
+
+    #[test]
+    fn those_that_are_too_many_to_be_known_may_all_come_late() {
+        let past = Mutex::new(Past::default());
+        let many = Past::MAX_IN_DOUBT as u128;
+        (0..many).for_each(|number| send(&past, Owner::from_bits(number), 5, false));
+        let late = |number, link| {
+            let owner = Owner::from_bits(number);
+            past.lock().unwrap().may_come_late(owner, link)
+        };
+        assert!(!late(many, 6) && late(0, 6));
+        send(&past, Owner::from_bits(many), 6, false);
+        assert!(late(0, 6) && late(many + 1, 6), "one of them was dropped");
+        assert!(!late(0, 5) && late(many, 7));
     }
 }

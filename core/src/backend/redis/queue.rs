@@ -118,6 +118,10 @@ impl Queue {
         let mut told = Vec::with_capacity(heard.len());
         for heard in heard {
             let Some(Waiting { tell, expected, repeat }) = self.waiting.pop_front() else {
+                // Whoever has ended it has said why.
+                if let Some(why) = &self.broken {
+                    return (told, Err(why.to_string()));
+                }
                 return (told, Err("the server answered what nobody has asked".to_owned()));
             };
             let answer = match expected.check(heard) {

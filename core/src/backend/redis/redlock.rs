@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::address::{self, Address, Quarantine, span};
-use super::dial::{Epoch, Unrecorded};
+use super::epoch::{Epoch, Unrecorded};
 use super::node::RedisNode;
 use super::servers::Servers;
 use crate::backend::Quorum;

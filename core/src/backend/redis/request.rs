@@ -4,7 +4,7 @@ use ::redis::{Cmd, Value};
 
 use super::failure::Failure;
 use super::keys::Keys;
-use super::link::Link;
+use super::link::{Answering, Link};
 use super::queue::{Expected, Repeat};
 use super::scripts::Script;
 use super::strange;
@@ -56,10 +56,25 @@ impl<'a> Request<'a> {
     }
 
     /// Send it, and teach the server the script if it has forgotten it.
-    pub(super) async fn send(mut self, link: &Link) -> Result<Value, Failure> {
+    pub(super) async fn send(self, link: &Link) -> Result<Value, Failure> {
+        Self::answer(self.begin(link), link).await
+    }
+
+    /// Put it on its way, and wait for nothing.
+    pub(super) fn begin(mut self, link: &Link) -> Result<Answering, Failure> {
         let number = self.finish(link);
         let repeat = Repeat { script: self.script, is_owed: self.is_owed };
-        let answer = link.ask(self.command, Expected::Number(number), Some(repeat)).await;
+        link.send(self.command, Expected::Number(number), Some(repeat))
+    }
+
+    pub(super) async fn answer(
+        begun: Result<Answering, Failure>,
+        link: &Link,
+    ) -> Result<Value, Failure> {
+        let answer = match begun {
+            Ok(answering) => answering.wait(link).await,
+            Err(failure) => Err(failure),
+        };
         if answer.as_ref().is_err_and(Failure::is_about_the_server) {
             // Its name may lead to another server by now.
             link.shut("the server became a replica");
