@@ -1,6 +1,6 @@
 //! The etcd backend on a cluster that answers when it is told to.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use leasehold::backend::{Answer, Backend, Claim, Etcd, Held, Mode, Renewal, Wake
 use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::testing::ManualClock;
 use leasehold::time::{Clock, Instant, SystemClock};
-use leasehold::{Error, LockName, Owner};
+use leasehold::{Error, Kind, LockName, Outcome, Owner};
 use tokio::sync::{Semaphore, watch};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -23,12 +23,52 @@ struct Gated {
     client: MemoryClusterClient,
     come: watch::Sender<usize>,
     go: Semaphore,
+    /// What befalls the next transaction.
+    next: Mutex<Option<Fate>>,
+}
+
+enum Fate {
+    /// No answer comes, and it is carried out later.
+    Lost,
+    /// It is put aside until then.
+    Late(Txn),
+    /// After it, and before its answer comes, this key is deleted.
+    Deletes(String),
+}
+
+impl Gated {
+    fn before(memory: &MemoryCluster) -> Arc<Self> {
+        let (client, come, go) = (memory.client(), watch::Sender::new(0), Semaphore::new(0));
+        Arc::new(Self { client, come, go, next: Mutex::default() })
+    }
+
+    fn next(&self, fate: Fate) -> Option<Fate> {
+        self.next.lock().unwrap().replace(fate)
+    }
 }
 
 #[async_trait]
 impl Cluster for Gated {
     async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
-        self.client.txn(txn).await
+        let fate = self.next.lock().unwrap().take();
+        match fate {
+            None => self.client.txn(txn).await,
+            Some(Fate::Deletes(key)) => {
+                let done = self.client.txn(txn).await;
+                let then = vec![Step::Delete(key)];
+                self.client.txn(&Txn { then, ..Txn::default() }).await?;
+                done
+            }
+            Some(Fate::Lost) => {
+                drop(self.next(Fate::Late(txn.clone())));
+                let error = Error::new(Kind::Unavailable, "no answer");
+                Err(error.with_outcome(Outcome::Unknown).into())
+            }
+            Some(late) => {
+                drop(self.next(late));
+                self.client.txn(txn).await
+            }
+        }
     }
 
     async fn open(&self, seconds: u64) -> Result<(SessionId, Duration), Error> {
@@ -110,8 +150,7 @@ fn claim(owner: u128) -> Claim {
 async fn a_claim_that_is_withdrawn_while_the_lock_is_passed_to_it_leaves_no_key() {
     let clock = ManualClock::new();
     let memory = MemoryCluster::new(Arc::new(clock.clone()));
-    let (client, come, go) = (memory.client(), watch::Sender::new(0), Semaphore::new(0));
-    let cluster = Arc::new(Gated { client, come, go });
+    let cluster = Gated::before(&memory);
     let runtime = Arc::new(Slow(clock.clone(), ThreadRuntime::start().unwrap()));
     let etcd = Arc::new(Etcd::over(cluster.clone(), "", runtime).await.unwrap());
     let (first, next) = (claim(1), claim(2));
@@ -128,11 +167,55 @@ async fn a_claim_that_is_withdrawn_while_the_lock_is_passed_to_it_leaves_no_key(
     etcd.withdraw(&next).await.unwrap();
     cluster.go.add_permits(10);
     assert!(releasing.await.unwrap().unwrap().held);
-    let keys = Keys::Under("x/".to_owned());
+    assert_eq!(places(&cluster.client).await, 0);
+}
+
+/// How many hold the lock or wait for it.
+async fn places(cluster: &MemoryClusterClient) -> usize {
+    let keys = Keys::Under("x/#".to_owned());
     let all = Read { keys, before: None, order: Order::OldestFirst, limit: 0 };
     let txn = Txn { then: vec![Step::Read(all)], ..Txn::default() };
-    let left = cluster.client.txn(&txn).await.unwrap().reads;
-    assert_eq!(left[0].entries, []);
+    cluster.txn(&txn).await.unwrap().reads[0].entries.len()
+}
+
+#[tokio::test]
+async fn a_claim_that_its_own_release_has_overtaken_is_kept_out() {
+    let memory = MemoryCluster::new(Arc::new(SystemClock));
+    let cluster = Gated::before(&memory);
+    cluster.go.add_permits(100);
+    let etcd = Etcd::over(cluster.clone(), "", ThreadRuntime::start().unwrap()).await.unwrap();
+    let asked = Claim { place: None, ..claim(1) };
+    cluster.next(Fate::Lost);
+    etcd.claim(&asked).await.unwrap_err();
+    let Answer::Granted { fence, .. } = etcd.claim(&asked).await.unwrap() else { panic!() };
+    let (name, owner) = (asked.name.clone(), asked.owner);
+    let held = Held { name, owner, fence, ttl: TTL, renewed: true };
+    assert!(etcd.release(&held, None).await.unwrap().held);
+    let fate = cluster.next.lock().unwrap().take();
+    let Some(Fate::Late(first)) = fate else { panic!("it was to come late") };
+    drop(cluster.client.txn(&first).await);
+    assert_eq!(places(&cluster.client).await, 0, "nobody would give it back");
+}
+
+#[tokio::test]
+async fn a_holder_that_leaves_before_it_is_watched_is_not_missed() {
+    let memory = MemoryCluster::new(Arc::new(SystemClock));
+    let cluster = Gated::before(&memory);
+    cluster.go.add_permits(100);
+    let runtime = ThreadRuntime::start().unwrap();
+    let etcd = Etcd::over(cluster.clone(), "", runtime.clone()).await.unwrap();
+    let rival = "x/#0".to_owned();
+    let put = Step::Put { key: rival.clone(), value: "rival".to_owned(), session: None };
+    memory.client().txn(&Txn { then: vec![put], ..Txn::default() }).await.unwrap();
+    let waits = claim(1);
+    assert!(matches!(etcd.claim(&waits).await.unwrap(), Answer::Busy { .. }));
+    cluster.next(Fate::Deletes(rival));
+    assert!(matches!(etcd.claim(&waits).await.unwrap(), Answer::Busy { .. }), "as it was then");
+    // Not told, it would ask again in its own time.
+    tokio::select! {
+        wake = etcd.wake() => assert_eq!(wake, Wake::Name(waits.name)),
+        () = runtime.sleep(Duration::from_secs(20)) => panic!("nobody hears of it"),
+    }
 }
 
 #[tokio::test]

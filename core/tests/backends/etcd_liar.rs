@@ -47,7 +47,7 @@ impl Liar {
             let index = self.random(before.len().max(1) as u64) as usize;
             before.get(index).cloned().unwrap_or_default()
         };
-        match self.random(12) {
+        match self.random(13) {
             0 => done.met = !done.met,
             1 => drop(done.reads.pop()),
             2 => done.reads.reverse(),
@@ -62,6 +62,7 @@ impl Liar {
                         8 => entry.created = entry.created.saturating_sub(self.random(3)),
                         9 => entry.value = "somebody, held since ever".to_owned(),
                         10 => entry.session = Some(SessionId(self.random(9) as i64)),
+                        11 => entry.session = None,
                         _ => entry.key.push('0'),
                     }
                 }
@@ -132,10 +133,12 @@ impl Cluster for Liar {
 }
 
 fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
+    // At two seconds it can hold the lock in the session in which it has waited.
+    let ttl = Duration::from_secs(if number.is_multiple_of(5) { 2 } else { 60 });
     Claim {
         name: LockName::new("x").unwrap(),
         owner: Owner::from_bits(number),
-        ttl: Duration::from_secs(60),
+        ttl,
         mode: Mode::Exclusive,
         label: "test".into(),
         place: waits.then_some(Duration::from_secs(2)),
