@@ -60,8 +60,8 @@ fn main() -> ExitCode {
         ["node", "release"] => node::release()
             .map(|tarballs| tarballs.iter().for_each(|tarball| println!("{}", tarball.display()))),
         ["swift"] => swift::shim().map(|shim| println!("LEASEHOLD_SWIFT_SHIM={}", shim.display())),
-        ["planted"] => planted::all_are_caught(root(), ""),
-        ["planted", word] => planted::all_are_caught(root(), word),
+        ["planted"] => planted::are_caught(root(), ""),
+        ["planted", word] => planted::are_caught(root(), word),
         ["model"] => cargo("run --release -p leasehold-model -- 1"),
         ["soak", kind @ ("redis" | "redlock" | "etcd")] => {
             cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))

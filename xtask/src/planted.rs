@@ -9,10 +9,12 @@ use crate::Failure;
 
 mod bugs;
 mod copy;
+mod rules;
 mod switch;
 
-use bugs::{BUGS, Bug, MISSED, SOAK_BUGS};
+use bugs::{BUGS, Bug, SOAK_BUGS};
 use copy::Copy;
+use rules::{RULES, Rule};
 
 /// More than the test has: some bugs show themselves late.
 const SEEDS: &str = "20000";
@@ -23,43 +25,39 @@ const HEALTHY_SEEDS: &str = "1000";
 /// longer than the last, for busy machines.
 const SOAKS: [&str; 5] = ["10", "20", "40", "40", "40"];
 
-/// All that CI insists on.
-pub(crate) fn known_are_caught(root: &Path) -> Result<(), Failure> {
-    plant(root, "", BUGS.iter().collect())
-}
-
-/// Plant all bugs whose name has `word` in it.
-pub(crate) fn all_are_caught(root: &Path, word: &str) -> Result<(), Failure> {
-    let all = BUGS.iter().chain(MISSED);
-    plant(root, word, all.filter(|bug| bug.name.contains(word)).collect())
-}
-
-fn plant(root: &Path, word: &str, simulated: Vec<&Bug>) -> Result<(), Failure> {
-    let real = BUGS[..2].iter().map(|bug| ("redis that keeps", bug));
-    let real = real.chain(SOAK_BUGS.iter().map(|(part, bug)| (*part, bug)));
-    let real: Vec<(&str, &Bug)> = real.filter(|(_, bug)| bug.name.contains(word)).collect();
+/// Plant all bugs whose name has `word` in it, or whose test is in the file of that name.
+pub(crate) fn are_caught(root: &Path, word: &str) -> Result<(), Failure> {
+    let simulated: Vec<&Bug> = BUGS.iter().filter(|bug| bug.name.contains(word)).collect();
+    let real: Vec<&(&str, Bug)> =
+        SOAK_BUGS.iter().filter(|real| real.1.name.contains(word)).collect();
+    let rules: Vec<&Rule> =
+        RULES.iter().filter(|rule| rule.bug.name.contains(word) || rule.binary == word).collect();
     let mut planted = simulated.clone();
-    for (_, bug) in &real {
-        if !planted.iter().any(|other| other.name == bug.name) {
-            planted.push(bug);
-        }
-    }
+    planted.extend(real.iter().map(|real| &real.1));
+    planted.extend(rules.iter().map(|rule| &rule.bug));
     let copy = Copy::make(root, &planted)?;
     copy.build()?;
-    healthy(&copy)?;
     // What is simulated needs the processors, and what is real waits for most of its time.
     std::thread::scope(|scope| {
-        let (near, far) = real.split_at(real.len() / 2);
-        let lanes = [near, far].map(|lane| {
-            let copy = &copy;
-            scope.spawn(move || lane.iter().try_for_each(|(part, bug)| soak(copy, part, bug)))
-        });
-        let simulated = simulated.iter().try_for_each(|bug| simulation(&copy, bug));
-        let real = lanes.map(|lane| lane.join().unwrap_or(Err("a lane panicked".to_owned())));
-        real.into_iter().fold(simulated, Result::and)
+        let soaks = scope.spawn(|| each(&real, |(part, bug)| soak(&copy, part, bug)));
+        let rules = scope.spawn(|| each(&rules, |rule| tested(&copy, rule)));
+        let simulated =
+            healthy(&copy).and_then(|()| each(&simulated, |bug| simulation(&copy, bug)));
+        let real =
+            [soaks, rules].map(|lane| lane.join().unwrap_or(Err("a lane panicked".to_owned())));
+        real.into_iter().fold(simulated, |all, lane| match (all, lane) {
+            (Err(one), Err(other)) => Err(format!("{one}\n{other}")),
+            (all, lane) => all.and(lane),
+        })
     })?;
-    println!("planted: {} passed, 0 failed", simulated.len() + real.len());
+    println!("planted: {} passed, 0 failed", planted.len());
     Ok(())
+}
+
+/// Plant all of them, also after one that was missed.
+fn each<B>(bugs: &[&B], mut check: impl FnMut(&B) -> Result<(), Failure>) -> Result<(), Failure> {
+    let missed: Vec<Failure> = bugs.iter().filter_map(|bug| check(bug).err()).collect();
+    if missed.is_empty() { Ok(()) } else { Err(missed.join("\n")) }
 }
 
 /// Nothing may be caught where nothing is wrong.
@@ -92,6 +90,25 @@ fn soak(copy: &Copy, part: &str, bug: &Bug) -> Result<(), Failure> {
         }
     }
     Err(missed)
+}
+
+/// The rule's own test passes without the bug, which the whole suite has shown.
+fn tested(copy: &Copy, rule: &Rule) -> Result<(), Failure> {
+    let started = now();
+    let said = copy.test_by_name(rule.binary, rule.test, rule.bug.name)?;
+    if said.contains("running 0 tests") || !said.contains("running ") {
+        return Err(format!("{}: there is no test {}\n{said}", rule.bug.name, rule.test));
+    }
+    let panicked = said.lines().skip_while(|line| !line.contains("panicked at")).nth(1);
+    let how = match said.contains("test result: ") {
+        true => panicked.filter(|_| said.contains("test result: FAILED")),
+        false => Some("the test does not end"),
+    };
+    let Some(how) = how else {
+        return Err(format!("a planted bug was missed: {}\n{said}", rule.bug.name));
+    };
+    println!("caught in {} s: {}: {how}", started.elapsed().as_secs(), rule.bug.name);
+    Ok(())
 }
 
 /// It is, if a line of the test's output begins with the sign.

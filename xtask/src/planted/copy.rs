@@ -31,6 +31,12 @@ const WORKSPACE: [&str; 12] = [
 const OTHER_VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "-planted\"");
 const VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 
+/// Longer than any of the tests that catch a bug.
+const LIMIT: &str = "60";
+
+/// What is built of the copy beside the simulation: all that catches a bug.
+const TESTS: [&str; 6] = ["soak", "backends", "local", "redis", "redlock", "etcd"];
+
 pub(super) struct Copy {
     place: PathBuf,
     target: PathBuf,
@@ -53,8 +59,11 @@ impl Copy {
     }
 
     pub(super) fn build(&self) -> Result<(), Failure> {
-        let mut build = self.cargo("soak");
-        crate::run(build.args(["--test", "simulation", "--no-run"]).stdout(io::stderr()))
+        let mut build = self.cargo("simulation");
+        for test in TESTS {
+            build.args(["--test", test]);
+        }
+        crate::run(build.arg("--no-run").stdout(io::stderr()))
     }
 
     /// What a test says while that bug is awake.
@@ -66,9 +75,19 @@ impl Copy {
     ) -> Result<String, Failure> {
         let mut command = self.cargo(test);
         command.env(switch::AWAKE, bug).envs(variables.iter().copied());
-        let output = command.output().map_err(|e| format!("cargo could not be started: {e}"))?;
-        let said = [output.stdout, output.stderr];
-        Ok(said.map(|said| String::from_utf8_lossy(&said).into_owned()).concat())
+        said(&mut command)
+    }
+
+    /// What one test of a file says while that bug is awake. Some bugs make it hang.
+    pub(super) fn test_by_name(
+        &self,
+        test: &str,
+        name: &str,
+        bug: &str,
+    ) -> Result<String, Failure> {
+        let mut command = self.cargo(test);
+        command.args(["--", "--exact", name]).env(switch::AWAKE, bug);
+        said(&mut limited(&command, LIMIT))
     }
 
     /// The package selection of all that is tested, so that nothing is built twice.
@@ -147,4 +166,24 @@ impl Copy {
             _ => Ok(()),
         }
     }
+}
+
+/// The same command, ended with all that it has started after so many seconds.
+fn limited(command: &Command, seconds: &str) -> Command {
+    let mut limited = crate::clean("timeout");
+    limited.args(["--kill-after=5", seconds]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    limited
+}
+
+fn said(command: &mut Command) -> Result<String, Failure> {
+    let output = command.output().map_err(|e| format!("cargo could not be started: {e}"))?;
+    let said = [output.stdout, output.stderr];
+    Ok(said.map(|said| String::from_utf8_lossy(&said).into_owned()).concat())
 }
