@@ -55,10 +55,10 @@ impl Engine {
         for debt in debts {
             match &debt {
                 Debt::Release(hold) => {
-                    drop(poll_once(self.backend.release(&hold.held, None)));
+                    drop(poll_once(self.backend().release(&hold.held, None)));
                     self.put_off(hold);
                 }
-                Debt::Withdraw(claim) => drop(poll_once(self.backend.withdraw(claim))),
+                Debt::Withdraw(claim) => drop(poll_once(self.backend().withdraw(claim))),
             }
         }
     }
@@ -68,7 +68,7 @@ impl Engine {
             Debt::Release(hold) => self.release_once(hold).await.map(drop),
             Debt::Withdraw(claim) => {
                 let limit = Self::request_limit(claim.ttl);
-                self.request(limit, self.backend.withdraw(claim)).await
+                self.request(limit, self.backend().withdraw(claim)).await
             }
         }
     }

@@ -31,6 +31,7 @@ impl Engine {
             self.release_in_background(hold.clone());
         } else if hold.let_go() {
             self.keeper.remove(hold);
+            let _under_way = self.debts.begin_giving_back();
             let unfinished = Unfinished { engine: self, hold };
             if self.release_once(hold).await.is_ok() {
                 // Else its drop goes on in the background.
@@ -64,7 +65,7 @@ impl Engine {
             if let Some(cause) = cause {
                 error = error.with_outcome(cause.outcome()).because(cause.again());
             }
-            End::Unconfirmed(Arc::new(error.about(&hold.held.name, self.backend.describe())))
+            End::Unconfirmed(Arc::new(error.about(&hold.held.name, self.describe())))
         };
         let end = match answer {
             Ok(released) if released.held => End::Released,
@@ -104,7 +105,7 @@ impl Engine {
         let sent = self.runtime.now();
         let limit = Self::question_limit(held.ttl);
         let is_first = hold.ask();
-        let answer = self.request(limit, self.backend.release(held, then)).await;
+        let answer = self.request(limit, self.backend().release(held, then)).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);
         let released = answer.inspect_err(|e| {
