@@ -23,7 +23,7 @@ const BESIDE = `
       ;[ticks, longest, last] = [ticks + 1, Math.max(longest, now - last), now]
     }, 1)
     const before = process.memoryUsage().rss
-    const end = performance.now() + 600
+    const end = performance.now() + 400
     while (performance.now() < end) {
       await turn(client, rounds)
       rounds++
@@ -50,7 +50,7 @@ for (const [kind, url] of Object.entries(URLS)) {
         })`, url)
       const { ticks, longest, rounds, grown } = JSON.parse(out)
       // A turn comes every 5 ms, on a machine that has other things to do, too.
-      assert.ok(ticks > 15 && longest < 300 && rounds > 100, out)
+      assert.ok(ticks > 10 && longest < 300 && rounds > 100, out)
       assert.ok(grown < 150, out)
     })
   }
@@ -67,7 +67,7 @@ test('a loop over events lets others go on', async () => {
       })
       await client.close()
     })`)
-  assert.ok(JSON.parse(out).ticks > 15, out)
+  assert.ok(JSON.parse(out).ticks > 10, out)
 })
 
 test('what is aborted while its answer is put off is not held', async () => {
