@@ -298,8 +298,7 @@ impl Visit<'_> {
         // Who closes has seen that it is sent, or this sees that it is not to be.
         engine.check_open().inspect_err(|_| self.seat.was_not_sent())?;
         self.word.ask(sent);
-        let backend = engine.backend();
-        let answer = engine.request(limit, backend.claim(&claim)).await;
+        let answer = engine.request(limit, engine.backend().claim(&claim)).await;
         let answer = answer.inspect_err(|e| {
             if e.outcome() == Outcome::NotHeld {
                 self.seat.was_not_sent();

@@ -30,8 +30,8 @@ impl Engine {
             // Nobody has to wait to hear that.
             self.release_in_background(hold.clone());
         } else if hold.let_go() {
-            self.keeper.remove(hold);
             let _under_way = self.debts.begin_giving_back();
+            self.keeper.remove(hold);
             let unfinished = Unfinished { engine: self, hold };
             if self.release_once(hold).await.is_ok() {
                 // Else its drop goes on in the background.
