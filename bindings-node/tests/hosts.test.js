@@ -141,9 +141,9 @@ test('every row of the guide is run by a test that is there, or says that it is 
   const rows = guide.split('\n').filter((line) => line.startsWith('| ')).slice(1)
   assert.ok(rows.length > 20)
   for (const row of rows) {
-    const by = row.split(' | ').at(-1)
+    const by = row.split('|').at(-2).trim()
     const named = [...by.matchAll(/`(\w+\.test\.js)`/g)].map(([, file]) => file)
-    assert.ok(named.length || /^not run /.test(by), row)
+    assert.ok(named.length || by === 'not run', row)
     for (const file of named) assert.ok(fs.existsSync(path.join(__dirname, file)), row)
   }
 })
