@@ -140,7 +140,12 @@ impl Clock for ThreadRuntime {
 impl Runtime for ThreadRuntime {
     #[allow(clippy::disallowed_methods)] // this is what the others go through
     fn sleep(&self, span: Duration) -> BoxFuture {
-        let Some(handle) = self.handle() else { return Box::pin(std::future::ready(())) };
+        let Some(handle) = self.handle() else {
+            // Not at once: a task that waits between its attempts would never let the
+            // thread end.
+            let mut ended = self.ended.clone();
+            return Box::pin(async move { drop(ended.changed().await) });
+        };
         let _here = handle.enter();
         let (timer, is_over) = (tokio::time::sleep(span), self.is_over.clone());
         Box::pin(async move {

@@ -103,6 +103,22 @@ async fn a_thread_that_is_stopped_ends_whatever_it_has_to_do() {
     runtime.ended().await;
 }
 
+#[tokio::test]
+async fn a_task_that_tries_again_and_again_does_not_keep_a_stopped_thread() {
+    let runtime = ThreadRuntime::start().expect("a thread");
+    let (begun, is_begun) = tokio::sync::oneshot::channel();
+    let clock = Arc::downgrade(&runtime);
+    runtime.spawn(Box::pin(async move {
+        begun.send(()).unwrap_or_default();
+        while let Some(clock) = clock.upgrade() {
+            clock.sleep(Duration::from_micros(1)).await;
+        }
+    }));
+    is_begun.await.expect("begun");
+    runtime.stop();
+    runtime.ended().await;
+}
+
 #[test]
 fn who_gives_back_while_the_client_is_closed_is_told_what_came_of_it() {
     on_virtual_time(async |world| {
