@@ -27,7 +27,10 @@ export interface LockOptions extends Options {
 }
 
 export interface AcquireOptions {
-  /** Aborted at any moment, also before, the call rejects with its reason and nothing is held. */
+  /**
+   * Aborted at any moment, also before, the call rejects with its reason and nothing is held. One
+   * of another make will do, if it has `aborted`, `addEventListener` and `removeEventListener`.
+   */
   signal?: AbortSignal | undefined
 }
 
@@ -44,14 +47,23 @@ export interface Holder {
   freeIn: number
 }
 
+/** What JSON.stringify makes of something with a fence: JSON has no bigint, so the fence is a text. */
+export type Json<T> = Omit<T, 'fence' | 'toJSON'> & { fence: string }
+
 /** A lock that is held or waited for. */
 export interface Status {
   name: string
   /** That of the last grant. */
   fence: bigint
   holder: Holder | null
-  /** The labels of those who wait, first come first. */
+  /**
+   * The labels of the clients that wait, first come first. A client is there once, by the label of
+   * the first that waits in it, however many do; the client that holds the lock is not, whoever
+   * waits behind it inside.
+   */
   waiters: string[]
+  /** For JSON.stringify; not seen by anybody else, nor copied along by `{ ...status }`. */
+  toJSON(): Json<Status>
 }
 
 /** Something that happened to a lease. */
@@ -65,6 +77,13 @@ export interface LeaseEvent {
   reason: Loss | Code | null
   /** A line for a log. */
   text: string
+  /** For JSON.stringify; not seen by anybody else, nor copied along by `{ ...event }`. */
+  toJSON(): Json<LeaseEvent>
+}
+
+/** What JSON.stringify makes of a lease. */
+export interface LeaseJson extends Pick<Lease, 'name' | 'key' | 'ttl' | 'remaining' | 'isValid' | 'loss'> {
+  fence: string
 }
 
 /**
@@ -80,7 +99,7 @@ export function connect(url?: string, options?: Options): Promise<Client>
 /** An open connection to one backend. It keeps the process alive only while one of its promises is pending. */
 export class Client implements AsyncDisposable {
   private constructor()
-  /** The lock of this name: 1 to 1024 bytes without NUL. Throws InvalidInput for options that are none. */
+  /** The lock of this name: 1 to 1024 bytes without NUL. Throws InvalidInput for a name or options that cannot be used. */
   lock(name: string, options?: LockOptions): Lock
   /** The locks that are held or waited for, by name. */
   list(): Promise<Status[]>
@@ -102,8 +121,9 @@ export class Client implements AsyncDisposable {
   /** The backend as messages name it, without passwords. */
   readonly backend: string
   /**
-   * Give back everything and end. Waiting calls reject with ClientClosed, leases are lost. Done
-   * when the process has nothing more to do, too, for a second at most; not by process.exit().
+   * Give back everything and end, the client's thread and connections too. Waiting calls reject
+   * with ClientClosed, leases are lost. Done when the process has nothing more to do, too, for a
+   * second at most; not by process.exit().
    */
   close(): Promise<void>
   /** {@link close} */
@@ -117,6 +137,8 @@ export interface Held {
   /** Aborted when the lease is lost, with the LeaseLost as its reason. */
   readonly signal: AbortSignal
   readonly lease: Lease
+  /** {@link Lease.toJSON} */
+  toJSON(): LeaseJson
 }
 
 /**
@@ -183,6 +205,8 @@ export class Lease implements AsyncDisposable {
   release(): Promise<void>
   /** {@link release} at the end of the work: a backend that does not confirm is no error. */
   [Symbol.asyncDispose](): Promise<void>
+  /** What it is now, for JSON.stringify: a lease cannot be sent anywhere itself. */
+  toJSON(): LeaseJson
 }
 
 /** What the caller holds after an error: `unknown` when the request may have been carried out. */

@@ -1,8 +1,12 @@
 'use strict'
 
+const { inspect } = require('node:util')
 const { calls, call } = require('./calls.js')
+const { errorOf } = require('./errors.js')
 const { Lock } = require('./lock.js')
 const { checkOptions, checkText } = require('./options.js')
+const parts = require('./native.js')
+const { jsonable, show } = require('./shown.js')
 
 const OF_A_CLIENT = ['ttl', 'wait', 'maxHold', 'label']
 const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew']
@@ -15,12 +19,16 @@ class Client {
   #native
 
   constructor(native) {
+    if (!(native instanceof parts.Client)) throw new TypeError('a Client is made by connect() only')
     this.#native = native
   }
 
   lock(name, options = {}) {
     const checked = checkOptions(options, OF_A_LOCK)
-    return new Lock(name, this.#native.lock(checkName(name), checked), this.#native)
+    const lock = this.#native.lock(checkName(name), checked)
+    const failure = lock.check()
+    if (failure) throw errorOf(failure)
+    return new Lock(name, lock, this.#native)
   }
 
   get backend() { return this.#native.backend }
@@ -29,11 +37,11 @@ class Client {
 
   caveats() { return this.#native.caveats() }
 
-  async list() { return call((id) => this.#native.status(id)) }
+  async list() { return (await call((id) => this.#native.status(id))).map((status) => jsonable(status)) }
 
   async status(name) {
     const [status = null] = await call((id) => this.#native.status(id, checkName(name)))
-    return status
+    return status && jsonable(status)
   }
 
   async breakLock(name) { return call((id) => this.#native.breakLock(id, checkName(name))) }
@@ -41,6 +49,10 @@ class Client {
   async close() { await call((id) => this.#native.close(id, false)) }
 
   async [Symbol.asyncDispose]() { await this.close() }
+
+  [inspect.custom](_, options, inspect) {
+    return show('Client', #native in this ? { backend: this.backend } : {}, options, inspect)
+  }
 }
 
 const checkName = (name) => checkText("a lock's name", name)
@@ -49,7 +61,7 @@ async function* iterate(events) {
   for (;;) {
     const event = await call((id) => events.next(id))
     if (event === null) return
-    yield event
+    yield jsonable(event)
   }
 }
 

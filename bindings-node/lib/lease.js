@@ -1,7 +1,10 @@
 'use strict'
 
+const { inspect } = require('node:util')
 const { call } = require('./calls.js')
 const { errorOf } = require('./errors.js')
+const parts = require('./native.js')
+const { show, toJson } = require('./shown.js')
 
 /** A lock that is held; see index.d.ts for all of it. */
 class Lease {
@@ -10,6 +13,7 @@ class Lease {
   #lost
 
   constructor(native, lock) {
+    if (!(native instanceof parts.Lease)) throw new TypeError('a Lease is made by a lock only')
     this.#native = native
     // While there is a lease there is a client, which is closed when the program ends.
     this.#lock = lock
@@ -37,6 +41,17 @@ class Lease {
   async release() { await call((id) => this.#native.release(id)) }
 
   async [Symbol.asyncDispose]() { await call((id) => this.#native.finish(id)) }
+
+  #fields() {
+    const { name, fence, key, ttl, remaining, isValid, loss } = this
+    return { name, fence, key, ttl, remaining, isValid, loss }
+  }
+
+  toJSON() { return toJson(this.#fields()) }
+
+  [inspect.custom](_, options, inspect) {
+    return show('Lease', #native in this ? this.#fields() : {}, options, inspect)
+  }
 }
 
 module.exports = { Lease }

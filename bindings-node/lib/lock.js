@@ -5,6 +5,8 @@ const { call } = require('./calls.js')
 const { InvalidInput, LeaseLost } = require('./errors.js')
 const { Lease } = require('./lease.js')
 const { checkOptions } = require('./options.js')
+const parts = require('./native.js')
+const { jsonable, show } = require('./shown.js')
 
 /** A name and options; see index.d.ts for all of it. */
 class Lock {
@@ -13,6 +15,7 @@ class Lock {
   #client
 
   constructor(name, native, client) {
+    if (!(native instanceof parts.Lock)) throw new TypeError('a Lock is made by a client only')
     this.#name = name
     this.#native = native
     // While there is a lock there is a client, which is closed when the program ends.
@@ -39,7 +42,8 @@ class Lock {
     const controller = new AbortController()
     const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
     lost.catch((error) => controller.abort(error))
-    const work = async () => body({ fence: lease.fence, signal: controller.signal, lease })
+    const held = { fence: lease.fence, signal: controller.signal, lease }
+    const work = async () => body(jsonable(held, () => lease.toJSON()))
     let result
     try {
       result = await Promise.race([lost, work()])
@@ -51,6 +55,10 @@ class Lock {
     // Throws if the body was not done under the lock.
     await lease[Symbol.asyncDispose]()
     return result
+  }
+
+  [inspect.custom](_, options, inspect) {
+    return show('Lock', #native in this ? { name: this.name } : {}, options, inspect)
   }
 }
 

@@ -3,6 +3,7 @@
 
 const { inspect } = require('node:util')
 const { InvalidInput } = require('./errors.js')
+const { isSignal } = require('./signals.js')
 
 const isSpan = (value) => typeof value === 'number' && value >= 0 && value < Infinity
 const isText = (value) => typeof value === 'string' && value.isWellFormed()
@@ -14,7 +15,7 @@ const kinds = {
   maxHold: span,
   autoRenew: ['true or false', (value) => typeof value === 'boolean'],
   label: ['a text', isText],
-  signal: ['an AbortSignal', (value) => typeof value.throwIfAborted === 'function'],
+  signal: ['an AbortSignal', isSignal],
 }
 
 /** The options that are set, of those that are allowed. */

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
+use leasehold::time::{Clock, Instant, SystemClock};
 use leasehold::{Error, Kind, Options};
 use napi::bindgen_prelude::Either6 as Either;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode as Mode};
@@ -22,6 +24,10 @@ use napi_derive::napi;
 
 use crate::client::Client;
 use crate::values::{Answer, Settings, Settled, with};
+
+/// So long answers may be told at once, one after the other, before the event loop
+/// has its turn.
+const TURN: Duration = Duration::from_millis(5);
 
 /// Does not keep the process alive by itself.
 type Rope = ThreadsafeFunction<(), (), (), Code, false, true>;
@@ -67,8 +73,8 @@ impl Call {
 }
 
 /// Node would not survive a panic.
-fn end(call: Call) {
-    drop(catch_unwind(AssertUnwindSafe(|| drop(call))));
+fn end<T>(work: T) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(work))));
 }
 
 /// The calls of one environment: the main thread of Node, or a worker. Nothing here
@@ -80,6 +86,10 @@ pub(crate) struct Shared {
     waiting: RefCell<HashMap<i64, Call>>,
     /// How many of them are needed.
     needed: Cell<usize>,
+    /// Since when JavaScript waits for a turn of its event loop.
+    turn_awaited: Cell<Option<Instant>>,
+    /// Calls whose answers are told then.
+    put_off: RefCell<Vec<i64>>,
 }
 
 impl Shared {
@@ -91,23 +101,38 @@ impl Shared {
         work: impl Future<Output = Answer> + 'static,
     ) -> Option<Settled> {
         let waker = Waker::from(Arc::new(Ring { bell: self.bell.clone(), id }));
-        let settled = self.go_on(id, Call { work: Box::pin(work), waker, is_needed });
+        let settled = self.go_on(id, Call { work: Box::pin(work), waker, is_needed }, true);
         self.keep_alive();
         settled
     }
 
-    fn go_on(&self, id: i64, mut call: Call) -> Option<Settled> {
-        match call.poll() {
-            Poll::Ready(answer) => {
-                end(call);
-                Some(Settled::new(id, answer))
-            }
-            Poll::Pending => {
-                self.needed.update(|needed| needed + usize::from(call.is_needed));
-                self.waiting.borrow_mut().insert(id, call);
-                None
-            }
+    fn go_on(&self, id: i64, mut call: Call, is_new: bool) -> Option<Settled> {
+        let Poll::Ready(answer) = call.poll() else {
+            self.wait(id, call);
+            return None;
+        };
+        let is_late = |since| SystemClock.now().since(since) >= TURN;
+        if is_new && self.turn_awaited.get().is_some_and(is_late) {
+            self.put_off.borrow_mut().push(id);
+            let done = std::mem::replace(&mut call.work, Box::pin(ready(answer)));
+            end(done);
+            self.wait(id, call);
+            return None;
         }
+        end(call);
+        Some(Settled::new(id, answer))
+    }
+
+    fn wait(&self, id: i64, call: Call) {
+        self.needed.update(|needed| needed + usize::from(call.is_needed));
+        self.waiting.borrow_mut().insert(id, call);
+    }
+
+    fn go_on_with(&self, ids: Vec<i64>) -> Vec<Settled> {
+        let go_on = |id| self.go_on(id, self.take(id)?, false);
+        let settled = ids.into_iter().filter_map(go_on).collect();
+        self.keep_alive();
+        settled
     }
 
     fn take(&self, id: i64) -> Option<Call> {
@@ -142,8 +167,9 @@ impl Calls {
     pub fn new(env: Env, ring: Rope) -> Self {
         let (note, noted) = channel();
         let bell = Arc::new(Bell { rope: ring, is_rung: AtomicBool::new(false), note });
-        let (waiting, needed) = Default::default();
-        Self { shared: Rc::new(Shared { env, bell, noted, waiting, needed }) }
+        let (waiting, needed, turn_awaited, put_off) = Default::default();
+        let shared = Shared { env, bell, noted, waiting, needed, turn_awaited, put_off };
+        Self { shared: Rc::new(shared) }
     }
 
     /// Let those go on; answers what came of them.
@@ -152,11 +178,21 @@ impl Calls {
         let calls = &self.shared;
         // Who is noted from here on rings again.
         calls.bell.is_rung.swap(false, Ordering::AcqRel);
-        let noted: Vec<i64> = calls.noted.try_iter().collect();
-        let go_on = |id| calls.go_on(id, calls.take(id)?);
-        let settled = noted.into_iter().filter_map(go_on).collect();
-        calls.keep_alive();
-        settled
+        calls.go_on_with(calls.noted.try_iter().collect())
+    }
+
+    /// JavaScript has given answers that were there at once, and says when its event
+    /// loop has had its next turn.
+    #[napi]
+    pub fn await_turn(&self) {
+        self.shared.turn_awaited.set(Some(SystemClock.now()));
+    }
+
+    /// It has had it; answers what was put off until then.
+    #[napi]
+    pub fn turn(&self) -> Vec<Settled> {
+        self.shared.turn_awaited.set(None);
+        self.shared.go_on_with(self.shared.put_off.take())
     }
 
     /// Nothing comes of this call any more, and nothing is left behind by it.

@@ -86,6 +86,12 @@ pub struct Lock {
 
 #[napi]
 impl Lock {
+    /// What is wrong with its name or options.
+    #[napi]
+    pub fn check(&self) -> Option<Failure> {
+        self.lock.check().err().map(Into::into)
+    }
+
     /// Answers null when it is busy and that is not waited for.
     #[napi]
     pub fn acquire(&self, id: i64, waits: bool) -> Option<Settled> {

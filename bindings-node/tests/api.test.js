@@ -9,7 +9,7 @@ const { test } = require('node:test')
 const { leasehold, PACKAGE } = require('./rig.js')
 
 const API = read(path.join(__dirname, '../../tests/api.toml'))
-const OWN = { client: [], lock: ['name'], lease: [] }
+const OWN = { client: [], lock: ['name'], lease: ['toJSON'] }
 
 /** What of TOML that file uses, as far as it is needed here. */
 function read(file) {

@@ -2,6 +2,7 @@
 // Calls that are given up.
 
 const assert = require('node:assert/strict')
+const { getEventListeners } = require('node:events')
 const { after, before, test } = require('node:test')
 const { leasehold, LONG, Redis, assertFree, collect, newName, sleep, until } = require('./rig.js')
 
@@ -56,6 +57,90 @@ test("the user's own use of a signal is left alone", async () => {
   controller.abort()
   assert.deepEqual([heard, held.isValid], [1, true])
   await held.release()
+})
+
+test('two hundred calls on one signal have one listener', async () => {
+  const warnings = []
+  const warn = (warning) => warnings.push(warning.name)
+  process.on('warning', warn)
+  const name = newName()
+  const held = await other.lock(name).acquire()
+  const controller = new AbortController()
+  const calls = Array.from({ length: 200 }, () => client.lock(name).acquire({ signal: controller.signal }))
+  const ended = Promise.allSettled(calls)
+  assert.equal(getEventListeners(controller.signal, 'abort').length, 1)
+  await until(async () => (await other.status(name)).waiters.length === 1)
+  controller.abort('enough')
+  assert.ok((await ended).every(({ reason }) => reason === 'enough'))
+  const fresh = new AbortController()
+  const one = client.lock(name).acquire({ signal: fresh.signal })
+  await held.release()
+  await (await one).release()
+  // Nothing is left at a signal that lives on.
+  assert.equal(getEventListeners(fresh.signal, 'abort').length, 0)
+  await new Promise(setImmediate)
+  process.off('warning', warn)
+  assert.deepEqual(warnings, [])
+})
+
+/** As polyfills have it, which know neither a reason nor `throwIfAborted`. */
+class OldSignal extends EventTarget {
+  aborted = false
+  abort() {
+    this.aborted = true
+    this.dispatchEvent(new Event('abort'))
+  }
+}
+
+test('a signal of another make is heeded if it is whole', async () => {
+  const name = newName()
+  const held = await other.lock(name).acquire()
+  const signal = new OldSignal()
+  const waiting = client.lock(name).acquire({ signal })
+  await until(async () => (await other.status(name)).waiters.length === 1)
+  signal.abort()
+  await assert.rejects(waiting, { name: 'AbortError' })
+  await assert.rejects(client.lock(name).acquire({ signal }), { name: 'AbortError' })
+  await held.release()
+  await assertFree(other, name)
+})
+
+const HALF = {
+  'no listeners': { aborted: false },
+  'only throwIfAborted': { throwIfAborted() {} },
+  'no removeEventListener': { aborted: false, throwIfAborted() {}, addEventListener() {} },
+  'no addEventListener': { aborted: false, throwIfAborted() {}, removeEventListener() {} },
+  'no aborted': { throwIfAborted() {}, addEventListener() {}, removeEventListener() {} },
+  'its controller': new AbortController(),
+}
+
+test('half a signal is refused, and named', async () => {
+  const name = newName()
+  const held = await other.lock(name).acquire()
+  for (const [what, signal] of Object.entries(HALF)) {
+    const refused = { code: 'invalid', message: /^signal is an AbortSignal, not / }
+    await assert.rejects(client.lock(name).acquire({ signal }), refused, what)
+    await assert.rejects(client.lock(name).run(() => {}, { signal }), refused, what)
+  }
+  await held.release()
+})
+
+test('a signal that throws does no harm', async () => {
+  const name = newName()
+  const mine = new Error('mine')
+  const fails = () => { throw mine }
+  const whole = { aborted: false, addEventListener() {}, removeEventListener() {} }
+  const held = await other.lock(name).acquire()
+  await assert.rejects(client.lock(name).acquire({ signal: { ...whole, addEventListener: fails } }), mine)
+  await until(async () => (await other.status(name)).waiters.length === 0)
+  await assert.rejects(client.lock(name).acquire({ signal: { ...whole, aborted: true, get reason() { return fails() } } }), mine)
+  const { proxy, revoke } = Proxy.revocable(whole, {})
+  const calls = [{ ...whole, removeEventListener: fails }, proxy].map((signal) => client.lock(name).acquire({ signal }))
+  revoke()
+  await assert.rejects(client.lock(name).acquire({ signal: proxy }), TypeError)
+  await held.release()
+  for (const call of calls) await (await call).release()
+  await assertFree(other, name)
 })
 
 /** Some moment soon: at once, in this turn of the event loop, in the next, or a bit later. */

@@ -81,7 +81,7 @@ for (const [options, said] of BAD) {
   test(`${name}: ${said} is refused, and named`, async () => {
     const what = name === 'maxHold' ? 'max_hold' : name
     const client = await connect('memory:')
-    await assert.rejects(async () => client.lock('n', options).acquire(), saying(what, said))
+    assert.throws(() => client.lock('n', options), saying(what, said))
     await assert.rejects(connect('memory:', options), saying(what, said))
     await client.close()
   })
@@ -90,7 +90,9 @@ for (const [options, said] of BAD) {
 test('a bad name, flag, signal, body and URL are named, odd ones are fine', async () => {
   const client = await connect('memory:')
   for (const name of ['', 'a\0b', 'x'.repeat(1025)]) {
-    await assert.rejects(client.lock(name).acquire(), saying('name'))
+    assert.throws(() => client.lock(name), saying('name'))
+    await assert.rejects(client.status(name), saying('name'))
+    await assert.rejects(client.breakLock(name), saying('name'))
   }
   for (const name of [undefined, null, 7, '\ud800']) {
     assert.throws(() => client.lock(name), saying('name'))

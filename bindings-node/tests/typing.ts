@@ -41,6 +41,10 @@ export async function results(client: Client, lock: Lock, lease: Lease, held: He
   same<typeof lease.check, () => void>(true)
   same<typeof lease.release, () => Promise<void>>(true)
   same<typeof held.signal, AbortSignal>(true)
+  const [text1, text2] = [status.toJSON().fence, lease.toJSON().fence]
+  same<typeof text1, string>(true)
+  same<typeof text2, string>(true)
+  same<ReturnType<typeof status.toJSON>['waiters'], string[]>(true)
   same<typeof status.holder, Holder | null>(true)
   same<typeof status.waiters, string[]>(true)
   same<Loss, 'expired' | 'gone' | 'max_hold' | 'closed'>(true)

@@ -8,7 +8,7 @@ import Leasehold
 }
 
 let client = try await Leasehold.connect(CommandLine.arguments[1])
-let lock = client.lock(CommandLine.arguments[2], ttl: .seconds(2))
+let lock = try client.lock(CommandLine.arguments[2], ttl: .seconds(2))
 while true {
     do {
         try await lock.withLease { lease in

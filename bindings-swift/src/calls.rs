@@ -2,9 +2,11 @@
 //! in the order in which they are begun, and answer from there.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
 
-use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::{Error, Kind};
 use tokio::sync::watch;
 
@@ -52,7 +54,7 @@ impl Cancel {
     /// nothing behind.
     pub(crate) fn start(
         self: Arc<Self>,
-        runtime: &ThreadRuntime,
+        runtime: &Arc<ThreadRuntime>,
         reply: Box<dyn Reply>,
         work: impl Future<Output = Result<Answer, Error>> + Send + 'static,
     ) {
@@ -71,21 +73,30 @@ impl Cancel {
 
 /// Begin a call that goes to its end.
 pub(crate) fn start(
-    runtime: &ThreadRuntime,
+    runtime: &Arc<ThreadRuntime>,
     reply: Box<dyn Reply>,
     work: impl Future<Output = Result<Answer, Error>> + Send + 'static,
 ) {
-    let reply = Answering { reply, answer: None };
-    runtime.spawn(Box::pin(async move {
+    let reply = Answering { reply, answer: None, runtime: Arc::downgrade(runtime) };
+    let mut call: BoxFuture = Box::pin(async move {
         let answer = work.await;
         reply.give(answer.unwrap_or_else(|e| Answer::Failed { failure: e.into() }));
-    }));
+    });
+    if runtime.is_stopped() {
+        // The client is closed: whatever is asked of it is answered at once.
+        let mut context = Context::from_waker(Waker::noop());
+        let once = AssertUnwindSafe(move || call.as_mut().poll(&mut context));
+        let _ = catch_unwind(once);
+    } else {
+        runtime.spawn(call);
+    }
 }
 
 /// Answers when it is dropped, so also when the work panics or is never begun.
 struct Answering {
     reply: Box<dyn Reply>,
     answer: Option<Answer>,
+    runtime: Weak<ThreadRuntime>,
 }
 
 impl Answering {
@@ -96,8 +107,11 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let none = || Error::new(Kind::Internal, "a call ended without an answer").into();
+        let none = || match self.runtime.upgrade().is_none_or(|runtime| runtime.is_stopped()) {
+            true => Error::new(Kind::Closed, "this client was closed; connect again"),
+            false => Error::new(Kind::Internal, "a call ended without an answer"),
+        };
         let answer = self.answer.take();
-        self.reply.done(answer.unwrap_or_else(|| Answer::Failed { failure: none() }));
+        self.reply.done(answer.unwrap_or_else(|| Answer::Failed { failure: none().into() }));
     }
 }

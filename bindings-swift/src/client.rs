@@ -88,6 +88,7 @@ impl Client {
     pub fn shutdown(self: Arc<Self>, reply: Box<dyn Reply>) {
         start(&self.runtime.clone(), reply, async move {
             self.core.close().await;
+            self.runtime.stop();
             Ok(Answer::Nothing)
         });
     }
@@ -97,7 +98,6 @@ fn statuses(all: impl IntoIterator<Item = leasehold::Status>) -> Answer {
     Answer::Statuses { value: all.into_iter().map(Into::into).collect() }
 }
 
-/// What is wrong with it is said when it is taken.
 #[derive(uniffi::Object)]
 pub struct Lock {
     core: leasehold::Client,
@@ -108,6 +108,11 @@ pub struct Lock {
 
 #[uniffi::export]
 impl Lock {
+    /// What is wrong with its name or options.
+    pub fn check(&self) -> Option<Failure> {
+        self.plan().and_then(|lock| lock.check()).err().map(Failure::from)
+    }
+
     /// The timeout stands for the lock's `wait`.
     pub fn acquire(
         self: Arc<Self>,

@@ -2,7 +2,7 @@
 //! one in each process that uses the client, made when it is first needed.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::engine::{Engine, backoff, part};
 use crate::error::{Error, Kind};
 use crate::event::Telling;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, ThreadRuntime};
 use crate::target::Target;
 
 /// When the last handle is gone, the engine stops.
@@ -28,6 +28,8 @@ struct Home {
     attempt: Mutex<Option<Attempt>>,
     /// How many attempts have failed in a row.
     failures: AtomicU32,
+    /// What the engine runs on, if nobody else does.
+    thread: Mutex<Weak<ThreadRuntime>>,
     is_closed: AtomicBool,
     telling: Arc<Telling>,
     /// In a fork of that process, which must not touch what is above: its
@@ -75,6 +77,7 @@ impl Home {
             engine: OnceLock::new(),
             attempt: Mutex::default(),
             failures: AtomicU32::new(0),
+            thread: Mutex::default(),
             is_closed: AtomicBool::new(false),
             telling,
             fork: OnceLock::new(),
@@ -102,7 +105,11 @@ impl Home {
         };
         let runtime = match failed {
             Some(failed) => failed.runtime,
-            None => target.runtime(is_forked)?,
+            None => {
+                let (runtime, thread) = target.runtime(is_forked)?;
+                self.set_thread(thread);
+                runtime
+            }
         };
         let (tell, failed) = watch::channel(None);
         let new = Attempt { runtime: runtime.clone(), failed, hurry: Arc::default() };
@@ -130,11 +137,42 @@ impl Home {
     }
 
     async fn settle(&self, engine: Arc<Engine>) {
-        let engine = self.engine.get_or_init(|| engine);
+        {
+            let _attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who closes either finds it here, or it is nobody's.
+            if !self.is_closed.load(Ordering::SeqCst) {
+                let _ = self.engine.set(engine.clone());
+            }
+        }
         // Closed, or dropped, in the meantime.
         if self.is_closed.load(Ordering::SeqCst) {
             engine.close().await;
-            engine.stop();
+            // This runs on it.
+            self.thread().inspect(|thread| thread.stop());
+        }
+    }
+
+    fn thread(&self) -> Option<Arc<ThreadRuntime>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    fn set_thread(&self, thread: Weak<ThreadRuntime>) {
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    }
+
+    /// Give everything back, the thread and the connections too.
+    async fn close(&self) {
+        let is_here = self.process == std::process::id();
+        let attempt = is_here.then(|| self.attempt.lock().unwrap_or_else(PoisonError::into_inner));
+        self.is_closed.store(true, Ordering::SeqCst);
+        drop(attempt);
+        if let Some(engine) = self.engine.get() {
+            engine.close().await;
+        }
+        self.telling.end();
+        if let Some(thread) = is_here.then(|| self.thread()).flatten() {
+            thread.stop();
+            thread.ended().await;
         }
     }
 }
@@ -159,9 +197,14 @@ impl Anchor {
     }
 
     /// Of a client that is connected, and cannot do it again.
-    pub(crate) fn of(engine: Arc<Engine>, telling: Arc<Telling>) -> Self {
+    pub(crate) fn of(
+        engine: Arc<Engine>,
+        thread: Weak<ThreadRuntime>,
+        telling: Arc<Telling>,
+    ) -> Self {
         let anchor = Self::new(None, telling);
         let _ = anchor.home.engine.set(engine);
+        anchor.home.set_thread(thread);
         anchor
     }
 
@@ -229,12 +272,7 @@ impl Anchor {
     }
 
     pub(crate) async fn close(&self) {
-        let home = self.home();
-        home.is_closed.store(true, Ordering::SeqCst);
-        if let Some(engine) = home.engine.get() {
-            engine.close().await;
-        }
-        home.telling.end();
+        self.home().close().await;
     }
 
     pub(crate) fn telling(&self) -> &Telling {

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::event::{Events, Telling};
 use crate::lock::{Lock, Settings};
 use crate::name::LockName;
-use crate::runtime::{Runtime, ThreadRuntime};
-use crate::target::Target;
+use crate::runtime::Runtime;
+use crate::target::{Target, ground};
 
 /// Open the backend that `url` names; see [`Options::connect`].
 pub async fn connect(url: &str) -> Result<Client, Error> {
@@ -107,13 +107,10 @@ impl Options {
     /// in the child.
     pub fn open(self, backend: Arc<dyn Backend>) -> Result<Client, Error> {
         self.settings.check()?;
-        let runtime = match self.runtime {
-            Some(runtime) => runtime,
-            None => ThreadRuntime::start()?,
-        };
+        let (runtime, thread) = ground(self.runtime)?;
         let telling = Telling::new();
         let engine = Engine::start(backend, runtime, telling.clone());
-        let anchor = Arc::new(Anchor::of(engine, telling));
+        let anchor = Arc::new(Anchor::of(engine, thread, telling));
         Ok(Client { anchor, settings: self.settings })
     }
 
@@ -142,8 +139,9 @@ impl Options {
 
 /// An open connection to one backend. Clones are the same client.
 ///
-/// It has a thread of its own for renewals and clean-up, which ends when the
-/// last clone, lock and lease are gone and what was to be cleaned up is. After a
+/// It has a thread of its own for renewals and clean-up, which ends when it is
+/// [closed](Client::close), or the last clone, lock and lease are gone and what was
+/// to be cleaned up is. After a
 /// `fork`, one that was made from a URL connects anew when the child uses it.
 #[derive(Clone)]
 pub struct Client {
@@ -162,7 +160,8 @@ impl Client {
     /// # Errors
     /// `unavailable` when the backend cannot be asked.
     pub async fn list(&self) -> Result<Vec<Status>, Error> {
-        self.engine().await?.backend().inspect(None).await
+        let backend = self.engine().await?.backend();
+        backend.inspect(None).await
     }
 
     /// Who holds and who waits for one lock; `None` when nobody does.
@@ -171,7 +170,8 @@ impl Client {
     /// As [`list`](Client::list), and `invalid` for a bad name.
     pub async fn status(&self, name: &str) -> Result<Option<Status>, Error> {
         let name = LockName::new(name)?;
-        Ok(self.engine().await?.backend().inspect(Some(&name)).await?.pop())
+        let backend = self.engine().await?.backend();
+        Ok(backend.inspect(Some(&name)).await?.pop())
     }
 
     /// Take the lock from whoever holds it; answers whether somebody did. The
@@ -195,7 +195,7 @@ impl Client {
 
     /// What the server that answers now, as it is, promises less than its
     /// backend does; for people to read, and worth telling them once.
-    /// Nothing before it is connected.
+    /// Nothing before it is connected and after it is closed.
     pub fn caveats(&self) -> Vec<String> {
         self.anchor.connected().map_or_else(Vec::new, |engine| engine.backend().caveats())
     }
@@ -204,7 +204,7 @@ impl Client {
     /// connected yet only the kind.
     pub fn backend(&self) -> &str {
         let kind = self.anchor.target().map_or("", Target::scheme);
-        self.anchor.connected().map_or(kind, |engine| engine.backend().describe())
+        self.anchor.connected().map_or(kind, |engine| engine.describe())
     }
 
     /// Connect now, unless it is connected. It is tried once; a lock that is
@@ -222,7 +222,8 @@ impl Client {
     /// Give back everything and end. Waiting calls fail with `closed`, leases
     /// are [lost](crate::Loss::Closed), and all clones are closed with it.
     ///
-    /// Returns when the backend has confirmed, or when everything has expired.
+    /// Returns when the backend has confirmed, or when everything has expired, and the
+    /// client's thread and connections are no more.
     ///
     /// # Cancel safety
     /// Once polled, dropping it only stops the waiting.
@@ -235,10 +236,11 @@ impl Client {
     pub async fn close_at_exit(&self) {
         const LIMIT: Duration = Duration::from_secs(1);
         let Some(engine) = self.anchor.connected() else { return self.close().await };
+        let limit = engine.runtime().sleep(LIMIT);
         tokio::select! {
             biased;
             () = self.close() => {}
-            () = engine.runtime().sleep(LIMIT) => {}
+            () = limit => {}
         }
     }
 }

@@ -19,13 +19,15 @@ use crate::error::{Error, Kind};
 pub struct Lease {
     engine: Arc<Engine>,
     hold: Arc<Hold>,
+    key: Option<String>,
     /// The engine works for as long as this is there.
     _anchor: Arc<Anchor>,
 }
 
 impl Lease {
     pub(crate) fn new(anchor: Arc<Anchor>, engine: Arc<Engine>, hold: Arc<Hold>) -> Self {
-        Self { engine, hold, _anchor: anchor }
+        let key = engine.backend().key(hold.held());
+        Self { engine, hold, key, _anchor: anchor }
     }
 
     /// The lock's name.
@@ -44,7 +46,7 @@ impl Lease {
     /// create_revision is the [`fence`](Lease::fence). A transaction that
     /// compares the two can only succeed while it is held. `None` elsewhere.
     pub fn key(&self) -> Option<String> {
-        self.engine.backend().key(self.hold.held())
+        self.key.clone()
     }
 
     /// The ttl that it is renewed by: that of the lock, or the next longer one

@@ -1,13 +1,14 @@
 //! What a client needs from the world besides its backend: time, timers,
 //! randomness, and a thread of its own.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::Error;
 use crate::time::{Clock, Instant, SystemClock};
@@ -31,15 +32,29 @@ pub trait Runtime: Clock {
     fn random(&self) -> u128;
 }
 
+/// How often each task has a turn when the thread is to end.
+const LAST_TURNS: usize = 64;
+
 /// The default [`Runtime`]: the machine's clock and randomness, one thread.
 ///
 /// The thread ends when the last handle is dropped; what was spawned before
-/// and holds a handle is finished first.
+/// and holds a handle is finished first. Or it is [stopped](ThreadRuntime::stop).
 #[derive(Debug)]
 pub struct ThreadRuntime {
+    /// Until it is stopped.
+    alive: RwLock<Option<Alive>>,
+    /// Whether timers must not be polled any more. Locked while they are.
+    is_over: Arc<RwLock<bool>>,
+    /// Closed when the thread has dropped everything that it had.
+    ended: watch::Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Alive {
+    /// It has descriptors of its own.
     handle: Handle,
     // Dropping it ends the thread.
-    _alive: oneshot::Sender<()>,
+    _end: oneshot::Sender<()>,
 }
 
 impl ThreadRuntime {
@@ -52,21 +67,63 @@ impl ThreadRuntime {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let handle = runtime.handle().clone();
-        let (alive, gone) = oneshot::channel::<()>();
+        let (end, gone) = oneshot::channel::<()>();
+        let (tell, ended) = watch::channel(());
+        let is_over = Arc::new(RwLock::new(false));
         // The thread's, once there is one: to drop it panics inside of another.
         let runtime = Arc::new(Mutex::new(Some(runtime)));
         let take = |runtime: &Mutex<Option<tokio::runtime::Runtime>>| {
             runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
         };
         let started = std::thread::Builder::new().name("leasehold".into()).spawn({
-            let runtime = runtime.clone();
-            move || take(&runtime).map(|runtime| runtime.block_on(async { drop(gone.await) }))
+            let (runtime, is_over) = (runtime.clone(), is_over.clone());
+            move || {
+                let Some(runtime) = take(&runtime) else { return };
+                runtime.block_on(async {
+                    drop(gone.await);
+                    // What was spawned just before may send what it has to.
+                    for _ in 0..LAST_TURNS {
+                        tokio::task::yield_now().await;
+                    }
+                });
+                *is_over.write().unwrap_or_else(PoisonError::into_inner) = true;
+                drop(runtime);
+                drop(tell);
+            }
         });
         if let Err(error) = started {
             take(&runtime).into_iter().for_each(tokio::runtime::Runtime::shutdown_background);
             return Err(failed(error));
         }
-        Ok(Arc::new(Self { handle, _alive: alive }))
+        let alive = RwLock::new(Some(Alive { handle, _end: end }));
+        Ok(Arc::new(Self { alive, is_over, ended }))
+    }
+
+    /// End the thread, whoever has a handle: what was spawned is dropped where it
+    /// stands, as is everything that is spawned later, and all timers are over.
+    pub fn stop(&self) {
+        let alive = self.alive.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(alive);
+    }
+
+    /// Whether it was [stopped](ThreadRuntime::stop).
+    pub fn is_stopped(&self) -> bool {
+        self.handle().is_none()
+    }
+
+    /// Ready when the thread has ended and what it had is dropped. Not to be waited
+    /// for on that thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        drop(self.ended.clone().changed().await);
+    }
+
+    /// Not used under the lock: what is spawned may be dropped there and then.
+    fn handle(&self) -> Option<Handle> {
+        let alive = self.alive.read().unwrap_or_else(PoisonError::into_inner);
+        alive.as_ref().map(|alive| alive.handle.clone())
     }
 }
 
@@ -83,12 +140,29 @@ impl Clock for ThreadRuntime {
 impl Runtime for ThreadRuntime {
     #[allow(clippy::disallowed_methods)] // this is what the others go through
     fn sleep(&self, span: Duration) -> BoxFuture {
-        let _here = self.handle.enter();
-        Box::pin(tokio::time::sleep(span))
+        let Some(handle) = self.handle() else {
+            // Not at once: a task that waits between its attempts would never let the
+            // thread end.
+            let mut ended = self.ended.clone();
+            return Box::pin(async move { drop(ended.changed().await) });
+        };
+        let _here = handle.enter();
+        let (timer, is_over) = (tokio::time::sleep(span), self.is_over.clone());
+        Box::pin(async move {
+            let mut timer = pin!(timer);
+            // Tokio's own panics when it is polled after the end of its runtime.
+            let poll = poll_fn(|context| {
+                let is_over = is_over.read().unwrap_or_else(PoisonError::into_inner);
+                if *is_over { Poll::Ready(()) } else { timer.as_mut().poll(context) }
+            });
+            poll.await
+        })
     }
 
     fn spawn(&self, task: BoxFuture) {
-        self.handle.spawn(task);
+        if let Some(handle) = self.handle() {
+            handle.spawn(task);
+        }
     }
 
     #[allow(clippy::disallowed_methods)] // this is what the others go through

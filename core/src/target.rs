@@ -1,7 +1,7 @@
 //! What a URL names, and how to get there.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::backend::{Backend, Memory};
 use crate::engine::Engine;
@@ -58,18 +58,18 @@ impl Target {
         &self.scheme
     }
 
-    /// What a client in this process runs on.
-    pub(crate) fn runtime(&self, is_forked: bool) -> Result<Arc<dyn Runtime>, Error> {
+    /// What a client in this process runs on, and its thread if it has one of its own.
+    pub(crate) fn runtime(
+        &self,
+        is_forked: bool,
+    ) -> Result<(Arc<dyn Runtime>, Weak<ThreadRuntime>), Error> {
         let is_memory = matches!(self.place()?, Place::Memory);
         if is_forked && (is_memory || self.runtime.is_some()) {
             let message = "this client belongs to the process that made it, and this is a fork of \
                            that; connect again here";
             return Err(Error::new(Kind::Closed, message));
         }
-        match &self.runtime {
-            Some(runtime) => Ok(runtime.clone()),
-            None => Ok(ThreadRuntime::start()?),
-        }
+        ground(self.runtime.clone())
     }
 
     /// Connect.
@@ -110,6 +110,20 @@ impl Target {
                 Ok(Place::Redis(crate::backend::redis::Address::parse(address, options)?))
             }
             _ => Err(unknown(address)),
+        }
+    }
+}
+
+/// The runtime that was given, or a thread.
+pub(crate) fn ground(
+    given: Option<Arc<dyn Runtime>>,
+) -> Result<(Arc<dyn Runtime>, Weak<ThreadRuntime>), Error> {
+    match given {
+        Some(runtime) => Ok((runtime, Weak::new())),
+        None => {
+            let own = ThreadRuntime::start()?;
+            let thread = Arc::downgrade(&own);
+            Ok((own, thread))
         }
     }
 }

@@ -42,7 +42,7 @@ public final class Client: Sendable {
         self.native = native
     }
 
-    /// The lock of this name. Nothing is asked, and what is wrong is said when it is taken.
+    /// The lock of this name. Nothing is asked.
     ///
     /// - Parameters:
     ///   - name: 1 to 1024 bytes without NUL.
@@ -53,6 +53,7 @@ public final class Client: Sendable {
     ///   - maxHold: The longest a lease is held, however healthy its renewals.
     ///   - autoRenew: Whether a lease is renewed in the background; yes unless set.
     ///   - label: What others see of the holder, after its host and process id.
+    /// - Throws: ``LeaseError/Code/invalid`` for a name or options that cannot be used.
     public func lock(
         _ name: String,
         ttl: Duration? = nil,
@@ -60,10 +61,12 @@ public final class Client: Sendable {
         maxHold: Duration? = nil,
         autoRenew: Bool? = nil,
         label: String? = nil
-    ) -> Lock {
+    ) throws(LeaseError) -> Lock {
         let settings = Settings(
             ttl: ttl, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
-        return Lock(name: name, native: native.lock(name: name, settings: settings))
+        let lock = native.lock(name: name, settings: settings)
+        if let failure = lock.check() { throw LeaseError(failure) }
+        return Lock(name: name, native: lock)
     }
 
     /// The locks that are held or waited for, by name.
@@ -111,8 +114,8 @@ public final class Client: Sendable {
     /// What the server that answers now promises less than its backend does; for people to read.
     public func caveats() -> [String] { native.caveats() }
 
-    /// Give back everything and end: waiting calls throw ``LeaseError/Code/closed``, leases are
-    /// lost. It goes to its end though the task is cancelled.
+    /// Give back everything and end, the client's thread and connections too: waiting calls throw
+    /// ``LeaseError/Code/closed``, leases are lost. It goes to its end though the task is cancelled.
     public func close(isolation: isolated (any Actor)? = #isolation) async {
         _ = await finish { native.shutdown(reply: $0) }
     }
@@ -126,7 +129,9 @@ public struct Status: Sendable, Hashable {
     public let fence: UInt64
     /// Who holds it.
     public let holder: Holder?
-    /// The labels of those who wait, first come first.
+    /// The labels of the clients that wait, first come first. A client is there once, by the label
+    /// of the first that waits in it, however many do; the client that holds the lock is not,
+    /// whoever waits behind it inside.
     public let waiters: [String]
 
     init(_ native: LeaseholdCore.Status) {

@@ -9,7 +9,7 @@ private let operations: [String: [String]] = {
     let s = Duration.seconds(1)
     func compiles(_: (Client, Lock, Lease) async throws -> Any?) {}
     compiles { _, _, _ in try await Leasehold.connect("", ttl: s, wait: s, maxHold: s, label: "") as Client }
-    compiles { c, _, _ in c.lock("", ttl: s, wait: s, maxHold: s, autoRenew: true, label: "") as Lock }
+    compiles { c, _, _ in try c.lock("", ttl: s, wait: s, maxHold: s, autoRenew: true, label: "") as Lock }
     compiles { c, _, _ in try await c.list() as [Status] }
     compiles { c, _, _ in try await c.status("") as Status? }
     compiles { c, _, _ in try await c.breakLock("") as Bool }

@@ -105,7 +105,7 @@ import Testing
         let fences = try await withThrowingTaskGroup(of: (Int, UInt64).self) { group in
             for number in 0..<1_000 {
                 group.addTask {
-                    let lock = place.client.lock("\(name)/\(number % 10)")
+                    let lock = try place.client.lock("\(name)/\(number % 10)")
                     return (number % 10, try await lock.withLease { $0.fence })
                 }
             }
@@ -154,3 +154,44 @@ import Testing
         try FileManager.default.removeItem(at: file)
     }
 }
+
+#if os(Linux)
+@Suite(.timeLimit(.minutes(2))) struct ClosingTests {
+    /// What a client has that was closed, while somebody keeps it and its lease.
+    @Test func aClosedClientHasNoFileOpen() async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID())").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let open = {
+            let descriptors = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+            let files = descriptors.compactMap {
+                try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
+            }
+            return files.filter { $0.hasPrefix(folder) }.count
+        }
+        var kept: [(Client, Lock, Lease, Lease)] = []
+        for _ in 0..<20 {
+            let client = try await Leasehold.connect("sqlite:\(folder)/locks.db")
+            let lock = try client.lock("x")
+            let lost = try await lock.acquire()
+            let given = try await client.lock("y").acquire()
+            try await given.release()
+            #expect(open() > 3)
+            await client.close()
+            kept.append((client, lock, lost, given))
+        }
+        try await until { open() == 0 }
+        for (client, lock, lost, given) in kept {
+            #expect(await code { _ = try await lock.acquire() } == .closed)
+            #expect(await code { _ = try await client.list() } == .closed)
+            #expect(await code { try await lost.release() } == .lost)
+            #expect(await code { try await lost.renew() } == .closed)
+            #expect(await lost.lost() == .closed && !lost.isValid && lost.remaining == .zero)
+            #expect(await given.lost() == nil)
+            try await given.release()
+            for await event in client.events() { Issue.record("\(event)") }
+            await client.close()
+        }
+    }
+}
+#endif

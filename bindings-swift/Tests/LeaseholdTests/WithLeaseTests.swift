@@ -56,7 +56,7 @@ actor Account {
 
     @Test func actorsAreSafe() async throws {
         let (place, account) = (try await Place(), Account())
-        let lock = place.client.lock(newName())
+        let lock = try place.client.lock(newName())
         let counts = try await withThrowingTaskGroup(of: Int.self) { group in
             for _ in 0..<200 { group.addTask { try await account.count(lock) } }
             return try await group.reduce(into: [Int]()) { $0.append($1) }
@@ -82,7 +82,7 @@ actor Account {
 
     @Test func aResultUnderALostLeaseIsALoss() async throws {
         let (place, name) = (try await Place(), newName())
-        let lock = place.client.lock(name, maxHold: .milliseconds(100))
+        let lock = try place.client.lock(name, maxHold: .milliseconds(100))
         let result = await code {
             try await lock.withLease { _ in beBusy(for: 0.3) }
         }

@@ -37,8 +37,8 @@ impl Engine {
         patience: Patience,
     ) -> Result<Option<Arc<Hold>>, Error> {
         self.check_open()?;
-        let (name, backend) = (plan.name.clone(), self.backend.describe());
-        plan.ttl = self.backend.ttl(plan.ttl);
+        let (name, backend) = (plan.name.clone(), self.describe());
+        plan.ttl = self.backend().ttl(plan.ttl);
         let since = self.runtime.now();
         loop {
             let left = patience.after(self.runtime.now().since(since));
@@ -303,8 +303,10 @@ impl Visit<'_> {
         let claim = self.seat.send(recheck);
         let sent = engine.runtime.now();
         let limit = Engine::question_limit(claim.ttl);
+        // Who closes has seen that it is sent, or this sees that it is not to be.
+        engine.check_open().inspect_err(|_| self.seat.was_not_sent())?;
         self.word.ask(sent);
-        let answer = engine.request(limit, engine.backend.claim(&claim)).await;
+        let answer = engine.request(limit, engine.backend().claim(&claim)).await;
         let answer = answer.inspect_err(|e| {
             if e.outcome() == Outcome::NotHeld {
                 self.seat.was_not_sent();

@@ -52,6 +52,8 @@ pub(super) struct State {
     ends: BTreeSet<(Instant, Ticket)>,
     tickets: Ticket,
     tasks: usize,
+    /// How many users give something back themselves just now.
+    users: usize,
     /// One of the tasks waits for the next turn.
     is_resting: bool,
     /// Since the last one that was paid.
@@ -228,18 +230,43 @@ impl Debts {
 
     /// Ready when nothing is owed.
     pub(super) async fn settled(&self) {
+        self.until(State::is_settled).await;
+    }
+
+    /// Ready when nothing is owed and no user is about to give something back.
+    pub(super) async fn given_back(&self) {
+        self.until(|state| state.is_settled() && state.users == 0).await;
+    }
+
+    async fn until(&self, is_done: impl Fn(&State) -> bool) {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
-            if self.state().is_settled() {
+            if is_done(&self.state()) {
                 return;
             }
             settled.await;
         }
     }
 
+    /// A user gives something back until the answer is dropped; what becomes a debt of
+    /// that does so before.
+    pub(super) fn begin_giving_back(&self) -> GivingBack<'_> {
+        self.state().users += 1;
+        GivingBack(self)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct GivingBack<'a>(&'a Debts);
+
+impl Drop for GivingBack<'_> {
+    fn drop(&mut self) {
+        self.0.state().users -= 1;
+        self.0.settled.notify_waiters();
     }
 }
 

@@ -257,7 +257,7 @@ impl Engine {
         if leases.is_empty() {
             return;
         }
-        let answers = self.request(limit, self.backend.renew(&leases)).await;
+        let answers = self.request(limit, self.backend().renew(&leases)).await;
         let (answers, error) = match answers {
             Ok(answers) => (answers, Error::unavailable(TOO_FEW)),
             Err(error) => (Vec::new(), error),
@@ -345,11 +345,11 @@ impl Engine {
         hold.renewing(sent + limit);
         let held = std::slice::from_ref(&hold.held);
         let about = |e: Error| {
-            let e = e.about(&hold.held.name, self.backend.describe());
+            let e = e.about(&hold.held.name, self.describe());
             // Renewed or not, it lasts until its deadline.
             if hold.is_valid(self.runtime.now()) { e.with_outcome(Outcome::Held) } else { e }
         };
-        let answers = self.request(limit, self.backend.renew(held)).await.map_err(about)?;
+        let answers = self.request(limit, self.backend().renew(held)).await.map_err(about)?;
         let answer = answers.first().copied().unwrap_or(Renewal::Gone);
         if answer == Renewal::Unknown {
             let error = Error::unavailable(TOO_FEW).with_outcome(Outcome::Unknown);

@@ -2,7 +2,7 @@
 //! backend.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod acquire;
+mod closed;
 mod debts;
 mod hold;
 mod keeper;
@@ -24,6 +25,7 @@ mod payer;
 mod release;
 mod word;
 
+use closed::Closed;
 use debts::Debts;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
@@ -79,7 +81,9 @@ impl Patience {
 
 /// What works for one client. Its background tasks hold it until [`Engine::stop`].
 pub(crate) struct Engine {
-    backend: Arc<dyn Backend>,
+    /// Until it is closed.
+    backend: RwLock<Arc<dyn Backend>>,
+    description: Arc<str>,
     runtime: Arc<dyn Runtime>,
     lines: Lines,
     keeper: Keeper,
@@ -99,13 +103,17 @@ enum Phase {
 }
 
 impl Engine {
+    const LONGEST_REQUEST: Duration = Duration::from_secs(5);
+
     pub(crate) fn start(
         backend: Arc<dyn Backend>,
         runtime: Arc<dyn Runtime>,
         telling: Arc<Telling>,
     ) -> Arc<Self> {
+        let description = backend.describe().into();
         let engine = Arc::new(Self {
-            backend,
+            backend: RwLock::new(backend),
+            description,
             runtime,
             lines: Lines::default(),
             keeper: Keeper::default(),
@@ -119,8 +127,13 @@ impl Engine {
         engine
     }
 
-    pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.backend
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        self.backend.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The backend as messages name it.
+    pub(crate) fn describe(&self) -> &str {
+        &self.description
     }
 
     pub(crate) fn runtime(&self) -> &dyn Runtime {
@@ -138,7 +151,8 @@ impl Engine {
         std::process::id() != self.process
     }
 
-    /// Give everything back, and wait until the backend knows or every ttl has passed.
+    /// Give everything back, and wait until the backend knows or every ttl has passed;
+    /// then end, and let go of the backend.
     pub(crate) async fn close(self: &Arc<Self>) {
         if self.is_foreign() {
             return;
@@ -158,13 +172,23 @@ impl Engine {
         for claim in self.lines.take_sent() {
             self.withdraw_in_background(claim);
         }
-        self.debts.settled().await;
+        // What the users themselves have begun to give back, unless they do not go on.
+        let limit = self.runtime.sleep(Self::LONGEST_REQUEST);
+        tokio::select! {
+            biased;
+            () = self.debts.given_back() => {}
+            () = limit => self.debts.settled().await,
+        }
+        self.stop();
+        let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
+        let backend = std::mem::replace(&mut *backend, Closed::was(self.description.clone()));
+        drop(backend);
     }
 
     /// Take the lock from whoever holds it.
     pub(crate) async fn evict(&self, name: &LockName) -> Result<bool, Error> {
         let ours = self.lines.holder(name);
-        let evicted = self.backend.evict(name).await?;
+        let evicted = self.backend().evict(name).await?;
         // Who held it before that was asked does not any more, and hears it now.
         let lost = ours.filter(|_| evicted).and_then(|owner| self.keeper.get(owner));
         if let Some(hold) = lost {
@@ -180,7 +204,7 @@ impl Engine {
         }
         match *self.phase.borrow() {
             Phase::Open => Ok(()),
-            _ => Err(Error::new(Kind::Closed, "this client was closed; connect again")),
+            _ => Err(closed::closed()),
         }
     }
 
@@ -197,7 +221,7 @@ impl Engine {
             let wake = tokio::select! {
                 biased;
                 () = self.stopped() => return,
-                wake = self.backend.wake() => wake,
+                wake = async { self.backend().wake().await } => wake,
             };
             match wake {
                 Wake::Name(name) => {
@@ -232,7 +256,7 @@ impl Engine {
 
     /// How long an answer about a lease of this ttl is worth waiting for.
     fn request_limit(ttl: Duration) -> Duration {
-        (ttl / 2).clamp(Duration::from_millis(50), Duration::from_secs(5))
+        (ttl / 2).clamp(Duration::from_millis(50), Self::LONGEST_REQUEST)
     }
 
     /// The error for using a lease after its end.
@@ -244,7 +268,7 @@ impl Engine {
             // Nobody has come to say it yet.
             None => Error::new(Kind::Lost, format!("the lease was lost: {}", hold.loss_by_time())),
         };
-        error.about(&hold.held().name, self.backend.describe())
+        error.about(&hold.held().name, self.describe())
     }
 
     fn tell(&self, hold: &Hold, what: impl FnOnce() -> What) {

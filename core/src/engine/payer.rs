@@ -55,12 +55,12 @@ impl Engine {
         for debt in debts {
             match &debt {
                 Debt::Release(hold) => {
-                    drop(poll_once(self.backend.release(&hold.held, None)));
+                    drop(poll_once(self.backend().release(&hold.held, None)));
                     let why =
                         Error::unavailable("it could not be confirmed before its ttl was over");
                     self.put_off(hold, why);
                 }
-                Debt::Withdraw(claim) => drop(poll_once(self.backend.withdraw(claim))),
+                Debt::Withdraw(claim) => drop(poll_once(self.backend().withdraw(claim))),
             }
         }
     }
@@ -70,7 +70,7 @@ impl Engine {
             Debt::Release(hold) => self.release_once(hold).await.map(drop),
             Debt::Withdraw(claim) => {
                 let limit = Self::request_limit(claim.ttl);
-                self.request(limit, self.backend.withdraw(claim)).await
+                self.request(limit, self.backend().withdraw(claim)).await
             }
         }
     }

@@ -30,6 +30,7 @@ impl Engine {
             // Nobody has to wait to hear that.
             self.release_in_background(hold.clone());
         } else if hold.let_go() {
+            let _under_way = self.debts.begin_giving_back();
             self.keeper.remove(hold);
             let unfinished = Unfinished { engine: self, hold };
             if self.release_once(hold).await.is_ok() {
@@ -64,7 +65,7 @@ impl Engine {
             if let Some(cause) = cause {
                 error = error.with_outcome(cause.outcome()).because(cause.again());
             }
-            End::Unconfirmed(Arc::new(error.about(&hold.held.name, self.backend.describe())))
+            End::Unconfirmed(Arc::new(error.about(&hold.held.name, self.describe())))
         };
         let end = match answer {
             Ok(released) if released.held => End::Released,
@@ -103,7 +104,7 @@ impl Engine {
         let sent = self.runtime.now();
         let limit = Self::question_limit(held.ttl);
         let is_first = hold.ask();
-        let answer = self.request(limit, self.backend.release(held, then)).await;
+        let answer = self.request(limit, self.backend().release(held, then)).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);
         let released = answer.inspect_err(|e| {

@@ -3,6 +3,7 @@
 
 mod api;
 mod architecture;
+mod closing;
 mod crowd;
 mod debts;
 mod endings;

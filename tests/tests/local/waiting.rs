@@ -36,6 +36,26 @@ fn a_thousand_waiting_tasks_cost_one_remote_waiter() {
 }
 
 #[test]
+fn a_status_shows_each_client_that_waits_once_and_nobody_behind_the_holder() {
+    on_virtual_time(async |world| {
+        let clients = [world.client().0, world.client().0, world.client().0];
+        let lease = hold(&clients[0], "x").await;
+        for (number, client) in clients.iter().enumerate() {
+            for turn in 0..3 {
+                let lock = client.lock("x").label(format!("{number}.{turn}"));
+                spawn(async move { lock.acquire().await.map(drop) });
+                world.settle().await;
+            }
+        }
+        let seen = clients[0].status("x").await.expect("a status").expect("held");
+        let labels: Vec<_> =
+            seen.waiters.iter().filter_map(|label| label.rsplit_once(' ')).collect();
+        assert_eq!(labels.iter().map(|(_, label)| *label).collect::<Vec<_>>(), ["1.0", "2.0"]);
+        drop(lease);
+    });
+}
+
+#[test]
 fn waiters_of_one_client_are_served_in_their_order() {
     on_virtual_time(async |world| {
         let (client, _) = world.client();

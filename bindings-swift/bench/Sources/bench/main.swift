@@ -43,7 +43,7 @@ import Leasehold
 
 let words = CommandLine.arguments
 let client = try await Leasehold.connect(words[2])
-let lock = client.lock(words[3])
+let lock = try client.lock(words[3])
 if words[1] == "pair" {
     let span = UInt64(words[4])!
     // In a task of its own, because that is where a program's work is done.

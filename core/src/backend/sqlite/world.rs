@@ -314,10 +314,16 @@ impl Kernel {
         match read.as_deref().map(str::trim) {
             Ok(boot) if !boot.is_empty() => Ok(Self { boot: boot.to_owned(), time }),
             read => {
-                let why = read.err().map_or("it is empty".into(), ToString::to_string);
                 let message =
                     "cannot read the machine's boot id, which tells old leases from live ones";
-                Err(Error::new(Kind::Unsupported, format!("{message}: {why}")))
+                Err(match read.err() {
+                    // It is there, but not to be had now: out of descriptors, for example.
+                    Some(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                        Error::unavailable(format!("{message}: {why}"))
+                    }
+                    Some(why) => Error::new(Kind::Unsupported, format!("{message}: {why}")),
+                    None => Error::new(Kind::Unsupported, format!("{message}: it is empty")),
+                })
             }
         }
     }

@@ -33,7 +33,7 @@ let me = ProcessInfo.processInfo.processIdentifier
 
 @Sendable func schedule(_ client: Client) async {
     // Waits for as long as another leads.
-    let lock = client.lock("nightly", ttl: .seconds(2), label: "scheduler")
+    let lock = try client.lock("nightly", ttl: .seconds(2), label: "scheduler")
     while !Task.isCancelled {
         do {
             try await lock.withLease { lease in

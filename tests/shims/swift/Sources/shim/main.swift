@@ -148,8 +148,8 @@ final class Shim {
         return lease
     }
 
-    private func lock(_ request: Request) -> Lock {
-        client!.lock(
+    private func lock(_ request: Request) throws -> Lock {
+        try client!.lock(
             request.lock!, ttl: span(request.ttl), wait: span(request.wait),
             maxHold: span(request.max_hold), autoRenew: request.auto_renew, label: request.label)
     }
