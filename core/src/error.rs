@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::name::LockName;
 
@@ -84,7 +85,7 @@ pub struct Error {
     backend: Option<String>,
     message: String,
     #[source]
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -112,22 +113,15 @@ impl Error {
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let cause = cause.into();
         self.message = format!("{}: {cause}", self.message);
-        self.source = Some(cause);
+        self.source = Some(cause.into());
         self
     }
 
     /// The same for another who waited for the same thing.
     pub(crate) fn again(&self) -> Self {
-        let Self { kind, outcome, lock, backend, message, .. } = self;
-        let (lock, backend) = (lock.clone(), backend.clone());
-        Self {
-            kind: *kind,
-            outcome: *outcome,
-            lock,
-            backend,
-            message: message.clone(),
-            source: None,
-        }
+        let (lock, backend) = (self.lock.clone(), self.backend.clone());
+        let (message, source) = (self.message.clone(), self.source.clone());
+        Self { kind: self.kind, outcome: self.outcome, lock, backend, message, source }
     }
 
     /// The same error, naming the lock and the backend it is about.

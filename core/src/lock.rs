@@ -116,6 +116,15 @@ impl Lock {
         self
     }
 
+    /// Whether name and options can be used; taking the lock checks that, too.
+    ///
+    /// # Errors
+    /// `invalid`.
+    pub fn check(&self) -> Result<(), Error> {
+        self.settings.check()?;
+        LockName::new(&self.name).map(drop)
+    }
+
     /// Wait for the lock and hold it.
     ///
     /// Waiters of one client are served first come first served, and so are
