@@ -71,10 +71,7 @@ impl Client {
     ) -> PyResult<Lock> {
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let max_hold = span("max_hold", max_hold)?;
-        let name = name.to_str().map(str::to_owned).map_err(|e| {
-            let message = format!("a lock name is text that UTF-8 can carry: {e}");
-            error::exception(py, &Error::new(Kind::Invalid, message))
-        })?;
+        let name = text_of(name)?;
         let lock = with!(self.0.lock(name.clone()), ttl, wait, max_hold, auto_renew, label);
         lock.check().map_err(|e| error::exception(py, &e))?;
         Ok(Lock { name, lock, client: self.0.clone(), blocks: Blocks::default() })
@@ -102,17 +99,17 @@ impl Client {
         Call::new(async move { core.list().await.map(Answer::Statuses) })
     }
 
-    fn _status(&self, name: String) -> Call {
-        let core = self.0.clone();
-        Call::new(async move {
+    fn _status(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
+        let (core, name) = (self.0.clone(), text_of(name)?);
+        Ok(Call::new(async move {
             let status = core.status(&name).await?;
             Ok(Answer::Statuses(status.into_iter().collect()))
-        })
+        }))
     }
 
-    fn _break_lock(&self, name: String) -> Call {
-        let core = self.0.clone();
-        Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) })
+    fn _break_lock(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
+        let (core, name) = (self.0.clone(), text_of(name)?);
+        Ok(Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) }))
     }
 
     fn _events(&self) -> Events {
@@ -327,6 +324,14 @@ impl Events {
         let events = self.0.clone();
         Call::new(async move { Ok(Answer::Event(events.next().await)) })
     }
+}
+
+/// A lock's name. Python's text may hold halves of characters.
+fn text_of(name: &Bound<'_, PyString>) -> PyResult<String> {
+    name.to_str().map(str::to_owned).map_err(|e| {
+        let message = format!("a lock name is text that UTF-8 can carry: {e}");
+        error::exception(name.py(), &Error::new(Kind::Invalid, message))
+    })
 }
 
 /// A time in seconds, or a timedelta.

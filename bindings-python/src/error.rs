@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use leasehold::Error;
 use pyo3::exceptions::{PyException, PyOSError};
@@ -36,19 +37,25 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 fn cause(py: Python<'_>, source: &(dyn StdError + 'static)) -> PyErr {
-    if let Some(error) = source.downcast_ref::<Error>() {
+    let shared = source.downcast_ref::<Arc<Error>>().map(Arc::as_ref);
+    if let Some(error) = source.downcast_ref::<Error>().or(shared) {
         return exception(py, error);
     }
     let cause = match source.downcast_ref::<io::Error>() {
         // The class for that number, as Python's own calls raise it.
         Some(failed) => match failed.raw_os_error() {
-            Some(code) => PyOSError::new_err((code, failed.to_string())),
+            Some(code) => PyOSError::new_err((code, reason(failed, code))),
             None => PyOSError::new_err(failed.to_string()),
         },
         None => PyException::new_err(source.to_string()),
     };
     cause.set_cause(py, source.source().map(|deeper| self::cause(py, deeper)));
     cause
+}
+
+/// As Python has it, which adds the number itself.
+fn reason(failed: &io::Error, code: i32) -> String {
+    failed.to_string().replace(&format!(" (os error {code})"), "")
 }
 
 /// Whether an exception is an error of this package.

@@ -136,7 +136,7 @@ def test_one_lock_object_serves_many_tasks_and_threads(client: leasehold.Client,
         await asyncio.gather(*(one() for _ in range(100)), *threads)
 
     asyncio.run(main())
-    assert not lock._blocks
+    assert not lock._entered
 
 
 def test_a_busy_lock_times_out_and_says_so(client: leasehold.Client, name: str) -> None:

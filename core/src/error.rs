@@ -76,15 +76,13 @@ impl Outcome {
 ///
 /// The message names the lock and the backend where they are known and says
 /// what to do. "Busy" is not an error: `try_acquire` answers `None`.
-#[derive(thiserror::Error)]
-#[error("{}{message}", self.place())]
 pub struct Error {
     kind: Kind,
     outcome: Outcome,
     lock: Option<LockName>,
     backend: Option<String>,
     message: String,
-    #[source]
+    // Shared by all who hear of the same failure.
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -157,6 +155,19 @@ impl Error {
             Some(lock) => format!("lock {lock:?}{}: ", backend.unwrap_or_default()),
             None => String::new(),
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.place(), self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::name::LockName;
 use crate::time::{Clock, SystemClock};
 
 /// A lock to be taken: a name plus options. Making one does no I/O, and a bad
-/// name or option is reported when it is taken.
+/// name or option is reported when it is [checked](Lock::check) or taken.
 ///
 /// It is not reentrant: a task that takes a lock twice waits for itself.
 #[derive(Clone)]
@@ -116,13 +116,12 @@ impl Lock {
         self
     }
 
-    /// Whether name and options can be used; taking the lock checks that, too.
+    /// Whether its name and options can be used. Taking it tells the same.
     ///
     /// # Errors
     /// `invalid`.
     pub fn check(&self) -> Result<(), Error> {
-        self.settings.check()?;
-        LockName::new(&self.name).map(drop)
+        self.checked().map(drop)
     }
 
     /// Wait for the lock and hold it.
@@ -188,10 +187,14 @@ impl Lock {
         result.ok_or_else(|| lease.over())
     }
 
-    async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
+    fn checked(&self) -> Result<LockName, Error> {
         self.settings.check()?;
+        LockName::new(&self.name)
+    }
+
+    async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
         let plan = Plan {
-            name: LockName::new(&self.name)?,
+            name: self.checked()?,
             ttl: self.settings.ttl,
             mode: Mode::Exclusive,
             label: self.anchor.label(&self.settings.label),

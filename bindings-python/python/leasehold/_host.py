@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from . import _leasehold
@@ -40,7 +42,8 @@ def hub() -> _Greenlets | None:
     there are no others to wait beside."""
     for hub, name in _hubs():
         if not _is_own_greenlet(hub) and (_running_loop() is None or _is_on_asyncio(hub)):
-            return _host(hub, _Gevent if name == "gevent" else _Eventlet)
+            found: _Greenlets = _host(hub, _Gevent if name == "gevent" else _Eventlet)
+            return found
     return None
 
 
@@ -60,7 +63,8 @@ def scheduler() -> _Coroutines:
         raise InvalidInput(
             f"leasehold does not know how to wait in {name}; it does in {_KNOWN}, and in a thread"
         )
-    return _host(loop, _Asyncio)
+    found: _Coroutines = _host(loop, _Asyncio)
+    return found
 
 
 def current() -> tuple[str, int]:
@@ -85,9 +89,8 @@ class _Host:
 
 class _Coroutines(_Host):
     guard: type[Guard]
-
-    async def step(self) -> None:
-        """Let others run."""
+    step: Callable[[], Any]
+    """Let others run."""
 
     async def wait(self, call: _leasehold.Call[Any]) -> Any:
         waiting = call.begin(self.reactor)
@@ -112,11 +115,8 @@ class _Asyncio(_Coroutines):
         import asyncio
 
         self.event = asyncio.Event
-        self._sleep = asyncio.sleep
+        self.step = partial(asyncio.sleep, 0)
         loop.add_reader(self.reactor.fileno(), self.reactor.ready)
-
-    async def step(self) -> None:
-        await self._sleep(0)
 
 
 class _Trio(_Coroutines):
@@ -199,9 +199,7 @@ class _Greenlets(_Host):
 class _Gevent(_Greenlets):
     def __init__(self, hub: Any) -> None:
         super().__init__()
-        from gevent.event import Event
-
-        self.event = Event
+        self.event = import_module("gevent.event").Event
         self._watcher = hub.loop.io(self.reactor.fileno(), 1)
 
     def setter(self, event: Any) -> Callable[[], Any]:
@@ -217,9 +215,7 @@ class _Gevent(_Greenlets):
 class _Eventlet(_Greenlets):
     def __init__(self, hub: Any) -> None:
         super().__init__()
-        from eventlet.event import Event
-
-        self.event = Event
+        self.event = import_module("eventlet.event").Event
         self._hub = hub
 
     def setter(self, event: Any) -> Callable[[], Any]:
