@@ -23,9 +23,9 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     let _visit = exit::Visit::begin(py);
     let outcome = error.outcome().code();
-    let made = MAKE.import(py, "leasehold._errors", "make").and_then(|make| {
-        make.call1((error.code(), error.to_string(), outcome, error.lock()))
-    });
+    let made = MAKE
+        .import(py, "leasehold._errors", "make")
+        .and_then(|make| make.call1((error.code(), error.to_string(), outcome, error.lock())));
     match made {
         Ok(exception) => {
             let exception = PyErr::from_value(exception);

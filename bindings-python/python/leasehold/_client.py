@@ -35,7 +35,8 @@ class Status(NamedTuple):
     """That of the last grant."""
     holder: Holder | None
     waiters: list[str]
-    """The labels of those who wait, first come first."""
+    """The labels of those who wait, first come first: of each client the first, and then
+    the others of this one."""
 
 
 class Client(_leasehold.Client):

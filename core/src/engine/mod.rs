@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::backend::{Backend, Mode, Wake};
+use crate::backend::{Backend, Mode, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::event::{Telling, What};
 use crate::name::{LockName, Owner};
@@ -232,6 +232,16 @@ impl Engine {
     /// How long an answer about a lease of this ttl is worth waiting for.
     fn request_limit(ttl: Duration) -> Duration {
         (ttl / 2).clamp(Duration::from_millis(50), Duration::from_secs(5))
+    }
+
+    /// Who holds and who waits: all that the backend knows of, and in this client those
+    /// behind them.
+    pub(crate) async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        let mut all = self.backend.inspect(name).await?;
+        for status in &mut all {
+            status.waiters.extend(self.lines.unseen(&status.name));
+        }
+        Ok(all)
     }
 
     /// The error for using a lease after its end.

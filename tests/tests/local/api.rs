@@ -92,7 +92,7 @@ fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options)
     let _ = (options.connect(""), client.lock(""), client.list(), client.status(""));
     let _ = (client.break_lock(""), client.close(), client.backend(), client.caveats());
     let _ = client.events();
-    let _ = (lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
+    let _ = (lock.check(), lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
     let _ = (lease.name(), lease.fence(), lease.key(), lease.ttl(), lease.remaining());
     let _ = (lease.is_valid(), lease.lost(), lease.loss(), lease.check());
     let _ = (lease.renew(), lease.release());
@@ -107,7 +107,9 @@ fn every_operation_is_listed_and_no_other() {
     // What other languages are made with.
     assert!(client.remove("close_at_exit"));
     assert_eq!(client, set(api.client.keys()));
-    let lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
+    let mut lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
+    // What others do when they make one.
+    assert!(lock.remove("check"));
     assert_eq!(lock, &set(api.lock.keys()) | &options);
     let mut lease = methods(include_str!("../../../core/src/lease.rs"), "Lease");
     assert!(lease.remove("watch"));
