@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import leasehold
 import pytest
+import sniffio
 import trio
 import trio.testing
 from rig import LONG, assert_free, until
@@ -199,6 +200,16 @@ def test_a_coroutine_that_nobody_known_runs_is_refused_with_the_cure(
     with pytest.raises(leasehold.InvalidInput, match="asyncio, trio, gevent and eventlet"):
         coroutine.send(None)
     assert_free(client, name)
+
+
+def test_a_scheduler_that_names_itself_is_refused_by_its_name(
+    client: leasehold.Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sniffio.thread_local, "name", "curio")
+    with pytest.raises(leasehold.InvalidInput, match="curio"):
+        client.lock(name).acquire()
+    with pytest.raises(leasehold.InvalidInput, match="wait in curio"):
+        client.lock(name).acquire_async().send(None)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

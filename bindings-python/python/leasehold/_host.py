@@ -151,7 +151,7 @@ class _Greenlets(_Host):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiters = 0
+        self._sleepers: set[Any] = set()
 
     def wait(self, call: _leasehold.Call[Any], timeout: float | None) -> Any:
         end = None if timeout is None else time.monotonic() + timeout
@@ -169,14 +169,14 @@ class _Greenlets(_Host):
     def _sleep_until(self, park: Callable[[Callable[[], Any]], None], left: float | None) -> None:
         event = self.event()
         park(self.setter(event))
-        self._waiters += 1
-        if self._waiters == 1:
-            self.watch()
         try:
+            self._sleepers.add(event)
+            if len(self._sleepers) == 1:
+                self.watch()
             event.wait(left)
         finally:
-            self._waiters -= 1
-            if self._waiters == 0:
+            self._sleepers.discard(event)
+            if not self._sleepers:
                 self.unwatch()
 
     def ready(self, *_: object) -> None:
@@ -217,6 +217,7 @@ class _Eventlet(_Greenlets):
         super().__init__()
         self.event = import_module("eventlet.event").Event
         self._hub = hub
+        self._listener: Any = None
 
     def setter(self, event: Any) -> Callable[[], Any]:
         return event.send  # type: ignore[no-any-return]
@@ -225,7 +226,9 @@ class _Eventlet(_Greenlets):
         self._listener = self._hub.add("read", self.reactor.fileno(), self.ready, self.ready, None)
 
     def unwatch(self) -> None:
-        self._hub.remove(self._listener)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._hub.remove(listener)
 
 
 def _host(scheduler: Any, kind: Callable[[Any], Any]) -> Any:
@@ -266,12 +269,13 @@ def _is_in_trio() -> bool:
 
 
 def _sniffed() -> str | None:
-    """What says of itself that it runs."""
+    """What says of itself that it runs, and is none of those that are asked directly."""
     sniffio: Any = sys.modules.get("sniffio")
     if sniffio is None or not hasattr(sniffio, "current_async_library"):
         return None
     try:
-        return str(sniffio.current_async_library())
+        name = str(sniffio.current_async_library())
+        return None if name in ("asyncio", "trio") else name
     except sniffio.AsyncLibraryNotFoundError:
         return None
 
