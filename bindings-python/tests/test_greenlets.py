@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import leasehold
 import pytest
 from rig import LONG, assert_free, run, start, until
@@ -239,8 +241,43 @@ print(order)
     assert eval(play(host, redis, name, body)) == ["parent", "waiter"]
 
 
+def test_a_fork_does_not_take_the_word_that_its_parent_waits_for(
+    host: str, redis: str, name: str, tmp_path: Path
+) -> None:
+    body = f"""
+import os
+over = {str(tmp_path / "over")!r}
+def wait():
+    lock.acquire(timeout=10).release()
+    taken.append(1)
+taken = []
+for _ in range(10):
+    held = lock.acquire()
+    waiter = spawn(wait)
+    sleep(0.02)
+    child = os.fork()
+    if child == 0:
+        # Its hub has a copy of all that its parent's has.
+        while not os.path.exists(over):
+            sleep(0.0005)
+        os._exit(0)
+    sleep(0.01)
+    began = time.monotonic()
+    held.release()
+    join([waiter])
+    assert time.monotonic() - began < 0.5, "it was not woken, and asked again"
+    open(over, "w").close()
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        sleep(0.001)
+    os.unlink(over)
+print(len(taken))
+"""
+    assert play(host, redis, name, body) == "10\n"
+
+
 def test_a_greenlet_that_nobody_wakes_any_more_ends_the_program(redis: str, name: str) -> None:
     body = """
+sleep(0)  # there is a hub from here on
 with lock:
     pass
 gevent.wait()  # returns: an idle client is nothing to wait for

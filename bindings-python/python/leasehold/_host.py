@@ -182,9 +182,12 @@ class _Greenlets(_Host):
     def ready(self, *_: object) -> None:
         if self.reactor.is_foreign():
             # The parent reads it; who waited there does not wait here.
-            self.unwatch()
+            self.leave_to_parent()
         else:
             self.reactor.ready()
+
+    def leave_to_parent(self) -> None:
+        """In a fork."""
 
     def setter(self, event: Any) -> Callable[[], Any]:
         raise NotImplementedError
@@ -211,8 +214,12 @@ class _Gevent(_Greenlets):
     def unwatch(self) -> None:
         self._watcher.stop()
 
+    leave_to_parent = unwatch
+
 
 class _Eventlet(_Greenlets):
+    """A fork shares its parent's epoll, and must not take out of it what is the parent's."""
+
     def __init__(self, hub: Any) -> None:
         super().__init__()
         self.event = import_module("eventlet.event").Event
