@@ -57,9 +57,8 @@ export interface Status {
   fence: bigint
   holder: Holder | null
   /**
-   * The labels of the clients that wait, first come first. A client is there once, by the label of
-   * the first that waits in it, however many do; the client that holds the lock is not, whoever
-   * waits behind it inside.
+   * The labels of those who wait, first come first: of each client the first, and then all others of
+   * the client that asks, though they may be served before.
    */
   waiters: string[]
   /** For JSON.stringify; not seen by anybody else, nor copied along by `{ ...status }`. */

@@ -1,6 +1,7 @@
-//! A call of the core that is waited for: by a thread, or by a coroutine.
+//! A call of the core that is waited for. How depends on who waits: a thread does it
+//! here, a task of a scheduler as `python/leasehold/_host.py` says.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -9,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use leasehold::{Error, Event, Status};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::client::{Lease, seconds};
-use crate::{error, exit, reactor};
+use crate::reactor::{Reactor, Waiting};
+use crate::{error, exit};
 
 /// What a call answers.
 pub(crate) enum Answer {
@@ -42,18 +45,66 @@ impl Call {
     }
 }
 
+/// Something of the file that knows who waits.
+macro_rules! host {
+    ($py:expr, $name:literal) => {{
+        static KNOWN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        KNOWN.import($py, "leasehold._host", $name)
+    }};
+}
+
 #[pymethods]
 impl Call {
-    /// Wait in this thread, for so many seconds at most: then the answer is None.
-    /// A signal whose handler raises ends it, and nothing is left behind.
+    /// Wait here, for so many seconds at most: then the answer is None. A greenlet
+    /// lets others run meanwhile. A signal whose handler raises ends it, and nothing
+    /// is left behind.
     #[pyo3(signature = (timeout=None))]
-    fn wait<'py>(
-        &self,
-        py: Python<'py>,
+    pub(crate) fn wait<'py>(
+        slf: &Bound<'py, Self>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let visit = exit::Visit::begin(py);
+        let py = slf.py();
         let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
+        let hub = {
+            let _visit = exit::Visit::begin(py);
+            host!(py, "hub")?.call0()?
+        };
+        if hub.is_none() {
+            return slf.get().wait_in_thread(py, timeout);
+        }
+        hub.call_method1(intern!(py, "wait"), (slf, timeout))
+    }
+
+    /// Wait in the scheduler that runs this coroutine. Cancelled, nothing is left
+    /// behind.
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        host!(py, "wait_async")?.call1((slf,))?.call_method0(intern!(py, "__await__"))
+    }
+
+    /// Let it begin: a release that was dropped after that goes on in the background.
+    pub(crate) fn start(&self) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(work) = slot.as_mut()
+            && let Poll::Ready(answer) = work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        {
+            *slot = Some(Box::pin(ready(answer)));
+        }
+    }
+
+    /// Begin, for a task of the scheduler that has this reactor.
+    fn begin(&self, reactor: Py<Reactor>) -> PyResult<Waiting> {
+        Ok(Waiting::new(self.work()?, reactor))
+    }
+}
+
+impl Call {
+    fn wait_in_thread<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let visit = exit::Visit::begin(py);
         let mut work = self.work()?;
         // What is left until some moment may be a bit less than nothing.
         let limit = timeout.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
@@ -66,12 +117,6 @@ impl Call {
                 None => py.check_signals()?,
             }
         }
-    }
-
-    /// Wait in the event loop that runs in this thread. Cancelled, nothing is left
-    /// behind.
-    fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(reactor::start(py, self.work()?)?.into_any())
     }
 }
 
@@ -127,7 +172,7 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
         Answer::Nothing | Answer::Lease(None) | Answer::Event(None) => Ok(py.None().into_bound(py)),
         Answer::Flag(flag) => Ok(flag.into_pyobject(py)?.to_owned().into_any()),
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
-        Answer::Lease(Some(lease)) => Ok(Bound::new(py, lease)?.into_any()),
+        Answer::Lease(Some(lease)) => lease.into_python(py),
         Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
     }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use leasehold::{Client as Core, Error, Kind, Options};
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyString};
 
+use crate::block::Blocks;
 use crate::call::{Answer, Call};
 use crate::error;
 
@@ -56,9 +58,11 @@ impl Client {
     }
 
     #[pyo3(signature = (name, ttl, wait, max_hold, auto_renew, label))]
+    #[allow(clippy::too_many_arguments)]
     fn _lock(
         &self,
-        name: String,
+        py: Python<'_>,
+        name: &Bound<'_, PyString>,
         ttl: Option<&Bound<'_, PyAny>>,
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
@@ -67,8 +71,10 @@ impl Client {
     ) -> PyResult<Lock> {
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let max_hold = span("max_hold", max_hold)?;
+        let name = text_of(name)?;
         let lock = with!(self.0.lock(name.clone()), ttl, wait, max_hold, auto_renew, label);
-        Ok(Lock { name, lock, client: self.0.clone() })
+        lock.check().map_err(|e| error::exception(py, &e))?;
+        Ok(Lock { name, lock, client: self.0.clone(), blocks: Blocks::default() })
     }
 
     /// The backend as messages name it, without passwords; of one that is not connected
@@ -93,17 +99,17 @@ impl Client {
         Call::new(async move { core.list().await.map(Answer::Statuses) })
     }
 
-    fn _status(&self, name: String) -> Call {
-        let core = self.0.clone();
-        Call::new(async move {
+    fn _status(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
+        let (core, name) = (self.0.clone(), text_of(name)?);
+        Ok(Call::new(async move {
             let status = core.status(&name).await?;
             Ok(Answer::Statuses(status.into_iter().collect()))
-        })
+        }))
     }
 
-    fn _break_lock(&self, name: String) -> Call {
-        let core = self.0.clone();
-        Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) })
+    fn _break_lock(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
+        let (core, name) = (self.0.clone(), text_of(name)?);
+        Ok(Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) }))
     }
 
     fn _events(&self) -> Events {
@@ -127,6 +133,7 @@ pub(crate) struct Lock {
     name: String,
     lock: leasehold::Lock,
     client: Arc<Core>,
+    pub(crate) blocks: Blocks,
 }
 
 #[pymethods]
@@ -137,7 +144,7 @@ impl Lock {
         lock.clone()
     }
 
-    fn _acquire(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
+    pub(crate) fn _acquire(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
         let (wait, client) = (span("timeout", timeout)?, self.client.clone());
         let lock = with!(self.lock.clone(), wait);
         Ok(Call::new(async move {
@@ -163,8 +170,58 @@ pub(crate) struct Lease {
     _client: Arc<Core>,
 }
 
+impl Lease {
+    /// As users have it. No code in Python runs here, so no handler of a signal can
+    /// come between a grant and whoever it is for.
+    pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        CLASS.import(py, "leasehold._lease", "Lease")?.call1((Bound::new(py, self)?,))
+    }
+
+    /// Begin to give it back.
+    pub(crate) fn finish(&self) -> Call {
+        let call = self._finish();
+        call.start();
+        call
+    }
+
+    /// Give it back at the end of a block; if that raised, its error goes on, with a
+    /// note when the lease was lost.
+    pub(crate) fn leave<'py>(
+        &self,
+        py: Python<'py>,
+        raised: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let call = Bound::new(py, self.finish())?;
+        match (Call::wait(&call, None), raised) {
+            (Ok(_), _) => Ok(()),
+            (Err(failed), Some(raised)) if error::is_ours(py, &failed)? => {
+                NOTE.import(py, "leasehold._errors", "note")?.call1((raised, failed)).map(drop)
+            }
+            (Err(failed), _) => Err(failed),
+        }
+    }
+}
+
 #[pymethods]
 impl Lease {
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (kind, error, trace))]
+    #[allow(unused_variables)]
+    fn __exit__<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Option<&Bound<'py, PyAny>>,
+        error: Option<&Bound<'py, PyAny>>,
+        trace: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        self.leave(py, error)
+    }
+
     /// The same lease, for the class that is made of this one.
     #[new]
     fn of(lease: &Lease) -> Self {
@@ -267,6 +324,14 @@ impl Events {
         let events = self.0.clone();
         Call::new(async move { Ok(Answer::Event(events.next().await)) })
     }
+}
+
+/// A lock's name. Python's text may hold halves of characters.
+fn text_of(name: &Bound<'_, PyString>) -> PyResult<String> {
+    name.to_str().map(str::to_owned).map_err(|e| {
+        let message = format!("a lock name is text that UTF-8 can carry: {e}");
+        error::exception(name.py(), &Error::new(Kind::Invalid, message))
+    })
 }
 
 /// A time in seconds, or a timedelta.

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+mod block;
 mod call;
 mod client;
 mod error;
@@ -31,6 +32,11 @@ fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     error::prepare(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<call::Call>()?;
+    module.add_class::<reactor::Reactor>()?;
+    module.add_class::<reactor::Waiting>()?;
+    module.add_class::<block::Block>()?;
+    module.add_class::<block::Enter>()?;
+    module.add_class::<block::Exit>()?;
     module.add_class::<client::Client>()?;
     module.add_class::<client::Lock>()?;
     module.add_class::<client::Lease>()?;

@@ -87,12 +87,16 @@ class Redis:
 
 
 def start(
-    source: str, *arguments: str, python: str = sys.executable, **options: object
+    source: str,
+    *arguments: str,
+    python: str = sys.executable,
+    interactive: bool = False,
+    **options: object,
 ) -> subprocess.Popen[str]:
-    """A Python program, as a process of its own with pipes."""
+    """A Python program, or a session that reads one, as a process of its own with pipes."""
     environment = dict(os.environ, PYTHONPATH=str(Path(leasehold.__file__).parents[1]))
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        [python, "-c", textwrap.dedent(source), *arguments],
+        [python, *(["-iq"] if interactive else []), "-c", textwrap.dedent(source), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

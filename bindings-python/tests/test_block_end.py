@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -136,7 +137,7 @@ def test_one_lock_object_serves_many_tasks_and_threads(client: leasehold.Client,
         await asyncio.gather(*(one() for _ in range(100)), *threads)
 
     asyncio.run(main())
-    assert not lock._blocks
+    assert not lock._entered
 
 
 def test_a_busy_lock_times_out_and_says_so(client: leasehold.Client, name: str) -> None:
@@ -226,3 +227,28 @@ def test_no_timeout_at_all_takes_a_free_lock(server: Redis, name: str) -> None:
             for timeout in (0, 0.000001):
                 with pytest.raises(leasehold.LockTimeout):
                     client.lock(name).acquire(timeout=timeout)
+
+
+def test_exit_stacks_hold_it_until_they_are_closed(client: leasehold.Client, name: str) -> None:
+    lock = client.lock(name, ttl=LONG)
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            lease = stack.enter_context(lock)
+            other = stack.enter_context(client.lock(f"{name}/other", ttl=LONG).acquire())
+            assert lease.is_valid and lock.try_acquire() is None
+        assert not lease.is_valid and not other.is_valid
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(lock)
+            assert lease.is_valid and await lock.try_acquire_async() is None
+        assert not lease.is_valid
+        # One that was not entered is not left.
+        with pytest.raises(leasehold.LockTimeout):
+            async with client.lock(f"{name}/held", ttl=LONG):
+                async with contextlib.AsyncExitStack() as stack:
+                    await stack.enter_async_context(client.lock(f"{name}/held", wait=0.01))
+
+    asyncio.run(main())
+    assert_free(client, name)
+    assert not lock._entered

@@ -12,6 +12,7 @@ from typing import Any
 
 import leasehold
 import pytest
+from rig import LONG, Redis
 
 CLASSES: dict[str, tuple[type[leasehold.LeaseholdError], type[Exception]]] = {
     "timeout": (leasehold.LockTimeout, TimeoutError),
@@ -78,18 +79,25 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_a_bad_option_is_named_with_its_value(options: dict[str, Any], said: str) -> None:
     with leasehold.connect("memory:") as client:
         with pytest.raises(leasehold.InvalidInput, match=said) as caught:
-            client.lock("n", **options).acquire()
+            client.lock("n", **options)
         assert next(iter(options)) in str(caught.value)
         assert (caught.value.code, caught.value.outcome) == ("invalid", "not_held")
     with pytest.raises(leasehold.InvalidInput, match=said):
-        leasehold.connect("memory:", **options).lock("n").acquire()
+        leasehold.connect("memory:", **options)
 
 
 def test_a_bad_name_timeout_and_policy_are_named() -> None:
     with leasehold.connect("memory:") as client:
-        for name in ("", "a\0b", "x" * 1025):
-            with pytest.raises(leasehold.InvalidInput, match="name"):
-                client.lock(name).acquire()
+        for name in ("", "a\0b", "x" * 1025, "\udcff"):
+            for make in (client.lock, client.locked("{name}")(lambda name: 0), client.status):
+                with pytest.raises(leasehold.InvalidInput, match="name"):
+                    make(name)
+        for wrong in (None, b"n", 7):
+            with pytest.raises(TypeError):
+                client.lock(wrong)  # type: ignore[arg-type]
+        for option in ({"auto_renew": "yes"}, {"label": 7}):
+            with pytest.raises(TypeError):
+                client.lock("n", **option)
         for timeout, said in ((-1, "-1"), (float("nan"), "NaN"), ("1", "'1'")):
             with pytest.raises(leasehold.InvalidInput, match=said):
                 client.lock("n").acquire(timeout=timeout)  # type: ignore[arg-type]
@@ -144,3 +152,77 @@ def test_an_answer_of_any_length_is_an_answer(client: leasehold.Client, name: st
         assert asyncio.run(client.status_async(name))
     assert client.status(name) is None or client.status(name).holder is None  # type: ignore[union-attr]
     assert client.break_lock(name) is False
+
+
+def causes(error: BaseException) -> list[type[BaseException]]:
+    cause = error.__cause__
+    return [] if cause is None else [type(cause), *causes(cause)]
+
+
+def test_an_error_has_the_servers_as_its_cause(server: Redis, name: str) -> None:
+    with leasehold.connect(server.url) as client:
+        lease = client.lock(name, ttl=2).acquire()
+        server.kill()
+        with pytest.raises(leasehold.Unavailable) as caught:
+            lease.release()
+        assert isinstance(caught.value.__cause__, leasehold.Unavailable)
+        with pytest.raises(leasehold.Unavailable) as caught:
+            leasehold.connect(server.url).connect()
+        assert ConnectionRefusedError in causes(caught.value), causes(caught.value)
+
+
+def test_all_who_wait_for_one_connection_hear_its_cause(server: Redis, name: str) -> None:
+    server.kill()
+    client = leasehold.connect(server.url)
+
+    async def main() -> None:
+        calls = (client.lock(name).try_acquire_async() for _ in range(3))
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(error, leasehold.Unavailable) for error in errors), errors
+        assert all(ConnectionRefusedError in causes(error) for error in errors), errors
+
+    asyncio.run(main())
+
+
+def test_what_a_block_raises_has_a_note_when_the_lease_was_lost(
+    one: leasehold.Client, other: leasehold.Client, name: str
+) -> None:
+    def notes(error: BaseException) -> list[str]:
+        return list(getattr(error, "__notes__", ()))
+
+    def lose() -> None:
+        other.break_lock(name)
+        raise ZeroDivisionError
+
+    async def lose_async() -> None:
+        async with one.lock(name, ttl=LONG, on_lost="flag"):
+            await other.break_lock_async(name)
+            raise ZeroDivisionError
+
+    lock = one.lock(name, ttl=LONG)
+    for block in (lambda: lock, lock.acquire):
+        with pytest.raises(ZeroDivisionError) as caught:
+            with block():
+                lose()
+        (said,) = notes(caught.value)
+        assert name in said and "lost" in said
+    with pytest.raises(ZeroDivisionError) as caught:
+        asyncio.run(lose_async())
+    assert name in notes(caught.value)[0]
+    # Nothing is added where nothing was lost.
+    with pytest.raises(ZeroDivisionError) as caught:
+        with one.lock(name, ttl=LONG):
+            raise ZeroDivisionError
+    assert notes(caught.value) == []
+
+
+def test_a_lost_lease_has_what_kept_it_from_being_renewed_as_its_cause(
+    server: Redis, name: str
+) -> None:
+    with leasehold.connect(server.url) as client:
+        lease = client.lock(name, ttl=1).acquire()
+        server.kill()
+        assert lease.lost.wait(10)
+        with pytest.raises(leasehold.LeaseLost) as caught:
+            lease.check()
+        assert isinstance(caught.value.__cause__, leasehold.Unavailable)

@@ -51,6 +51,29 @@ def test_one_loop_after_the_other_uses_a_client(client: leasehold.Client, name: 
         asyncio.run(use(client, name, 3))
 
 
+def test_a_loop_over_locks_that_are_free_stops_nothing_else(
+    client: leasehold.Client, name: str
+) -> None:
+    lock, over = client.lock(name, ttl=LONG), []
+
+    async def tick() -> int:
+        ticks = 0
+        while not over:
+            await asyncio.sleep(0)
+            ticks += 1
+        return ticks
+
+    async def main() -> None:
+        ticker = asyncio.ensure_future(tick())
+        for _ in range(200):
+            async with lock:
+                pass
+        over.append(1)
+        assert await ticker >= 200
+
+    asyncio.run(main())
+
+
 def test_loops_in_many_threads_use_a_client_at_once(client: leasehold.Client, name: str) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: asyncio.run(use(client, name)), range(16)))

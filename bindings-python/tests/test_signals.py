@@ -105,3 +105,21 @@ print("held", flush=True)
     assert process.stdout.readline() == "held\n"
     assert process.wait(20) == 0
     process.communicate()
+
+
+def test_ctrl_c_in_an_interactive_session_leaves_it_usable(
+    one: leasehold.Client, redis: str, name: str
+) -> None:
+    held = one.lock(name, ttl=LONG).acquire()
+    process = start("", redis, name, interactive=True)
+    assert process.stdin and process.stdout
+    process.stdin.write(HEAD + "lock.acquire()\nprint('still here', flush=True)\n")
+    process.stdin.flush()
+    until(lambda: one.status(name).waiters)  # type: ignore[union-attr]
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "still here\n"
+    until(lambda: not one.status(name).waiters, 2)  # type: ignore[union-attr]
+    held.release()
+    assert_free(one, name)
+    out, err = process.communicate("with lock: print('held')\n\n", timeout=20)
+    assert out == "held\n" and "KeyboardInterrupt" in err and process.returncode == 0

@@ -155,23 +155,23 @@ impl Client {
         Lock::new(self.anchor.clone(), name.into(), self.settings.clone())
     }
 
-    /// The locks that are held or waited for, by name.
+    /// The locks that are held or waited for, by name. See [`status`](Client::status).
     ///
     /// # Errors
     /// `unavailable` when the backend cannot be asked.
     pub async fn list(&self) -> Result<Vec<Status>, Error> {
-        let backend = self.engine().await?.backend();
-        backend.inspect(None).await
+        self.engine().await?.inspect(None).await
     }
 
-    /// Who holds and who waits for one lock; `None` when nobody does.
+    /// Who holds and who waits for one lock; `None` when nobody does. Of each other
+    /// client only the first that waits is seen; of this one all are, and those that
+    /// the backend does not know come last, though they may be served before.
     ///
     /// # Errors
     /// As [`list`](Client::list), and `invalid` for a bad name.
     pub async fn status(&self, name: &str) -> Result<Option<Status>, Error> {
         let name = LockName::new(name)?;
-        let backend = self.engine().await?.backend();
-        Ok(backend.inspect(Some(&name)).await?.pop())
+        Ok(self.engine().await?.inspect(Some(&name)).await?.pop())
     }
 
     /// Take the lock from whoever holds it; answers whether somebody did. The

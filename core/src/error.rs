@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::name::LockName;
 
@@ -75,16 +76,14 @@ impl Outcome {
 ///
 /// The message names the lock and the backend where they are known and says
 /// what to do. "Busy" is not an error: `try_acquire` answers `None`.
-#[derive(thiserror::Error)]
-#[error("{}{message}", self.place())]
 pub struct Error {
     kind: Kind,
     outcome: Outcome,
     lock: Option<LockName>,
     backend: Option<String>,
     message: String,
-    #[source]
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    // Shared by all who hear of the same failure.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -112,22 +111,15 @@ impl Error {
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let cause = cause.into();
         self.message = format!("{}: {cause}", self.message);
-        self.source = Some(cause);
+        self.source = Some(cause.into());
         self
     }
 
     /// The same for another who waited for the same thing.
     pub(crate) fn again(&self) -> Self {
-        let Self { kind, outcome, lock, backend, message, .. } = self;
-        let (lock, backend) = (lock.clone(), backend.clone());
-        Self {
-            kind: *kind,
-            outcome: *outcome,
-            lock,
-            backend,
-            message: message.clone(),
-            source: None,
-        }
+        let (lock, backend) = (self.lock.clone(), self.backend.clone());
+        let (message, source) = (self.message.clone(), self.source.clone());
+        Self { kind: self.kind, outcome: self.outcome, lock, backend, message, source }
     }
 
     /// The same error, naming the lock and the backend it is about.
@@ -163,6 +155,19 @@ impl Error {
             Some(lock) => format!("lock {lock:?}{}: ", backend.unwrap_or_default()),
             None => String::new(),
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.place(), self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
     }
 }
 

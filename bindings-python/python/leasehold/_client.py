@@ -35,7 +35,8 @@ class Status(NamedTuple):
     """That of the last grant."""
     holder: Holder | None
     waiters: list[str]
-    """The labels of those who wait, first come first."""
+    """The labels of those who wait, first come first: of each client the first, and then
+    the others of this one."""
 
 
 class Client(_leasehold.Client):
@@ -55,7 +56,7 @@ class Client(_leasehold.Client):
         self._connect().wait()
 
     async def connect_async(self) -> None:
-        """:meth:`connect` for asyncio."""
+        """:meth:`connect` for asyncio and trio."""
         await self._connect()
 
     def lock(
@@ -135,7 +136,7 @@ class Client(_leasehold.Client):
         return [_status(row) for row in self._list().wait()]
 
     async def list_async(self) -> builtins.list[Status]:
-        """:meth:`list` for asyncio."""
+        """:meth:`list` for asyncio and trio."""
         return [_status(row) for row in await self._list()]
 
     def status(self, name: str) -> Status | None:
@@ -144,7 +145,7 @@ class Client(_leasehold.Client):
         return _status(rows[0]) if rows else None
 
     async def status_async(self, name: str) -> Status | None:
-        """:meth:`status` for asyncio."""
+        """:meth:`status` for asyncio and trio."""
         rows = await self._status(name)
         return _status(rows[0]) if rows else None
 
@@ -155,7 +156,7 @@ class Client(_leasehold.Client):
         return self._break_lock(name).wait()
 
     async def break_lock_async(self, name: str) -> bool:
-        """:meth:`break_lock` for asyncio."""
+        """:meth:`break_lock` for asyncio and trio."""
         return await self._break_lock(name)
 
     def events(self) -> Events:
@@ -171,7 +172,7 @@ class Client(_leasehold.Client):
         self._close().wait()
 
     async def close_async(self) -> None:
-        """:meth:`close` for asyncio."""
+        """:meth:`close` for asyncio and trio."""
         await self._close()
 
     def __enter__(self) -> Client:

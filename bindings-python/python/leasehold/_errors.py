@@ -3,6 +3,7 @@ stable ``code``."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 
@@ -94,3 +95,16 @@ _CLASSES: dict[str, type[LeaseholdError]] = {
 def make(code: str, message: str, outcome: str, lock: str | None) -> LeaseholdError:
     """Called by the native part."""
     return _CLASSES.get(code, InternalError)(message, outcome, lock)
+
+
+def note(error: BaseException, failed: LeaseholdError) -> None:
+    """What a block raised says more than a failure of its release; but that it was not
+    under the lock to its end belongs to it."""
+    if failed.code != "lost":
+        return
+    text = f"{failed}; what was done in the block was perhaps done beside another holder"
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+    else:
+        # What shows tracebacks knows it there, too.
+        error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]

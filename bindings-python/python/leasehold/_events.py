@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import _leasehold
-from ._lease import refuse_in_a_loop
+from . import _host, _leasehold
 
 
 class Event(NamedTuple):
@@ -38,7 +37,7 @@ class Events:
         return self
 
     def __next__(self) -> Event:
-        refuse_in_a_loop("waiting for events", "`async for`")
+        _host.refuse("waiting for events", "`async for`")
         event = self._events.next().wait()
         if event is None:
             raise StopIteration

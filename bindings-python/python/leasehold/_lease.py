@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from . import _leasehold
-from ._errors import InvalidInput
+from . import _host, _leasehold
+from ._errors import LeaseholdError, note
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 Seconds = float | timedelta
-
-
-def refuse_in_a_loop(what: str, cure: str) -> None:
-    """Where an event loop runs in this thread, it would stand still."""
-    # Importing it takes longer than all of this package, and who runs a loop has it.
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        raise InvalidInput(
-            f"{what} would block the event loop that runs in this thread; use `async with` or {cure}"
-        )
 
 
 class Lost:
@@ -45,7 +35,7 @@ class Lost:
     def wait(self, timeout: Seconds | None = None) -> bool:
         """Block until the lease is lost, or released, or the time is over; whether
         it was lost."""
-        refuse_in_a_loop("waiting for the end of a lease", "`await lease.lost`")
+        _host.refuse("waiting for the end of a lease", "`await lease.lost`")
         self._watch.ended().wait(timeout)
         return self.is_set()
 
@@ -66,16 +56,19 @@ class Lease(_leasehold.Lease):
     with it there touches the lock.
     """
 
-    def __init__(self, lease: _leasehold.Lease) -> None:
-        self.lost = Lost(lease._watch())
+    # Nothing in Python makes one, see `into_python` in src/client.rs.
+
+    @cached_property
+    def lost(self) -> Lost:
         """Set, and ready, when the lease is lost."""
+        return Lost(self._watch())
 
     def renew(self) -> None:
         """Renew now, by a full ttl. Needed only with ``auto_renew=False``."""
         self._renew().wait()
 
     async def renew_async(self) -> None:
-        """:meth:`renew` for asyncio."""
+        """:meth:`renew` for asyncio and trio."""
         await self._renew()
 
     def release(self) -> None:
@@ -86,24 +79,8 @@ class Lease(_leasehold.Lease):
         self._release().wait()
 
     async def release_async(self) -> None:
-        """:meth:`release` for asyncio. Cancelled midway, it goes on in the background."""
+        """:meth:`release` for asyncio and trio. Cancelled midway, it goes on in the background."""
         await self._release()
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._finish().wait()
-        except Exception:
-            # The body's own error says more.
-            if error is None:
-                raise
 
     async def __aenter__(self) -> Lease:
         return self
@@ -116,10 +93,10 @@ class Lease(_leasehold.Lease):
     ) -> None:
         try:
             await self._finish()
-        except Exception:
-            # The body's own error says more.
+        except LeaseholdError as failed:
             if error is None:
                 raise
+            note(error, failed)
 
     def __repr__(self) -> str:
         state = f"{self.remaining:.3f} s left" if self.is_valid else (self.lost.reason or "over")

@@ -129,9 +129,8 @@ public struct Status: Sendable, Hashable {
     public let fence: UInt64
     /// Who holds it.
     public let holder: Holder?
-    /// The labels of the clients that wait, first come first. A client is there once, by the label
-    /// of the first that waits in it, however many do; the client that holds the lock is not,
-    /// whoever waits behind it inside.
+    /// The labels of those who wait, first come first: of each client the first, and then all
+    /// others of the client that asks, though they may be served before.
     public let waiters: [String]
 
     init(_ native: LeaseholdCore.Status) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 use crate::runtime::Runtime;
 
 /// How one kind of connection is made.
@@ -46,13 +46,13 @@ pub(super) struct Connection<S> {
 
 enum State<S> {
     Up(S),
-    Down { failures: u64, kind: Kind, why: String },
+    Down { failures: u64, why: Error },
 }
 
 impl<S: Clone + Send + Sync + 'static> Connection<S> {
     /// Begin to connect.
     pub(super) fn start(dial: impl Dial<Session = S>, runtime: Arc<dyn Runtime>) -> Self {
-        let unborn = State::Down { failures: 0, kind: Kind::Unavailable, why: String::new() };
+        let unborn = State::Down { failures: 0, why: Error::unavailable("") };
         let (state, seen) = watch::channel(unborn);
         let (alive, mut gone) = watch::channel(());
         let hurry = Arc::new(Notify::new());
@@ -73,7 +73,7 @@ impl<S: Clone + Send + Sync + 'static> Connection<S> {
         match &*self.state.borrow() {
             State::Up(session) => Ok(session.clone()),
             State::Down { failures: 0, .. } => Err(Error::unavailable("it is not connected yet")),
-            State::Down { kind, why, .. } => Err(Error::new(*kind, why)),
+            State::Down { why, .. } => Err(why.again()),
         }
     }
 
@@ -92,7 +92,7 @@ impl<S: Clone + Send + Sync + 'static> Connection<S> {
         let mut state = self.state.clone();
         match state.wait_for(is_decided).await.as_deref() {
             Ok(State::Up(session)) => Ok(session.clone()),
-            Ok(State::Down { kind, why, .. }) => Err(Error::new(*kind, why)),
+            Ok(State::Down { why, .. }) => Err(why.again()),
             Err(_) => Err(Error::unavailable("the client's thread has ended")),
         }
     }
@@ -133,8 +133,9 @@ impl<D: Dial> Caretaker<D> {
 
     fn set_down(&mut self, error: Error) {
         self.failures += 1;
-        let (kind, why) = (error.kind(), error.to_string());
-        self.state.send_replace(State::Down { failures: self.failures, kind, why });
+        // Nothing was asked of it.
+        let why = error.with_outcome(Outcome::NotHeld);
+        self.state.send_replace(State::Down { failures: self.failures, why });
     }
 
     /// Clients that lost their server together do not come back together, and one

@@ -198,9 +198,9 @@ pub struct Status {
     pub fence: u64,
     /// Who holds it.
     pub holder: Option<Holder>,
-    /// The labels of the clients that wait, first come first. A client is there once,
-    /// by the label of the first that waits in it, however many do: only that one asks
-    /// the backend. The client that holds the lock is not, whoever waits behind it inside.
+    /// The labels of those who wait, first come first: as the backend has them the first
+    /// of each client, for only that one asks; [`Client`](crate::Client) adds all others
+    /// of its own.
     pub waiters: Vec<Arc<str>>,
 }
 

@@ -211,6 +211,13 @@ impl Lines {
         lock(&self.state).lines.get(name)?.holder
     }
 
+    /// Who waits in this client and not at the backend, first come first.
+    pub(super) fn unseen(&self, name: &LockName) -> Vec<Arc<str>> {
+        let state = lock(&self.state);
+        let seats = state.lines.get(name).into_iter().flat_map(|line| line.seats.values());
+        seats.filter(|seat| !seat.state().sent).map(|seat| seat.plan.label.clone()).collect()
+    }
+
     /// Whether the seat is the one to ask the backend.
     pub(super) fn is_turn_of(&self, seat: &Arc<Seat>) -> bool {
         let state = lock(&self.state);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::backend::{Backend, Mode, Wake};
+use crate::backend::{Backend, Mode, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::event::{Telling, What};
 use crate::name::{LockName, Owner};
@@ -259,14 +259,24 @@ impl Engine {
         (ttl / 2).clamp(Duration::from_millis(50), Self::LONGEST_REQUEST)
     }
 
+    /// Who holds and who waits: all that the backend knows of, and in this client those
+    /// behind them.
+    pub(crate) async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        let mut all = self.backend().inspect(name).await?;
+        for status in &mut all {
+            status.waiters.extend(self.lines.unseen(&status.name));
+        }
+        Ok(all)
+    }
+
     /// The error for using a lease after its end.
     pub(crate) fn over(&self, hold: &Hold) -> Error {
         let error = match hold.loss() {
-            Some(loss) => Error::new(Kind::Lost, format!("the lease was lost: {loss}")),
+            Some(loss) => hold.lost_by(loss),
             None if hold.is_over() => Error::new(Kind::NotHeld, "the lease was released before"),
             None if self.is_foreign() => foreign(),
             // Nobody has come to say it yet.
-            None => Error::new(Kind::Lost, format!("the lease was lost: {}", hold.loss_by_time())),
+            None => hold.lost_by(hold.loss_by_time()),
         };
         error.about(&hold.held().name, self.describe())
     }

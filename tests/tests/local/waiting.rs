@@ -36,22 +36,32 @@ fn a_thousand_waiting_tasks_cost_one_remote_waiter() {
 }
 
 #[test]
-fn a_status_shows_each_client_that_waits_once_and_nobody_behind_the_holder() {
+fn a_status_has_each_waiter_of_its_own_client_and_the_first_of_every_other() {
     on_virtual_time(async |world| {
-        let clients = [world.client().0, world.client().0, world.client().0];
-        let lease = hold(&clients[0], "x").await;
-        for (number, client) in clients.iter().enumerate() {
-            for turn in 0..3 {
-                let lock = client.lock("x").label(format!("{number}.{turn}"));
-                spawn(async move { lock.acquire().await.map(drop) });
-                world.settle().await;
-            }
+        let ((holder, _), (other, _)) = (world.client(), world.client());
+        let lease = hold(&holder, "x").await;
+        for (client, label) in
+            [(&holder, "h1"), (&other, "o1"), (&holder, "h2"), (&other, "o2"), (&holder, "h3")]
+        {
+            let lock = client.lock("x").label(label);
+            spawn(async move { lock.acquire().await.expect("the lock").release().await });
+            world.settle().await;
         }
-        let seen = clients[0].status("x").await.expect("a status").expect("held");
-        let labels: Vec<_> =
-            seen.waiters.iter().filter_map(|label| label.rsplit_once(' ')).collect();
-        assert_eq!(labels.iter().map(|(_, label)| *label).collect::<Vec<_>>(), ["1.0", "2.0"]);
-        drop(lease);
+        let seen = async |client: &leasehold::Client| {
+            let status = client.status("x").await.expect("a status").expect("held");
+            let listed = client.list().await.expect("a list");
+            assert_eq!(listed[0].waiters, status.waiters);
+            status
+                .waiters
+                .iter()
+                .map(|label| label[label.len() - 2..].to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&holder).await, ["o1", "h1", "h2", "h3"]);
+        assert_eq!(seen(&other).await, ["o1", "o2"]);
+        lease.release().await.expect("held");
+        world.truth.sleep(SECOND * 30).await;
+        assert!(holder.status("x").await.expect("a status").is_none_or(|s| s.waiters.is_empty()));
     });
 }
 
