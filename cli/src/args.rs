@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::exit;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0        it worked
@@ -37,8 +39,9 @@ Examples:
   leasehold run deploy --wait=5m --label \"$USER\" -- make deploy
   leasehold run report --max-hold 1h -- sh -c 'report --fence \"$LEASEHOLD_FENCE\"'
 
-When the lease is lost, the command and all its descendants get SIGTERM at once and SIGKILL \
-half-way to the end of the lease, 5 % of the ttl later. The exit code is then 79, whatever the \
+When the lease cannot be renewed, the command and all its descendants get SIGTERM before it ends, \
+and SIGKILL half-way to its end, 5 % of the ttl later. When it is over already, as after `break`, \
+SIGKILL follows at once: somebody else may hold the lock. The exit code is then 79, whatever the \
 command makes of it. With --on-lost=warn it goes on, and its own exit code is passed through. \
 Outside Linux only the command itself is stopped, not its descendants.
 
@@ -76,10 +79,11 @@ Examples:
 #[command(name = "leasehold", version, max_term_width = 100)]
 #[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH, or
-    /// redis://USER:PASSWORD@HOST:PORT/DB (rediss: for TLS)
+    /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH,
+    /// redis://USER:PASSWORD@HOST:PORT/DB, redlock://HOST:PORT,HOST:PORT,HOST:PORT, or
+    /// etcd://HOST:PORT,HOST:PORT (rediss: and etcds: for TLS)
     #[arg(long, global = true, env = "LEASEHOLD_URL", hide_env_values = true)]
-    #[arg(default_value = "sqlite:")]
+    #[arg(default_value = "sqlite:", value_parser = url)]
     pub(crate) url: String,
     #[command(subcommand)]
     pub(crate) task: Task,
@@ -117,7 +121,12 @@ pub(crate) enum Task {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// The lock's name
-    pub(crate) name: String,
+    #[arg(required_unless_present = "dashed", value_name = "NAME")]
+    name: Option<String>,
+    /// The lock's name, if it begins with a dash: --name=-x
+    #[arg(long = "name", id = "dashed", value_name = "NAME", conflicts_with = "name")]
+    #[arg(require_equals = true, allow_hyphen_values = true)]
+    dashed: Option<String>,
     /// How long the lease outlives this process's last sign of life, such as 500ms or 1m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
@@ -128,6 +137,10 @@ pub(crate) struct Run {
     /// Do not wait for a busy lock: exit with 75
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// What to exit with when the lock is busy; 0 where another code would count as a failure, as
+    /// in Kubernetes and systemd
+    #[arg(long, value_name = "CODE", default_value_t = exit::BUSY)]
+    pub(crate) busy_exit: u8,
     /// What others see of the holder, after its host and process id
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
@@ -149,6 +162,23 @@ pub(crate) enum OnLost {
     Terminate,
     /// Say so on stderr, and let it go on without the lock
     Warn,
+}
+
+impl Run {
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().or(self.dashed.as_deref()).unwrap_or_default()
+    }
+}
+
+/// A variable that is set to nothing is a mistake, such as a misspelt name in a compose
+/// file. The file of this machine would not exclude the others.
+fn url(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty; give a URL, or unset LEASEHOLD_URL for the file in your state \
+                   directory, which only this machine shares"
+            .into()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

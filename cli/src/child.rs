@@ -1,7 +1,7 @@
 //! The command: starting it, waiting for it and what it started, stopping both.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::Command;
 
 use rustix::io::Errno;
@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use crate::exit;
+use crate::signals::Heard;
 use crate::tree;
 
 /// A command that was started, and its descendants.
@@ -57,13 +58,11 @@ impl Child {
     }
 
     /// Pass a signal on to the command.
-    pub(crate) fn forward(&self, signal: Signal) {
-        // A terminal sends these to the whole foreground group, the command
-        // included; many programs take a second one for impatience.
-        let by_terminal = matches!(signal, Signal::INT | Signal::QUIT);
-        if self.code.is_none() && !(by_terminal && io::stdin().is_terminal()) {
+    pub(crate) fn forward(&self, heard: Heard) {
+        // Many programs take a second one for impatience.
+        if self.code.is_none() && !heard.by_terminal {
             // It may just have ended; then there is nobody to tell.
-            let _ = kill_process(self.pid, signal);
+            let _ = kill_process(self.pid, heard.signal);
         }
     }
 

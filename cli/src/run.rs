@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Kind, Lease, Lock, Loss, Options};
+use leasehold::{Client, Error, Events, Kind, Lease, Lock, Loss, Options, What};
 use rustix::process::Signal;
 
 use crate::args::{OnLost, Run};
@@ -15,11 +15,17 @@ use crate::signals::Signals;
 use crate::{show, wait};
 
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
-    let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
+    let mut signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
     let runtime = ThreadRuntime::start()?;
-    let client = Options::new().runtime(runtime.clone()).connect(url).await?;
+    let client = Options::new().runtime(runtime.clone()).client(url)?;
+    tokio::select! {
+        biased;
+        heard = signals.next() => return Ok(exit::by_signal(heard.signal.as_raw())),
+        connected = client.connect() => connected?,
+    }
     client.caveats().iter().for_each(|caveat| crate::say(&format!("note: {caveat}")));
-    let mut session = Session { args, client, runtime, signals };
+    let (events, trouble) = (client.events(), None);
+    let mut session = Session { args, client, runtime, signals, events, trouble };
     let code = session.run().await;
     session.clean_up().await;
     code
@@ -32,6 +38,9 @@ struct Session {
     /// The client's own, so that all timers here run on the lease's clock.
     runtime: Arc<dyn Runtime>,
     signals: Signals,
+    events: Events,
+    /// Why the last renewal failed, if it did.
+    trouble: Option<Arc<Error>>,
 }
 
 /// How long what failed to be given back is tried again, before it is left to
@@ -75,7 +84,7 @@ impl Session {
 
     async fn wait(&mut self) -> Result<Wait, Failure> {
         let lock = plan(&self.client, &self.args);
-        let (name, no_wait) = (&self.args.name, self.args.no_wait);
+        let (name, no_wait) = (self.args.name(), self.args.no_wait);
         let acquire = async {
             match no_wait {
                 true => lock.try_acquire().await,
@@ -85,8 +94,8 @@ impl Session {
         let lease = tokio::select! {
             biased;
             // Dropped, the acquire takes back what it asked for.
-            signal = self.signals.next() => return Ok(Wait::Signal(signal)),
-            lease = acquire => lease?,
+            heard = self.signals.next() => return Ok(Wait::Signal(heard.signal)),
+            lease = acquire => lease.map_err(|error| self.not_granted(error))?,
             never = wait::tell_waiting(&self.client, name, &*self.runtime) => match never {},
         };
         match lease {
@@ -96,19 +105,23 @@ impl Session {
     }
 
     async fn busy(&self) -> Failure {
-        let status = self.client.status(&self.args.name).await.ok().flatten();
+        let status = self.client.status(self.args.name()).await.ok().flatten();
         let holder = status.and_then(|status| status.holder);
         let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
-        let name = &self.args.name;
+        let name = self.args.name();
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
-        Failure::new(exit::BUSY, message)
+        Failure::new(self.args.busy_exit, message)
+    }
+
+    fn not_granted(&self, error: Error) -> Failure {
+        match error.kind() {
+            Kind::Timeout => Failure::new(self.args.busy_exit, error.to_string()),
+            _ => Failure::from(error),
+        }
     }
 
     /// Run the command to its end, or until the lease is lost and it is stopped.
     async fn work(&mut self, lease: &Lease) -> Result<Work, Failure> {
-        // A loss is reported 10 % before the deadline. Half of that is for the
-        // command to end by itself, half for the kernel to end it.
-        let patience = leasehold::time::grace(lease.remaining()) / 2;
         if !lease.is_valid() {
             return Err(Failure::new(exit::LOST, "the lease was lost before the command started"));
         }
@@ -123,8 +136,9 @@ impl Session {
         if let Work::Lost(loss) = work {
             // Nothing is written before they are dead: a full pipe or a stopped
             // terminal would keep us from killing them.
-            let refused = self.stop(&mut child, patience).await;
-            crate::say(&format!("lost the lease, stopped the command: {loss}"));
+            let refused = self.stop(&mut child, self.patience(lease, loss)).await;
+            let why = self.why(loss);
+            crate::say(&format!("lost the lease, stopped the command: {why}"));
             if refused > 0 {
                 crate::say(&format!("{refused} processes of other users could not be stopped"));
             }
@@ -142,11 +156,34 @@ impl Session {
                     OnLost::Terminate => return Work::Lost(loss),
                     OnLost::Warn => {
                         warned = true;
-                        crate::say(&format!("lost the lease, the command goes on: {loss}"));
+                        let why = self.why(loss);
+                        crate::say(&format!("lost the lease, the command goes on: {why}"));
                     }
                 },
-                signal = self.signals.next() => child.forward(signal),
+                heard = self.signals.next() => child.forward(heard),
+                Some(event) = self.events.next() => match event.what {
+                    What::RenewalFailed(error) => self.trouble = Some(error),
+                    _ => self.trouble = None,
+                },
             }
+        }
+    }
+
+    /// How long the command has to end by itself. A loss is reported 10 % of the ttl before
+    /// the deadline: half of what is left is for the command, half for the kernel to end
+    /// it. Without a lease somebody else may be at work already.
+    fn patience(&self, lease: &Lease, loss: Loss) -> Duration {
+        match loss {
+            Loss::Expired | Loss::MaxHold => lease.watch().deadline().since(self.runtime.now()) / 2,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A lease that could not be renewed has a cause.
+    fn why(&self, loss: Loss) -> String {
+        match &self.trouble {
+            Some(trouble) if loss == Loss::Expired => format!("{loss}: {trouble}"),
+            _ => loss.to_string(),
         }
     }
 
@@ -200,7 +237,7 @@ impl Session {
 }
 
 fn plan(client: &Client, args: &Run) -> Lock {
-    let mut lock = client.lock(args.name.clone());
+    let mut lock = client.lock(args.name());
     if let Some(ttl) = args.ttl {
         lock = lock.ttl(ttl);
     }

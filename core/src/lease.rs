@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::anchor::Anchor;
 use crate::engine::{Engine, Hold, Loss};
 use crate::error::Error;
+use crate::time::Instant;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
 ///
@@ -156,6 +157,13 @@ impl Watch {
     /// Why it was lost, if it was.
     pub fn loss(&self) -> Option<Loss> {
         self.hold.loss()
+    }
+
+    /// When it ends unless it is renewed before, by its client's clock. After a loss it
+    /// stays as it is: until then nobody else holds the lock if that was
+    /// [`Expired`](Loss::Expired) or [`MaxHold`](Loss::MaxHold), and there is time to stop.
+    pub fn deadline(&self) -> Instant {
+        self.hold.deadline()
     }
 }
 
