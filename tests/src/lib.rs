@@ -1,7 +1,6 @@
 //! What needs more than one process, or a made-up world.
 
 pub mod bench;
-pub mod model;
 pub mod packages;
 pub mod patience;
 pub mod processes;

@@ -3,24 +3,37 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use leasehold_tests::sim::{Faults, simulate};
 
-/// Run the seeds on two threads; the first failure ends it.
+/// Run the seeds on all processors; the first failure ends it.
 fn run(seeds: Range<u64>) -> (Arc<Faults>, u64) {
     let faults = Arc::new(Faults::default());
-    let middle = seeds.start + (seeds.end - seeds.start) / 2;
-    let half = |seeds: Range<u64>| {
-        let faults = faults.clone();
-        let one = move |seed| simulate(seed, &faults).map_err(|broken| (seed, broken));
-        std::thread::spawn(move || seeds.map(one).sum::<Result<u64, _>>())
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut grants = 0;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(grants);
+            }
+            grants += simulate(seed, &faults).map_err(|broken| {
+                next.store(seeds.end, Ordering::Relaxed);
+                (seed, broken)
+            })?;
+        }
     };
-    let halves = [half(seeds.start..middle), half(middle..seeds.end)];
-    let grants = halves.map(|half| match half.join().expect("the simulation does not panic") {
-        Ok(grants) => grants,
-        Err((seed, broken)) => panic!("seed {seed}: {broken}\nreplay: LEASEHOLD_SEED={seed}"),
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let grants: Result<u64, _> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|grants| grants.expect("the simulation does not panic")).sum()
     });
-    (faults, grants.iter().sum())
+    match grants {
+        Ok(grants) => (faults, grants),
+        Err((seed, broken)) => panic!("seed {seed}: {broken}\nreplay: LEASEHOLD_SEED={seed}"),
+    }
 }
 
 #[test]

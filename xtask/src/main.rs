@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask test`, `cargo xtask bench local`.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -9,6 +10,7 @@ mod planted;
 mod python;
 mod servers;
 mod swift;
+mod test;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["test"] => test(),
+        ["test"] => test::all(),
         ["servers"] => servers::ensure(),
         ["wheel"] => python::wheel().map(|wheel| println!("{}", wheel.display())),
         ["python"] => python::interpreter()
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
         ["swift"] => swift::shim().map(|shim| println!("LEASEHOLD_SWIFT_SHIM={}", shim.display())),
         ["planted"] => planted::all_are_caught(root(), ""),
         ["planted", word] => planted::all_are_caught(root(), word),
-        ["model"] => cargo("run --release -p leasehold-tests --bin model -- 1"),
+        ["model"] => cargo("run --release -p leasehold-model -- 1"),
         ["soak", kind @ ("redis" | "redlock" | "etcd")] => {
             cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))
         }
@@ -93,29 +95,6 @@ fn bench_etcd(workloads: &[&str]) -> Result<(), Failure> {
     cargo(&[&[run], workloads].concat().join(" "))
 }
 
-/// Cheap checks first. One package selection, so that nothing is built twice.
-fn test() -> Result<(), Failure> {
-    needs("fmt", "rustup component add rustfmt")?;
-    needs("clippy", "rustup component add clippy")?;
-    servers::ensure()?;
-    cargo("fmt --all --check")?;
-    cargo("clippy --workspace --all-targets -- -D warnings")?;
-    let interpreter = python::interpreter()?;
-    let package = node::package()?;
-    let shim = swift::shim()?;
-    let faces: [(&str, &Path); 3] = [
-        ("LEASEHOLD_PYTHON", &interpreter),
-        ("LEASEHOLD_NODE_PACKAGE", &package),
-        ("LEASEHOLD_SWIFT_SHIM", &shim),
-    ];
-    cargo_with("test --workspace", &faces)?;
-    python::check(&interpreter)?;
-    node::check(&package)?;
-    swift::check(&package)?;
-    cargo("doc --workspace --no-deps")?;
-    planted::all_are_caught(root(), "")
-}
-
 fn root() -> &'static Path {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     root.unwrap_or_else(|| Path::new("."))
@@ -135,7 +114,7 @@ fn cargo(arguments: &str) -> Result<(), Failure> {
 
 fn cargo_with(arguments: &str, variables: &[(&str, &Path)]) -> Result<(), Failure> {
     eprintln!("xtask: cargo {arguments}");
-    let mut command = Command::new("cargo");
+    let mut command = clean("cargo");
     command.args(arguments.split(' ')).current_dir(root()).env("RUSTDOCFLAGS", "-D warnings");
     command.envs(variables.iter().copied());
     match command.status() {
@@ -143,6 +122,25 @@ fn cargo_with(arguments: &str, variables: &[(&str, &Path)]) -> Result<(), Failur
         Ok(status) => Err(format!("`cargo {arguments}` failed: {status}")),
         Err(e) => Err(format!("`cargo {arguments}` could not be started: {e}")),
     }
+}
+
+/// Something that builds, without what `cargo run` has told this program about itself: some
+/// build scripts look at that, and what depends on them would be built again and again.
+fn clean(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let ours = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    for name in names.filter(|name| ours.iter().any(|start| name.starts_with(start))) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The native parts of Node and Swift, as they are published: what is below them is built once
+/// if they are built together. Python's has a tool of its own.
+fn native_parts() -> Result<(), Failure> {
+    let build = ["build", "--release", "--quiet", "-p", "leasehold-node", "-p", "leasehold-swift"];
+    run(clean("cargo").args(build).current_dir(root()))
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::servers::ensure_package;
-use crate::{Failure, root, run};
+use crate::{Failure, clean, root, run};
 
 /// Build the wheel into `target/wheels`, as it is published.
 pub(crate) fn wheel() -> Result<PathBuf, Failure> {
@@ -16,7 +16,7 @@ pub(crate) fn wheel() -> Result<PathBuf, Failure> {
     if wheels.is_dir() {
         fs::remove_dir_all(&wheels).map_err(|e| format!("{}: {e}", wheels.display()))?;
     }
-    let mut build = Command::new(environment.join("bin/maturin"));
+    let mut build = clean(environment.join("bin/maturin"));
     build.args(["build", "--release", "--quiet", "--out"]).arg(&wheels);
     run(build.current_dir(package()))?;
     let built = fs::read_dir(&wheels).ok().and_then(|mut all| all.next());
@@ -102,7 +102,7 @@ fn pip<'a>(
     environment: &Path,
     install: impl IntoIterator<Item = &'a OsStr>,
 ) -> Result<(), Failure> {
-    let mut command = Command::new(environment.join("bin/python"));
+    let mut command = clean(environment.join("bin/python"));
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
     run(command.args(install))
 }

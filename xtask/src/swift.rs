@@ -7,7 +7,7 @@ use std::process::Command;
 mod toolchain;
 
 use self::toolchain::Toolchain;
-use crate::{Failure, root, run};
+use crate::{Failure, clean, native_parts, root, run};
 
 /// A program that is built from a package of its own.
 const SHIM: (&str, &str) = ("tests/shims/swift", "shim");
@@ -16,6 +16,11 @@ const BENCH: (&str, &str) = ("bindings-swift/bench", "bench");
 
 /// What a release is made of.
 const RELEASED: [&str; 5] = ["Package.swift", "README.md", "Sources", "Tests", "lib"];
+
+/// Have a Swift on this machine.
+pub(crate) fn ensure() -> Result<(), Failure> {
+    Toolchain::find().map(drop)
+}
 
 /// The package made whole and packed, and the program that speaks Swift in scenarios.
 pub(crate) fn shim() -> Result<PathBuf, Failure> {
@@ -52,7 +57,7 @@ pub(crate) fn bench() -> Result<(), Failure> {
     generate()?;
     let program = build(&swift, BENCH, "release")?;
     let bench = ["run", "--release", "-p", "leasehold-tests", "--bin", "bench-swift", "--"];
-    run(Command::new("cargo").args(bench).arg(program).current_dir(root()))
+    run(clean("cargo").args(bench).arg(program).current_dir(root()))
 }
 
 /// The library, and the code that calls it, into the package.
@@ -60,14 +65,12 @@ fn generate() -> Result<(), Failure> {
     if cfg!(target_os = "macos") {
         return run(&mut Command::new(source().join("xcframework.sh")));
     }
-    let build = ["build", "--release", "--quiet", "-p", "leasehold-swift"];
-    run(Command::new("cargo").args(build).current_dir(root()))?;
+    native_parts()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let built = target.join("release/libleasehold_swift.a");
-    let mut generate = Command::new("cargo");
-    generate.args(["run", "--quiet", "-p", "leasehold-swift-generate", "--features", "bindgen"]);
+    let mut generate = generator("run");
     generate.arg("--").arg(&built).arg(source().join("Sources"));
-    run(generate.current_dir(root()))?;
+    run(&mut generate)?;
     let library = source().join("lib/libleasehold_swift.a");
     fs::create_dir_all(source().join("lib")).map_err(|e| failed(&library, e))?;
     // Four fifths of it would be lines for debuggers; symbols are needed.
@@ -75,6 +78,18 @@ fn generate() -> Result<(), Failure> {
     let size = library.metadata().map_err(|e| failed(&library, e))?.len();
     eprintln!("xtask: {} has {:.1} MB", library.display(), size as f64 / 1e6);
     Ok(())
+}
+
+/// The program that writes it, which is built while something else is done.
+pub(crate) fn build_generator() -> Result<(), Failure> {
+    if cfg!(target_os = "macos") { Ok(()) } else { run(&mut generator("build")) }
+}
+
+fn generator(command: &str) -> Command {
+    let mut generator = clean("cargo");
+    generator.args([command, "--quiet", "-p", "leasehold-swift-generate", "--features", "bindgen"]);
+    generator.current_dir(root());
+    generator
 }
 
 /// For those who have no Rust.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod api;
+mod architecture;
 mod events;
 mod fence_check;
 mod holding;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{empty, failed, files, npm, place, source};
-use crate::{Failure, root, run};
+use crate::{Failure, native_parts, root, run};
 
 /// What the package is made of, besides `lib`.
 const FILES: [&str; 7] =
@@ -27,8 +27,7 @@ pub(super) fn for_this_machine() -> Result<Vec<PathBuf>, Failure> {
 /// With the workspace's own folder, where much of it is built already: `napi build` has
 /// one of its own.
 fn build(parts: &[PathBuf]) -> Result<(), Failure> {
-    let build = ["build", "--release", "--quiet", "-p", "leasehold-node"];
-    run(Command::new("cargo").args(build).current_dir(root()))?;
+    native_parts()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let library = target.join("release").join(format!("{prefix}leasehold_node{suffix}"));

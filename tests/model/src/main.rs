@@ -1,4 +1,4 @@
-//! `model [SIZE]`: see [`leasehold_tests::model`]. Size 0 is that of the tests,
+//! `model [SIZE]`: see [`leasehold_model`]. Size 0 is that of the tests,
 //! with each rule left out in turn. Size 1 has 100 million worlds and takes ten
 //! minutes; size 2 takes longer, and stops at 230 million worlds of a scenario,
 //! which need 10 GB, whether or not that is all.
@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use leasehold_tests::model::{Scenario, large, plantings, scenarios, search};
+use leasehold_model::{Scenario, large, plantings, scenarios, search};
 
 fn main() -> ExitCode {
     let mut fine = true;

@@ -1,6 +1,6 @@
 //! All worlds of a small size, with all rules, and with each rule left out.
 
-use leasehold_tests::model::{Property, RULES, Rule, plantings, scenarios, search, stepwise};
+use leasehold_model::{Property, RULES, Rule, plantings, scenarios, search, stepwise};
 
 /// With every rule in force, every world of every scenario is in order.
 fn all_is_well(names: &[&str]) {

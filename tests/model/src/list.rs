@@ -1,7 +1,7 @@
 //! The scenarios: each as small as it can be for the rules that matter in it.
 
-use super::rules::{Property, Rule};
-use super::scenario::{PLAIN, Scenario};
+use crate::rules::{Property, Rule};
+use crate::scenario::{PLAIN, Scenario};
 
 /// All that the tests look at, each with the least number of its states.
 pub fn scenarios() -> Vec<(Scenario, usize)> {

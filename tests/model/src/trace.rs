@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::node::Node;
-use super::rules::Property;
-use super::scenario::Scenario;
-use super::search::fingerprint;
-use super::world::{Action, World};
+use crate::node::Node;
+use crate::rules::Property;
+use crate::scenario::Scenario;
+use crate::search::fingerprint;
+use crate::world::{Action, World};
 
 /// What happened, step by step.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Trace {
 impl Trace {
     /// Walk the way again, but let every node keep its name. In the end, do what
     /// is wrong.
-    pub(super) fn along(way: &[u64], wrong: Property, with: &Scenario) -> Self {
+    pub(crate) fn along(way: &[u64], wrong: Property, with: &Scenario) -> Self {
         let begins = |world: &World| fingerprint(&world.canonical(with)) == way[0];
         let beginning = World::beginnings(with).into_iter().find(begins);
         let mut world = beginning.expect("each way has a beginning");
@@ -63,7 +63,7 @@ impl Trace {
                 format!("for {} ticks from now", world.clients[attempt].renewal)
             }
             Action::Tick { .. } => {
-                let left = |client: &super::client::Client| {
+                let left = |client: &crate::client::Client| {
                     if client.runs() { client.left.to_string() } else { "-".to_owned() }
                 };
                 let left: Vec<_> = world.clients.iter().map(left).collect();

@@ -2,7 +2,7 @@
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Nothing was sent.
     #[default]
     Idle,
@@ -23,40 +23,40 @@ pub(super) enum Stage {
 /// requests under way are not kept either: `votes`, `renewed` and `stage` say
 /// what was ever sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Client {
-    pub(super) stage: Stage,
+pub(crate) struct Client {
+    pub(crate) stage: Stage,
     /// That of the current round, in the end that of the lease.
-    pub(super) ballot: u8,
+    pub(crate) ballot: u8,
     /// Ballots it asked for, one bit each.
-    pub(super) votes: u16,
+    pub(crate) votes: u16,
     /// Rounds of votes it has begun.
-    pub(super) rounds: u8,
+    pub(crate) rounds: u8,
     /// Until the deadline of the lease, or what will be it: sent + ttl - margin.
-    pub(super) left: u8,
+    pub(crate) left: u8,
     /// Likewise for the current renewal round.
-    pub(super) renewal: u8,
+    pub(crate) renewal: u8,
     /// It has sent renewals.
-    pub(super) renewed: bool,
+    pub(crate) renewed: bool,
     /// Its clock loses no tick for so long.
-    pub(super) steady: u8,
+    pub(crate) steady: u8,
 }
 
 impl Client {
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Withdrawn | Stage::Released)
     }
 
-    pub(super) fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         matches!(self.stage, Stage::Asking | Stage::Leased)
     }
 
     /// By its own clock, it is the holder.
-    pub(super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.stage == Stage::Leased && self.left > 0
     }
 
     /// A true tick passes.
-    pub(super) fn tick(&mut self, loses_it: bool, ttl: u8) {
+    pub(crate) fn tick(&mut self, loses_it: bool, ttl: u8) {
         if loses_it {
             // Any ttl ticks in a row have one lost tick at most.
             self.steady = ttl - 1;

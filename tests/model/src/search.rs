@@ -5,10 +5,10 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use super::rules::Property;
-use super::scenario::Scenario;
-use super::trace::Trace;
-use super::world::World;
+use crate::rules::Property;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::world::World;
 
 /// What a search found.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ fn way_to(world: u64, seen: &Seen) -> Vec<u64> {
 }
 
 /// The hash of a world.
-pub(super) fn fingerprint(world: &World) -> u64 {
+pub(crate) fn fingerprint(world: &World) -> u64 {
     let mut mix = Mix::default();
     world.hash(&mut mix);
     mix.finish()

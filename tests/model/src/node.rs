@@ -1,48 +1,48 @@
 //! One node: what it remembers of the lock, and how it answers.
 
-use super::rules::Rule;
-use super::scenario::Scenario;
+use crate::rules::Rule;
+use crate::scenario::Scenario;
 
 /// Whom the node holds the lock for, until when by its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Holder {
-    pub(super) owner: u8,
-    pub(super) ballot: u8,
-    pub(super) expires: u8,
+pub(crate) struct Holder {
+    pub(crate) owner: u8,
+    pub(crate) ballot: u8,
+    pub(crate) expires: u8,
 }
 
 /// What a restart keeps or loses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// The largest ballot granted or burned.
-    pub(super) stored: u8,
+    pub(crate) stored: u8,
     /// The largest ballot of a lease that was released.
-    pub(super) freed: u8,
-    pub(super) holder: Option<Holder>,
+    pub(crate) freed: u8,
+    pub(crate) holder: Option<Holder>,
 }
 
 /// A node, and the answers it has sent. An answer once sent can arrive at any
 /// later time or never, so the answers are a set: one bit per attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Node {
-    pub(super) record: Record,
+pub(crate) struct Node {
+    pub(crate) record: Record,
     /// What is on the disk: a restart that loses data goes back to it.
-    pub(super) saved: Record,
+    pub(crate) saved: Record,
     /// No votes before this; no ballots up to this. By the node's clock.
-    pub(super) quarantine_end: u8,
+    pub(crate) quarantine_end: u8,
     /// By how much its clock is ahead of the true time.
-    pub(super) ahead: u8,
+    pub(crate) ahead: u8,
     /// It granted this attempt's ballot in this attempt's current round.
-    pub(super) granted: u8,
+    pub(crate) granted: u8,
     /// It kept this attempt's lease in this attempt's current renewal round.
-    pub(super) kept: u8,
+    pub(crate) kept: u8,
     /// Whose release or withdrawal it has processed, and not forgotten.
-    pub(super) given_back: u8,
+    pub(crate) given_back: u8,
 }
 
 /// How a vote ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Granted,
     Quarantined,
     Busy,
@@ -51,7 +51,7 @@ pub(super) enum Answer {
 }
 
 impl Node {
-    pub(super) fn vote(&mut self, owner: u8, ballot: u8, time: u8, with: &Scenario) -> Answer {
+    pub(crate) fn vote(&mut self, owner: u8, ballot: u8, time: u8, with: &Scenario) -> Answer {
         let now = time + self.ahead;
         let too_far = ballot > now + with.clamp && with.keeps_to(Rule::Clamp);
         let expires = now + with.ttl;
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// A lease is given back, or else an attempt that did not become one.
-    pub(super) fn give_back(&mut self, owner: u8, ballot: u8, leased: bool, with: &Scenario) {
+    pub(crate) fn give_back(&mut self, owner: u8, ballot: u8, leased: bool, with: &Scenario) {
         let record = &mut self.record;
         record.holder = record.holder.filter(|holder| holder.owner != owner);
         if with.keeps_to(Rule::Burn) {
@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// What an earlier round came to is given back; the attempt goes on.
-    pub(super) fn give_back_round(&mut self, owner: u8, ballot: u8, with: &Scenario) {
+    pub(crate) fn give_back_round(&mut self, owner: u8, ballot: u8, with: &Scenario) {
         let record = &mut self.record;
         let later =
             |holder: &Holder| holder.ballot > ballot && with.keeps_to(Rule::ReturnOfItsRound);
@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// Whether the lease was kept.
-    pub(super) fn renew(&mut self, owner: u8, ballot: u8, time: u8, with: &Scenario) -> bool {
+    pub(crate) fn renew(&mut self, owner: u8, ballot: u8, time: u8, with: &Scenario) -> bool {
         let now = time + self.ahead;
         let expires = now + with.ttl;
         let record = &mut self.record;
@@ -132,7 +132,7 @@ impl Node {
     }
 
     /// A new identity, perhaps with an older record, and with another clock.
-    pub(super) fn restart(&mut self, keeps: bool, ahead: u8, time: u8, with: &Scenario) {
+    pub(crate) fn restart(&mut self, keeps: bool, ahead: u8, time: u8, with: &Scenario) {
         if !keeps {
             self.record = self.saved;
             self.given_back = 0;
@@ -145,12 +145,12 @@ impl Node {
     }
 
     /// Whom it holds the lock for now.
-    pub(super) fn holder(&self, time: u8) -> Option<Holder> {
+    pub(crate) fn holder(&self, time: u8) -> Option<Holder> {
         self.record.holder.filter(|holder| holder.expires > time + self.ahead)
     }
 
     /// Forget what can make no difference any more, so that states merge.
-    pub(super) fn tidy(&mut self, time: u8, restarts: u8, with: &Scenario) {
+    pub(crate) fn tidy(&mut self, time: u8, restarts: u8, with: &Scenario) {
         let now = time + self.ahead;
         if now >= self.quarantine_end && self.quarantine_end <= self.record.stored {
             self.quarantine_end = 0;

@@ -1,6 +1,6 @@
 //! How large a world is, what may happen in it, and which rules are in force.
 
-use super::rules::{Property, Rule};
+use crate::rules::{Property, Rule};
 
 /// The bounds of one search. Times are ticks.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct Scenario {
 }
 
 /// The bounds of most scenarios, and nothing happens but votes.
-pub(super) const PLAIN: Scenario = Scenario {
+pub(crate) const PLAIN: Scenario = Scenario {
     name: "",
     nodes: 3,
     quorum: 2,
@@ -84,12 +84,12 @@ pub(super) const PLAIN: Scenario = Scenario {
 
 impl Scenario {
     /// Whether this rule is in force.
-    pub(super) fn keeps_to(&self, rule: Rule) -> bool {
+    pub(crate) fn keeps_to(&self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
 
     /// The least that a clock may be ahead.
-    pub(super) fn lowest_clock(&self) -> u8 {
+    pub(crate) fn lowest_clock(&self) -> u8 {
         self.clocks.iter().copied().min().unwrap_or(0)
     }
 

@@ -2,32 +2,32 @@
 
 use std::fmt;
 
-use super::client::{Client, Stage};
-use super::node::{Answer, Node};
-use super::rules::{Property, Rule};
-use super::scenario::Scenario;
+use crate::client::{Client, Stage};
+use crate::node::{Answer, Node};
+use crate::rules::{Property, Rule};
+use crate::scenario::Scenario;
 
 /// As many nodes as any scenario has.
-pub(super) const NODES: usize = 4;
+pub(crate) const NODES: usize = 4;
 /// As many attempts as any scenario has.
-pub(super) const ATTEMPTS: usize = 3;
+pub(crate) const ATTEMPTS: usize = 3;
 
 /// Everything there is at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct World {
-    pub(super) nodes: [Node; NODES],
-    pub(super) clients: [Client; ATTEMPTS],
+pub(crate) struct World {
+    pub(crate) nodes: [Node; NODES],
+    pub(crate) clients: [Client; ATTEMPTS],
     /// The true time.
-    pub(super) time: u8,
+    pub(crate) time: u8,
     /// Restarts that may still come.
-    pub(super) restarts: u8,
+    pub(crate) restarts: u8,
     /// The largest fence of any lease until now.
-    pub(super) top: u8,
+    pub(crate) top: u8,
 }
 
 /// One thing that happens. Nodes and attempts are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// A tick of true time, which the clocks of some clients (bits) lose.
     Tick { lost_by: u8 },
     /// A client sends votes to all nodes.
@@ -56,7 +56,7 @@ pub(super) enum Action {
 
 impl World {
     /// One world for each way in which the nodes' clocks may differ.
-    pub(super) fn beginnings(with: &Scenario) -> Vec<Self> {
+    pub(crate) fn beginnings(with: &Scenario) -> Vec<Self> {
         let mut all = vec![Self { restarts: with.restarts, ..Self::default() }];
         for node in 0..with.nodes {
             let ahead_by = |world: Self, ahead: u8| {
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// What may happen next. Some of it changes nothing.
-    pub(super) fn actions(&self, with: &Scenario, list: &mut Vec<Action>) {
+    pub(crate) fn actions(&self, with: &Scenario, list: &mut Vec<Action>) {
         list.clear();
         for attempt in 0..with.attempts {
             self.client_actions(attempt, with, list);
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// Let it happen. Returns what is wrong then.
-    pub(super) fn apply(&mut self, action: Action, with: &Scenario) -> Option<Property> {
+    pub(crate) fn apply(&mut self, action: Action, with: &Scenario) -> Option<Property> {
         match action {
             Action::Tick { lost_by } => {
                 self.time += 1;
@@ -264,7 +264,7 @@ impl World {
 
     /// The same world for all worlds that differ in nothing that matters: it
     /// forgets what has no effect any more, and nodes have no names.
-    pub(super) fn canonical(mut self, with: &Scenario) -> Self {
+    pub(crate) fn canonical(mut self, with: &Scenario) -> Self {
         let (mut asking, mut renewing) = (0, 0);
         for (i, client) in self.clients.iter_mut().enumerate() {
             let late = client.left == 0 && with.keeps_to(Rule::RenewalInTime);

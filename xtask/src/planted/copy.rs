@@ -1,0 +1,146 @@
+//! A copy of the workspace with bugs in it, and what is built of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::bugs::Bug;
+use super::switch;
+use crate::Failure;
+
+/// What cargo needs to build the tests: every member is part of the workspace.
+const WORKSPACE: [&str; 12] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "core",
+    "cli",
+    "bindings-python",
+    "bindings-node/Cargo.toml",
+    "bindings-node/src",
+    "bindings-swift/Cargo.toml",
+    "bindings-swift/src",
+    "bindings-swift/generate",
+    "tests",
+    "xtask",
+];
+
+/// Cargo would take the copy's crates for the tree's own, and test a bug there
+/// afterwards, if they had the same version. What is below them is built once.
+const OTHER_VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "-planted\"");
+const VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
+
+pub(super) struct Copy {
+    place: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    /// One that has these bugs, all asleep.
+    pub(super) fn make(root: &Path, bugs: &[&Bug]) -> Result<Self, Failure> {
+        let target = std::env::var_os("CARGO_TARGET_DIR");
+        let target = target.map_or(root.join("target"), PathBuf::from);
+        let copy = Self { place: root.join("target/planted"), target };
+        let changed = copy.changed(root, bugs)?;
+        let failed = |e: io::Error| format!("the workspace could not be copied: {e}");
+        fs::create_dir_all(&copy.place).map_err(failed)?;
+        for part in WORKSPACE {
+            copy.take(root, Path::new(part), &changed).map_err(failed)?;
+        }
+        copy.lend_servers(root).map_err(failed)?;
+        Ok(copy)
+    }
+
+    pub(super) fn build(&self) -> Result<(), Failure> {
+        let mut build = self.cargo("soak");
+        crate::run(build.args(["--test", "simulation", "--no-run"]).stdout(io::stderr()))
+    }
+
+    /// What a test says while that bug is awake.
+    pub(super) fn test(
+        &self,
+        test: &str,
+        bug: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<String, Failure> {
+        let mut command = self.cargo(test);
+        command.env(switch::AWAKE, bug).envs(variables.iter().copied());
+        let output = command.output().map_err(|e| format!("cargo could not be started: {e}"))?;
+        let said = [output.stdout, output.stderr];
+        Ok(said.map(|said| String::from_utf8_lossy(&said).into_owned()).concat())
+    }
+
+    /// The package selection of all that is tested, so that nothing is built twice.
+    fn cargo(&self, test: &str) -> Command {
+        let mut command = crate::clean("cargo");
+        command.args(["test", "--workspace", "--offline", "--test", test]);
+        command.current_dir(&self.place).env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+
+    /// The files that differ, by their path in the workspace.
+    fn changed(&self, root: &Path, bugs: &[&Bug]) -> Result<BTreeMap<PathBuf, String>, Failure> {
+        let core = Path::new("core/src");
+        let read = |path: &Path| {
+            fs::read_to_string(root.join(path)).map_err(|e| format!("{}: {e}", path.display()))
+        };
+        let mut by_file: BTreeMap<PathBuf, Vec<&Bug>> = BTreeMap::new();
+        let mut in_scripts = Vec::new();
+        for bug in bugs {
+            if bug.file.ends_with(".lua") {
+                switch::only(&read(&core.join(bug.file))?, bug)?;
+                in_scripts.push(*bug);
+            } else {
+                let path = bug.file.strip_prefix("../../").map(PathBuf::from);
+                by_file.entry(path.unwrap_or_else(|| core.join(bug.file))).or_default().push(bug);
+            }
+        }
+        let mut changed = BTreeMap::new();
+        for (path, bugs) in by_file {
+            changed.insert(path.clone(), switch::plant(&read(&path)?, &bugs)?);
+        }
+        let scripts = core.join(switch::SCRIPTS);
+        let source = changed.remove(&scripts).map_or_else(|| read(&scripts), Ok)?;
+        changed.insert(scripts, switch::plant_in_scripts(&source, &in_scripts)?);
+        let versions = Path::new("Cargo.toml");
+        changed.insert(versions.into(), read(versions)?.replace(VERSION, OTHER_VERSION));
+        Ok(changed)
+    }
+
+    /// Write what differs from what is there; what cargo has built of the rest stays fresh.
+    fn take(
+        &self,
+        root: &Path,
+        part: &Path,
+        changed: &BTreeMap<PathBuf, String>,
+    ) -> io::Result<()> {
+        let (from, to) = (root.join(part), self.place.join(part));
+        if from.is_dir() {
+            fs::create_dir_all(&to)?;
+            for entry in fs::read_dir(from)? {
+                self.take(root, &part.join(entry?.file_name()), changed)?;
+            }
+            return Ok(());
+        }
+        let content = match changed.get(part) {
+            Some(text) => text.clone().into_bytes(),
+            None => fs::read(from)?,
+        };
+        to.parent().map_or(Ok(()), fs::create_dir_all)?;
+        if fs::read(&to).ok().as_ref() != Some(&content) {
+            fs::write(to, content)?;
+        }
+        Ok(())
+    }
+
+    /// Tests find unpacked servers in their own workspace.
+    fn lend_servers(&self, root: &Path) -> io::Result<()> {
+        let (unpacked, lent) = (root.join("target/servers"), self.place.join("target/servers"));
+        fs::create_dir_all(self.place.join("target"))?;
+        match std::os::unix::fs::symlink(unpacked, lent) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
