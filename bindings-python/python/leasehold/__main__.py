@@ -1,16 +1,16 @@
-"""The command line: ``leasehold`` and ``python -m leasehold``."""
+"""``python -m leasehold`` is the command ``leasehold``."""
 
-import signal
+import os
 import sys
-
-from ._leasehold import main as run
+from importlib.metadata import files
 
 
 def main() -> None:
-    # Ctrl-C is for the command that runs under the lock, not for an interpreter.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(run(["leasehold", *sys.argv[1:]]))
+    for file in files("leasehold") or ():
+        if file.name == "leasehold" and file.parent.name == "bin":
+            program = os.fspath(file.locate())
+            os.execv(program, [program, *sys.argv[1:]])
+    sys.exit("leasehold: its program is not installed; install the package again")
 
 
 if __name__ == "__main__":

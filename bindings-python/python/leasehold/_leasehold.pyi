@@ -10,7 +10,7 @@ _Seconds = float | timedelta
 _Event = tuple[str, int, str, str | None, str]
 _Row = tuple[str, int, tuple[str, float, float] | None, list[str]]
 
-__all__ = ["__version__", "Call", "Client", "Lock", "Lease", "Watch", "Events", "main", "finish"]
+__all__ = ["__version__", "Call", "Client", "Lock", "Lease", "Watch", "Events", "finish"]
 
 __version__: str
 
@@ -87,5 +87,4 @@ class Watch:
 class Events:
     def next(self) -> Call[_Event | None]: ...
 
-def main(arguments: list[str]) -> int: ...
 def finish() -> None: ...
