@@ -10,7 +10,10 @@ export interface Options {
    * bounds how long others wait for a holder that vanished, not how long one can hold.
    */
   ttl?: number
-  /** How long a busy lock is waited for; without end unless set. */
+  /**
+   * How long a busy lock is waited for, and a backend that does not answer or is not there yet.
+   * Unless set, the first is without end and the second 10 s. With 0 a free lock is still taken.
+   */
   wait?: number
   /** The longest a lease is held, however healthy its renewals; unbounded unless set. */
   maxHold?: number
@@ -58,7 +61,7 @@ export interface LeaseEvent {
   fence: bigint
   /** `renewal_failed`: the first after one that did not fail; it is repeated until the lease is lost. */
   what: 'acquired' | 'renewal_failed' | 'lost' | 'released'
-  /** Why it was lost, or the code of the renewal's error. */
+  /** Why it was lost, or the code of the error of the renewal, or of a release that was not confirmed. */
   reason: Loss | Code | null
   /** A line for a log. */
   text: string
@@ -133,6 +136,7 @@ export class Lock {
   /**
    * Do `body` while holding the lock: acquire, body, release. When the lease is lost, `signal`
    * is aborted and this rejects with LeaseLost at once, whether or not the body has stopped.
+   * So it does when only the release tells that the lease was gone before the body had ended.
    */
   run<T>(body: (held: Held) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>
 }
@@ -171,12 +175,13 @@ export class Lease implements AsyncDisposable {
   /** Renew now, by a full ttl. Needed only with `autoRenew: false`. */
   renew(): Promise<void>
   /**
-   * Give it back; calling it again only answers again. Rejects with LeaseLost when it was not
-   * held to the end, with Unavailable when the backend did not confirm: then it is repeated in
-   * the background until the ttl has passed.
+   * Give it back; all calls wait for the first and get its answer. Rejects with LeaseLost when
+   * it was not held to the end, which may be known only now, with Unavailable when the backend
+   * did not confirm: then it was given back in time, and the release is repeated in the
+   * background until the ttl has passed.
    */
   release(): Promise<void>
-  /** {@link release}, except that a backend which does not confirm is no error. */
+  /** {@link release} at the end of the work: a backend that does not confirm is no error. */
   [Symbol.asyncDispose](): Promise<void>
 }
 

@@ -1,7 +1,7 @@
 'use strict'
 
 const { call } = require('./calls.js')
-const { Unavailable, errorOf } = require('./errors.js')
+const { errorOf } = require('./errors.js')
 
 /** A lock that is held; see index.d.ts for all of it. */
 class Lease {
@@ -36,12 +36,7 @@ class Lease {
   async renew() { await call((id) => this.#native.renew(id)) }
   async release() { await call((id) => this.#native.release(id)) }
 
-  async [Symbol.asyncDispose]() {
-    await this.release().catch((error) => {
-      // The work is done, and the release goes on in the background.
-      if (!(error instanceof Unavailable)) throw error
-    })
-  }
+  async [Symbol.asyncDispose]() { await call((id) => this.#native.finish(id)) }
 }
 
 module.exports = { Lease }

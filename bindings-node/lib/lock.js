@@ -40,15 +40,17 @@ class Lock {
     const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
     lost.catch((error) => controller.abort(error))
     const work = async () => body({ fence: lease.fence, signal: controller.signal, lease })
+    let result
     try {
-      const result = await Promise.race([lost, work()])
-      // While the body keeps JavaScript busy, word of a loss does not come.
-      checkLoss(lease)
-      return result
-    } finally {
-      // The body's own result or error counts, whatever becomes of the release.
+      result = await Promise.race([lost, work()])
+    } catch (error) {
+      // The body's own error says more than what becomes of the release.
       await lease.release().catch(() => {})
+      throw error
     }
+    // Throws if the body was not done under the lock.
+    await lease[Symbol.asyncDispose]()
+    return result
   }
 }
 

@@ -159,6 +159,12 @@ impl Lease {
         let lease = self.lease.clone();
         self.calls.call(id, async move { lease.release().await.map(|()| None) })
     }
+
+    #[napi]
+    pub fn finish(&self, id: i64) -> Option<Settled> {
+        let lease = self.lease.clone();
+        self.calls.call(id, async move { lease.finish().await.map(|()| None) })
+    }
 }
 
 #[napi]

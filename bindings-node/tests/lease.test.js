@@ -163,7 +163,8 @@ test('leaving a scope gives back', async () => {
 test('a server that is silent at the end of a scope is no error, of a release it is', async () => {
   const own = await Redis.start()
   const mine = await leasehold.connect(own.url)
-  const [one, two] = await Promise.all(['a', 'b'].map((name) => mine.lock(name, { ttl: 400 }).acquire()))
+  // The first release is waited for a second, while the second lease lives on.
+  const [one, two] = await Promise.all([['a', 400], ['b', 6_000]].map(([name, ttl]) => mine.lock(name, { ttl }).acquire()))
   own.pause()
   await one[Symbol.asyncDispose]()
   await assert.rejects(two.release(), { code: 'unavailable', outcome: 'unknown', lock: 'b' })
@@ -210,4 +211,26 @@ test('events tell what happens to leases, until the client is closed', async () 
   assert.deepEqual(told[0], first)
   const short = told.map(({ what, reason }) => [what, reason])
   assert.deepEqual(short, [['acquired', null], ['released', null], ['acquired', null], ['lost', 'gone']])
+})
+
+test('a body that was not under the lock to its end is lost, though nobody had said so', async () => {
+  const lost = async (body) => {
+    const name = newName()
+    await client.lock(name).run(async (held) => {
+      assert.equal(redis.ask('DEL', `leasehold:${name}`), '1')
+      return body(held)
+    })
+  }
+  let signal
+  await assert.rejects(lost((held) => { signal = held.signal }), LeaseLost)
+  await until(() => signal.aborted)
+  assert.ok(signal.reason instanceof LeaseLost)
+  // What the body itself throws says more.
+  await assert.rejects(lost(() => { throw new RangeError('mine') }), RangeError)
+  const name = newName()
+  const lease = await client.lock(name).acquire()
+  redis.ask('DEL', `leasehold:${name}`)
+  await assert.rejects(Promise.all([lease[Symbol.asyncDispose](), lease.release()]), LeaseLost)
+  await assert.rejects(lease.release(), LeaseLost)
+  assert.deepEqual([lease.loss, await lease.lost], ['gone', 'gone'])
 })

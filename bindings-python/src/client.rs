@@ -229,6 +229,11 @@ impl Lease {
         let lease = self.lease.clone();
         Call::new(async move { lease.release().await.map(|()| Answer::Nothing) })
     }
+
+    fn _finish(&self) -> Call {
+        let lease = self.lease.clone();
+        Call::new(async move { lease.finish().await.map(|()| Answer::Nothing) })
+    }
 }
 
 /// Word of a lease's end, for those who do not hold it: a thread that waits for the

@@ -48,16 +48,25 @@ class Redis:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port: int = probe.getsockname()[1]
-            self.process = subprocess.Popen(
-                ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port)]
-                + ["--save", "", "--appendonly", "no"],
-                stdout=subprocess.DEVNULL,
-            )
+            self.start()
             # Somebody else may have taken the port meanwhile.
             if until(lambda: self._answers() or self.process.poll() is not None):
                 if self.process.poll() is None:
                     break
         self.url = f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, again after it was killed."""
+        self.process = subprocess.Popen(
+            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port)]
+            + ["--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+        )
+
+    def ask(self, *command: str) -> str:
+        """What it answers to a command."""
+        arguments = ["redis-cli", "-p", str(self.port), *command]
+        return subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
     def _answers(self) -> bool:
         try:

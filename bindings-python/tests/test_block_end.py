@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 
 import leasehold
@@ -166,3 +167,62 @@ def test_a_flag_is_only_set(one: leasehold.Client, other: leasehold.Client, name
                 assert lease.lost.is_set()
 
     asyncio.run(main())
+
+
+def test_a_block_that_was_not_under_the_lock_to_its_end_raises(server: Redis, name: str) -> None:
+    with leasehold.connect(server.url) as client:
+        events = client.events()
+        lock = client.lock(name, ttl=LONG)
+        with pytest.raises(leasehold.LeaseLost):
+            with lock as lease:
+                server.ask("FLUSHALL")
+        assert lease.lost.reason == "gone"
+        with pytest.raises(leasehold.LeaseLost):
+            lease.release()
+
+        async def main() -> None:
+            async with lock:
+                server.ask("FLUSHALL")
+
+        with pytest.raises(leasehold.LeaseLost):
+            asyncio.run(main())
+        # What the body itself raised says more.
+        with pytest.raises(ZeroDivisionError):
+            with lock:
+                server.ask("FLUSHALL")
+                1 / 0
+    told = [(event.what, event.reason) for event in events if event.lock == name]
+    assert told == [("acquired", None), ("lost", "gone")] * 3
+
+
+def test_a_server_that_comes_up_late_is_waited_for(server: Redis, name: str) -> None:
+    server.kill()
+    late = threading.Timer(2, server.start)
+    late.start()
+    # Entered, a client connects at once; made, when it is first used.
+    client = leasehold.connect(server.url)
+    assert client.lock(name).acquire(timeout=20).is_valid
+    client.close()
+    late.join()
+    server.kill()
+    late = threading.Timer(1, server.start)
+    late.start()
+
+    async def main() -> None:
+        client = leasehold.connect(server.url)
+        async with client.lock(name):
+            pass
+        await client.close_async()
+
+    asyncio.run(main())
+    late.join()
+
+
+def test_no_timeout_at_all_takes_a_free_lock(server: Redis, name: str) -> None:
+    with leasehold.connect(server.url) as client:
+        for timeout in (0, 0.000001):
+            client.lock(name).acquire(timeout=timeout).release()
+        with client.lock(name):
+            for timeout in (0, 0.000001):
+                with pytest.raises(leasehold.LockTimeout):
+                    client.lock(name).acquire(timeout=timeout)

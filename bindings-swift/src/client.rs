@@ -206,6 +206,12 @@ impl Lease {
             self.lease.release().await.map(|()| Answer::Nothing)
         });
     }
+
+    pub fn finish(self: Arc<Self>, reply: Box<dyn Reply>) {
+        start(&self.runtime.clone(), reply, async move {
+            self.lease.finish().await.map(|()| Answer::Nothing)
+        });
+    }
 }
 
 #[derive(uniffi::Object)]

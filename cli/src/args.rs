@@ -18,7 +18,7 @@ Exit codes:
   74       the output cannot be written
   75       the lock is busy
   78       the backend refuses: going on would be unsafe
-  79       the lease was lost and the command was stopped
+  79       the lease was lost: the command was stopped, or was not under the lock to its end
   126      the command cannot be executed
   127      the command was not found
   128+n    ended by signal n, the command or the wait
@@ -42,7 +42,9 @@ Examples:
 When the lease cannot be renewed, the command and all its descendants get SIGTERM before it ends, \
 and SIGKILL half-way to its end, 5 % of the ttl later. When it is over already, as after `break`, \
 SIGKILL follows at once: somebody else may hold the lock. The exit code is then 79, whatever the \
-command makes of it. With --on-lost=warn it goes on, and its own exit code is passed through. \
+command makes of it. So it is when the command ended well and only then turned out not to have \
+been under the lock to its end. With --on-lost=warn it goes on, and its own exit code is passed \
+through. \
 Outside Linux only the command itself is stopped, not its descendants.
 
 When leasehold itself is killed, the kernel kills the command (on Linux; not its descendants, and \

@@ -18,7 +18,7 @@ pub(crate) const OUTPUT: u8 = 74;
 pub(crate) const BUSY: u8 = 75;
 /// The backend's state or settings make it unsafe to go on.
 pub(crate) const REFUSED: u8 = 78;
-/// The lease was lost and the command stopped.
+/// The lease was lost and the command stopped, or it ended well without the lock.
 pub(crate) const LOST: u8 = 79;
 /// The command cannot be executed, as shells say it.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;

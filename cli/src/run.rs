@@ -15,15 +15,10 @@ use crate::signals::Signals;
 use crate::{show, wait};
 
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
-    let mut signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
+    let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
     let runtime = ThreadRuntime::start()?;
+    // Connected by the wait for the lock: a server may come up later than this.
     let client = Options::new().runtime(runtime.clone()).client(url)?;
-    tokio::select! {
-        biased;
-        heard = signals.next() => return Ok(exit::by_signal(heard.signal.as_raw())),
-        connected = client.connect() => connected?,
-    }
-    client.caveats().iter().for_each(|caveat| crate::say(&format!("note: {caveat}")));
     let (events, trouble) = (client.events(), None);
     let mut session = Session { args, client, runtime, signals, events, trouble };
     let code = session.run().await;
@@ -63,22 +58,33 @@ impl Session {
             Wait::Granted(lease) => lease,
             Wait::Signal(signal) => return Ok(exit::by_signal(signal.as_raw())),
         };
+        let caveats = self.client.caveats();
+        caveats.iter().for_each(|caveat| crate::say(&format!("note: {caveat}")));
         if let Some(ttl) = self.args.ttl.filter(|ttl| lease.ttl() != *ttl) {
             let raised = lease.ttl();
             crate::say(&format!("note: there is no ttl of {ttl:?} here; it is {raised:?}"));
         }
         let worked = self.work(&lease).await;
         let released = self.release(&lease).await;
-        // What the command came to matters more, and a loss was told already.
-        if let (Ok(Work::Ended(_)), Err(error)) = (&worked, released) {
-            crate::say(&match error.kind() {
-                Kind::Lost => format!("the command ended, but not under the lock: {error}"),
-                _ => format!("the lock may stay busy until its ttl has passed: {error}"),
-            });
-        }
         match worked? {
-            Work::Ended(code) => Ok(code),
+            Work::Ended(code) => Ok(self.ended(code, released)),
+            // That it was lost was told already.
             Work::Lost(_) => Ok(exit::LOST),
+        }
+    }
+
+    /// The exit code when the command has ended by itself. It was no success if it
+    /// was not under the lock; a failure of its own says more.
+    fn ended(&self, code: u8, released: Result<(), leasehold::Error>) -> u8 {
+        let Err(error) = released else { return code };
+        if error.kind() != Kind::Lost {
+            crate::say(&format!("the lock may stay busy until its ttl has passed: {error}"));
+            return code;
+        }
+        crate::say(&format!("the command ended, but not under the lock: {error}"));
+        match (code, self.args.on_lost) {
+            (exit::OK, OnLost::Terminate) => exit::LOST,
+            _ => code,
         }
     }
 

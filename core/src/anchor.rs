@@ -1,13 +1,13 @@
 //! What every handle of a client holds on to, and where its engine is: there is
 //! one in each process that uses the client, made when it is first needed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, backoff, part};
 use crate::error::{Error, Kind};
 use crate::event::Telling;
 use crate::runtime::Runtime;
@@ -26,6 +26,8 @@ struct Home {
     engine: OnceLock<Arc<Engine>>,
     /// The attempt to make it that is under way.
     attempt: Mutex<Option<Attempt>>,
+    /// How many attempts have failed in a row.
+    failures: AtomicU32,
     is_closed: AtomicBool,
     telling: Arc<Telling>,
     /// In a fork of that process, which must not touch what is above: its
@@ -39,6 +41,31 @@ struct Home {
 struct Attempt {
     runtime: Arc<dyn Runtime>,
     failed: watch::Receiver<Option<Arc<Error>>>,
+    /// Rung when it is not to pause before it begins.
+    hurry: Arc<Notify>,
+}
+
+/// Tells what came of an attempt, however it ends.
+struct Report {
+    home: Arc<Home>,
+    tell: watch::Sender<Option<Arc<Error>>>,
+    failed: Option<Error>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let message = "the client panicked while it connected; please report this as a bug";
+            self.failed = Some(Error::new(Kind::Internal, message));
+        }
+        let mut attempt = self.home.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        // The next who asks tries again.
+        attempt.take();
+        if self.failed.is_none() {
+            self.home.failures.store(0, Ordering::Relaxed);
+        }
+        self.tell.send_replace(self.failed.take().map(Arc::new));
+    }
 }
 
 impl Home {
@@ -47,39 +74,59 @@ impl Home {
             process,
             engine: OnceLock::new(),
             attempt: Mutex::default(),
+            failures: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
             telling,
             fork: OnceLock::new(),
         })
     }
 
-    /// The attempt to wait for; `None` if one has just succeeded.
+    /// The attempt to wait for; `None` if one has just succeeded. Who has waited
+    /// for one that failed does not begin the next at once; who comes does.
     fn attempt(
         self: &Arc<Self>,
         target: &Arc<Target>,
         is_forked: bool,
+        failed: Option<Attempt>,
     ) -> Result<Option<Attempt>, Error> {
         let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
         if attempt.is_some() || self.engine.get().is_some() {
+            if failed.is_none() {
+                attempt.iter().for_each(|attempt| attempt.hurry.notify_one());
+            }
             return Ok(attempt.clone());
         }
+        let pause = match &failed {
+            Some(_) => backoff(self.failures.fetch_add(1, Ordering::Relaxed)),
+            None => Duration::ZERO,
+        };
+        let runtime = match failed {
+            Some(failed) => failed.runtime,
+            None => target.runtime(is_forked)?,
+        };
         let (tell, failed) = watch::channel(None);
-        let new = Attempt { runtime: target.runtime(is_forked)?, failed };
-        let (home, target, runtime) = (self.clone(), target.clone(), new.runtime.clone());
+        let new = Attempt { runtime: runtime.clone(), failed, hurry: Arc::default() };
+        *attempt = Some(new.clone());
+        // A runtime that has ended drops what it is to do, and so reports here.
+        drop(attempt);
+        let (home, target, hurry) = (self.clone(), target.clone(), new.hurry.clone());
+        let report = Report { home: self.clone(), tell, failed: None };
         new.runtime.spawn(Box::pin(async move {
-            let opened = target.open(runtime, home.telling.clone()).await;
-            let failed = match opened {
-                Ok(engine) => {
-                    home.settle(engine).await;
-                    None
+            // All of it, to be told when this ends.
+            let mut report = report;
+            if !pause.is_zero() {
+                tokio::select! {
+                    biased;
+                    () = hurry.notified() => {}
+                    () = runtime.sleep(pause + part(runtime.random(), pause)) => {}
                 }
-                Err(error) => Some(Arc::new(error)),
-            };
-            // The next who asks tries again.
-            home.attempt.lock().unwrap_or_else(PoisonError::into_inner).take();
-            tell.send_replace(failed);
+            }
+            match target.open(runtime, home.telling.clone()).await {
+                Ok(engine) => home.settle(engine).await,
+                Err(error) => report.failed = Some(error),
+            }
         }));
-        Ok(Some(attempt.insert(new).clone()))
+        Ok(Some(new))
     }
 
     async fn settle(&self, engine: Arc<Engine>) {
@@ -88,6 +135,19 @@ impl Home {
         if self.is_closed.load(Ordering::SeqCst) {
             engine.close().await;
             engine.stop();
+        }
+    }
+}
+
+impl Attempt {
+    /// What came of it.
+    async fn ended(mut self, home: &Home) -> Result<(), Error> {
+        // It ends by telling, or with its runtime.
+        drop(self.failed.changed().await);
+        match (home.engine.get(), &*self.failed.borrow()) {
+            (Some(_), _) => Ok(()),
+            (None, Some(error)) => Err(error.again()),
+            (None, None) => Err(Error::unavailable("the client's thread has ended")),
         }
     }
 }
@@ -110,41 +170,52 @@ impl Anchor {
         Self { host, target, home: Home::new(std::process::id(), telling) }
     }
 
-    /// The engine of this process, connected now if need be, for no longer than
-    /// the limit.
+    /// The engine of this process, connected now if need be: tried once, and
+    /// again while the backend is unavailable and the patience lasts.
     ///
     /// Cancel safety: dropped midway, it is connected in the background.
-    pub(crate) async fn engine(&self, limit: Option<Duration>) -> Result<&Arc<Engine>, Error> {
+    pub(crate) async fn engine(&self, patience: Duration) -> Result<&Arc<Engine>, Error> {
         let home = self.home();
         let none = || Error::new(Kind::Internal, "a client without an engine");
         let (Some(target), None) = (&self.target, home.engine.get()) else {
             // One that cannot be made anew tells itself that it is another process's.
             return home.engine.get().ok_or_else(none);
         };
-        if home.is_closed.load(Ordering::SeqCst) {
-            return Err(Error::new(Kind::Closed, "this client was closed; connect again"));
-        }
         let is_forked = home.process != self.home.process;
-        let Some(Attempt { runtime, mut failed }) = home.attempt(target, is_forked)? else {
-            return home.engine.get().ok_or_else(none);
-        };
-        let connected = async {
-            // It ends by telling, or with its runtime.
-            drop(failed.changed().await);
-            match (home.engine.get(), &*failed.borrow()) {
-                (Some(engine), _) => Ok(engine),
-                (None, Some(error)) => Err(error.again()),
-                (None, None) => Err(Error::unavailable("the client's thread has ended")),
+        let (mut until, mut last) = (None, None);
+        let mut trouble: Option<Error> = None;
+        loop {
+            if home.is_closed.load(Ordering::SeqCst) {
+                return Err(Error::new(Kind::Closed, "this client was closed; connect again"));
             }
-        };
-        let Some(limit) = limit else { return connected.await };
-        tokio::select! {
-            biased;
-            connected = connected => connected,
-            () = runtime.sleep(limit) => {
-                let message = format!("{}: not connected within {limit:?}", target.scheme());
-                Err(Error::unavailable(message))
+            let before = last.take();
+            let is_again = before.is_some();
+            let Some(attempt) = home.attempt(target, is_forked, before)? else {
+                return home.engine.get().ok_or_else(none);
+            };
+            let runtime = attempt.runtime.clone();
+            let until = *until.get_or_insert_with(|| runtime.now() + patience);
+            let connected = attempt.clone().ended(home);
+            let error = tokio::select! {
+                biased;
+                ended = connected => match ended {
+                    Ok(()) => return home.engine.get().ok_or_else(none),
+                    Err(error) => error,
+                },
+                // The first has its own limit.
+                () = async { runtime.sleep(until.since(runtime.now())).await }, if is_again => {
+                    let message = format!("{}: not connected within {patience:?}", target.scheme());
+                    let error = Error::unavailable(message);
+                    return Err(match trouble {
+                        Some(trouble) => error.because(trouble),
+                        None => error,
+                    });
+                }
+            };
+            if error.kind() != Kind::Unavailable || runtime.now() >= until {
+                return Err(error);
             }
+            (last, trouble) = (Some(attempt), Some(error));
         }
     }
 

@@ -62,7 +62,8 @@ impl Options {
         self
     }
 
-    /// Open the backend that `url` names, now; see [`client`](Options::client).
+    /// Open the backend that `url` names, now; see [`client`](Options::client). It
+    /// is tried once, as [`Client::connect`].
     ///
     /// # Errors
     /// `invalid` for a URL that cannot be read; `unavailable` when the backend
@@ -174,15 +175,16 @@ impl Client {
     }
 
     /// Take the lock from whoever holds it; answers whether somebody did. The
-    /// holder's lease is lost at once where the backend can tell it, else
-    /// within a third of its ttl; until its work has stopped, two may be at
+    /// holder's lease is lost at once where the backend can tell it, and in this
+    /// client; else within a third of its ttl, or if it is not renewed, at the
+    /// latest at its deadline. Until its work has stopped, two may be at
     /// work, and only their fences tell them apart.
     ///
     /// # Errors
     /// As [`status`](Client::status).
     pub async fn break_lock(&self, name: &str) -> Result<bool, Error> {
         let name = LockName::new(name)?;
-        self.engine().await?.backend().evict(&name).await
+        self.engine().await?.evict(&name).await
     }
 
     /// What happens to this client's leases from now on, for logs; in a fork, to
@@ -205,7 +207,8 @@ impl Client {
         self.anchor.connected().map_or(kind, |engine| engine.backend().describe())
     }
 
-    /// Connect now, unless it is connected.
+    /// Connect now, unless it is connected. It is tried once; a lock that is
+    /// waited for has the patience for a backend that is not there yet.
     ///
     /// # Errors
     /// As [`Options::connect`].
@@ -242,7 +245,7 @@ impl Client {
 
 impl Client {
     async fn engine(&self) -> Result<&Engine, Error> {
-        let engine = self.anchor.engine(None).await?;
+        let engine = self.anchor.engine(Duration::ZERO).await?;
         engine.check_open()?;
         Ok(engine)
     }

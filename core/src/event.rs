@@ -33,10 +33,13 @@ pub enum What {
     /// A renewal failed, the first after one that did not. It is repeated, and
     /// the lease is held until it is renewed or lost.
     RenewalFailed(Arc<Error>),
-    /// It is not held any more, and its holder did not give it back.
+    /// It was not held to its end. Told when it is found out: at once, by a
+    /// renewal, by the clock, or only by the backend's answer to the release.
     Lost(Loss),
-    /// It was given back: released, or dropped.
-    Released,
+    /// It was given back, released or dropped, and the backend said that it was
+    /// held until then; or, with an error, did not say: then it was given back
+    /// before its deadline, and the release is repeated in the background.
+    Released(Option<Arc<Error>>),
 }
 
 impl What {
@@ -46,16 +49,17 @@ impl What {
             What::Acquired => "acquired",
             What::RenewalFailed(_) => "renewal_failed",
             What::Lost(_) => "lost",
-            What::Released => "released",
+            What::Released(_) => "released",
         }
     }
 
-    /// Why: the code of the loss, or of the error.
+    /// Why: the code of the loss, or of the error; also of the one that kept a
+    /// release from being confirmed.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             What::Lost(loss) => Some(loss.code()),
-            What::RenewalFailed(error) => Some(error.code()),
-            What::Acquired | What::Released => None,
+            What::RenewalFailed(error) | What::Released(Some(error)) => Some(error.code()),
+            What::Acquired | What::Released(None) => None,
         }
     }
 }
@@ -67,7 +71,8 @@ impl std::fmt::Display for Event {
             What::Acquired => f.write_str("acquired"),
             What::RenewalFailed(error) => write!(f, "a renewal failed: {error}"),
             What::Lost(loss) => write!(f, "lost: {loss}"),
-            What::Released => f.write_str("released"),
+            What::Released(None) => f.write_str("released"),
+            What::Released(Some(error)) => write!(f, "released, not confirmed: {error}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::engine::{Engine, Hold, Loss};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::time::Instant;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
@@ -81,7 +81,8 @@ impl Lease {
     ///
     /// When renewals fail this comes 10 % of the ttl before the deadline, so
     /// that there is time to stop. When the backend says that the lease is
-    /// gone it comes at once, and somebody else may hold the lock already.
+    /// gone it comes at once, and somebody else may hold the lock already. It
+    /// comes also when only the release finds that out.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -118,17 +119,43 @@ impl Lease {
         self.engine.over(&self.hold)
     }
 
-    /// Give it back. Calling it again only answers again.
+    /// Give it back, and hear how it ended. The first call tells the backend;
+    /// all calls, also those meanwhile, wait for that and get the same answer.
+    ///
+    /// * `Ok`: the backend says that it was held until now.
+    /// * `lost`: it was not held to its end: lost before, used beyond its
+    ///   deadline, or, as only the backend's answer to the release tells, gone
+    ///   (evicted, or its data lost). Then it is lost for everybody:
+    ///   [`loss`](Lease::loss) and [events](crate::Client::events) say so too.
+    /// * Any other error: the backend did not say. It was given back before its
+    ///   deadline, and so held for all that is known; the release is repeated
+    ///   in the background until the ttl has passed, and nothing is left to do.
     ///
     /// # Errors
-    /// `lost` when it was not held to the end. `unavailable` when the backend
-    /// did not confirm: nothing is left to do, the release is repeated in the
-    /// background until the ttl has passed.
+    /// `lost`, `unavailable`, or what the backend answers, as above; `closed` in
+    /// a fork.
     ///
     /// # Cancel safety
     /// Once polled it cannot be lost: dropped midway, it goes on in the background.
     pub async fn release(&self) -> Result<(), Error> {
         self.engine.release(&self.hold).await
+    }
+
+    /// Give it back at the end of the work that it was held for: as
+    /// [`release`](Lease::release), but an error only if the work was not done
+    /// under the lock. That a release was not confirmed is none: the work was
+    /// done in time. The blocks of every language end with this.
+    ///
+    /// # Errors
+    /// `lost`, and `closed` in a fork.
+    ///
+    /// # Cancel safety
+    /// As [`release`](Lease::release).
+    pub async fn finish(&self) -> Result<(), Error> {
+        match self.release().await {
+            Err(error) if !matches!(error.kind(), Kind::Lost | Kind::Closed) => Ok(()),
+            ended => ended,
+        }
     }
 }
 
@@ -146,7 +173,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Wait until the lease is lost, and why; `None` when it was released.
+    /// Wait until the lease is lost, and why; `None` when it was released, which
+    /// the backend has confirmed or failed to.
     ///
     /// # Cancel safety
     /// Cancel safe.

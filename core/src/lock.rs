@@ -88,7 +88,10 @@ impl Lock {
     }
 
     /// How long [`acquire`](Lock::acquire) and [`run`](Lock::run) wait for a
-    /// busy lock; without end unless set.
+    /// busy lock, and for a backend that does not answer or is not there yet. Not
+    /// set, and with [`Duration::MAX`], the first is without end, and the second
+    /// 10 s. Zero is no wait; a lock that is free is taken all the same, for the
+    /// first question always has the time that an answer takes.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = Some(wait);
         self
@@ -116,19 +119,24 @@ impl Lock {
     /// Wait for the lock and hold it.
     ///
     /// Waiters of one client are served first come first served, and so are
-    /// clients among each other. A backend that does not answer is tried again
-    /// for 10 s.
+    /// clients among each other. A backend that does not answer is asked again,
+    /// and connected to if need be, until [`wait`](Lock::wait) is over, without
+    /// one for 10 s. An error that asking again does not mend comes at once.
     ///
     /// # Errors
     /// `timeout` when the lock was busy for all of [`wait`](Lock::wait);
-    /// `unavailable` when the backend did not answer; `invalid`, `refused`,
-    /// `closed` as they say. Nothing is held after an error.
+    /// `unavailable` when the backend did not answer, or only when a grant was
+    /// too late to be used; `invalid`, `refused`, `closed` as they say. Nothing is
+    /// held after an error.
     ///
     /// # Cancel safety
     /// Cancel safe: dropped at any point, nothing stays held, and whoever waits
     /// behind is served.
     pub async fn acquire(&self) -> Result<Lease, Error> {
-        let patience = self.settings.wait.map_or(Patience::Forever, Patience::Wait);
+        let patience = match self.settings.wait {
+            None | Some(Duration::MAX) => Patience::Forever,
+            Some(wait) => Patience::Wait(wait),
+        };
         match self.take(patience).await? {
             Some(lease) => Ok(lease),
             None => Err(Error::new(Kind::Internal, "a wait ended without an answer")),
@@ -138,8 +146,8 @@ impl Lock {
     /// Hold the lock if it is free now, and nobody stands in line for it.
     ///
     /// # Errors
-    /// As [`acquire`](Lock::acquire), except that a busy lock is `None` and a
-    /// backend that does not answer is asked once.
+    /// As [`acquire`](Lock::acquire), except that a busy lock is `None`, and a
+    /// backend that does not answer, or cannot be connected to, is tried once.
     ///
     /// # Cancel safety
     /// Cancel safe, as [`acquire`](Lock::acquire).
@@ -150,8 +158,10 @@ impl Lock {
     /// Do `work` while holding the lock: acquire, work, release.
     ///
     /// When the lease is lost, `work` is dropped where it stands and the error
-    /// is `lost`. A result that `work` reached is returned even if the release
-    /// that follows fails.
+    /// is `lost`. So it is when only the release tells that the lease was gone:
+    /// then `work` was done, but perhaps beside somebody else's, and its result
+    /// is dropped. That a release is not confirmed does not matter, see
+    /// [`Lease::finish`].
     ///
     /// # Errors
     /// As [`acquire`](Lock::acquire), and `lost`.
@@ -165,8 +175,7 @@ impl Lock {
             _ = lease.lost() => None,
             result = work(&lease) => Some(result),
         };
-        // The work's own result counts, whatever becomes of the release.
-        drop(lease.release().await);
+        lease.finish().await?;
         result.ok_or_else(|| lease.over())
     }
 
@@ -190,11 +199,14 @@ impl Lock {
         if let Some(engine) = self.anchor.connected() {
             return Ok((engine, patience));
         }
-        let Patience::Wait(limit) = patience else {
-            return Ok((self.anchor.engine(None).await?, patience));
-        };
         let began = SystemClock.now();
-        let engine = self.anchor.engine(Some(limit)).await?;
-        Ok((engine, Patience::Wait(limit.saturating_sub(SystemClock.now().since(began)))))
+        let engine = self.anchor.engine(patience.with_an_outage()).await?;
+        let left = match patience {
+            Patience::Wait(limit) => {
+                Patience::Wait(limit.saturating_sub(SystemClock.now().since(began)))
+            }
+            Patience::Try | Patience::Forever => patience,
+        };
+        Ok((engine, left))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -53,10 +53,19 @@ impl ThreadRuntime {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let handle = runtime.handle().clone();
         let (alive, gone) = oneshot::channel::<()>();
-        std::thread::Builder::new()
-            .name("leasehold".into())
-            .spawn(move || runtime.block_on(async { drop(gone.await) }))
-            .map_err(failed)?;
+        // The thread's, once there is one: to drop it panics inside of another.
+        let runtime = Arc::new(Mutex::new(Some(runtime)));
+        let take = |runtime: &Mutex<Option<tokio::runtime::Runtime>>| {
+            runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let started = std::thread::Builder::new().name("leasehold".into()).spawn({
+            let runtime = runtime.clone();
+            move || take(&runtime).map(|runtime| runtime.block_on(async { drop(gone.await) }))
+        });
+        if let Err(error) = started {
+            take(&runtime).into_iter().for_each(tokio::runtime::Runtime::shutdown_background);
+            return Err(failed(error));
+        }
         Ok(Arc::new(Self { handle, _alive: alive }))
     }
 }

@@ -1,6 +1,8 @@
 //! What needs more than one process, or a made-up world.
 
 pub mod bench;
+pub mod liar;
+pub mod own_keys;
 pub mod packages;
 pub mod patience;
 pub mod processes;

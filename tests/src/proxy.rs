@@ -59,6 +59,11 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Lead new connections to another server, as a name does that resolves anew.
+    pub fn lead_to(&self, server: u16) {
+        self.shared.change(|controls| controls.server = server);
+    }
+
     /// How long every command is on its way from now on. Order is kept.
     pub fn delay_commands(&self, delay: Duration) {
         self.shared.change(|controls| controls.delay[Direction::Up as usize] = delay);
@@ -137,10 +142,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let refused = shared.look(|controls| controls.refuse);
         let linked = match (refused, client) {
-            (false, Ok(client)) => connect(shared.server).and_then(|server| {
-                client.set_nodelay(true)?;
-                link::Link::new(client, server)
-            }),
+            (false, Ok(client)) => {
+                connect(shared.look(|controls| controls.server)).and_then(|server| {
+                    client.set_nodelay(true)?;
+                    link::Link::new(client, server)
+                })
+            }
             _ => Err(io::ErrorKind::ConnectionRefused.into()),
         };
         // A server that is down cannot be told from one that refuses.

@@ -2,15 +2,15 @@
 //! whose requests are counted and that can be cut.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::{
     Answer, Backend, Claim, Held, Memory, MemoryClient, Released, Renewal, Status, Wake,
 };
-use leasehold::{Client, Error, Kind, Lease, LockName, Options};
+use leasehold::{Client, Error, Kind, Lease, LockName, Options, Outcome};
 
 use crate::world::{Machine, TrueClock};
 
@@ -27,9 +27,16 @@ pub struct Wire {
     claims: AtomicU64,
     renewals: AtomicU64,
     releases: AtomicU64,
-    cut: AtomicBool,
+    withdrawals: AtomicU64,
+    failure: Mutex<Option<(Kind, Outcome)>>,
+    panics: AtomicBool,
     claim_takes: AtomicU64,
     renewal_takes: AtomicU64,
+    lease_takes: AtomicU64,
+    /// What is renewed passes it one request after the other.
+    narrow: tokio::sync::Mutex<()>,
+    deaf: AtomicBool,
+    release_takes: AtomicU64,
 }
 
 impl Wire {
@@ -43,17 +50,51 @@ impl Wire {
         self.renewal_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
     }
 
+    /// How long a release is on its way to the server from now on, and as long back.
+    pub fn slow_releases(&self, takes: Duration) {
+        self.release_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// What the server tells unasked is lost from now on, or not any more.
+    pub fn deafen(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// How long each lease of a renewal is on its way from now on, one after the
+    /// other.
+    pub fn narrow_renewals(&self, takes: Duration) {
+        self.lease_takes.store(takes.as_micros() as u64, Ordering::SeqCst);
+    }
+
     fn check(&self, count: &AtomicU64) -> Result<(), Error> {
         count.fetch_add(1, Ordering::SeqCst);
-        match self.cut.load(Ordering::SeqCst) {
-            false => Ok(()),
-            true => Err(Error::new(Kind::Unavailable, "the cable is cut")),
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "a bug of the backend, on purpose");
+        match *self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some((kind, outcome)) => {
+                Err(Error::new(kind, "the cable is cut").with_outcome(outcome))
+            }
         }
     }
 
     /// Cut the cable, or mend it.
     pub fn cut(&self, cut: bool) {
-        self.cut.store(cut, Ordering::SeqCst);
+        self.fail(cut.then_some((Kind::Unavailable, Outcome::NotHeld)));
+    }
+
+    /// Every request fails so from now on, or none.
+    pub fn fail(&self, failure: Option<(Kind, Outcome)>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// The next request panics.
+    pub fn panic(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
+    /// How many withdrawals were asked for.
+    pub fn withdrawals(&self) -> u64 {
+        self.withdrawals.load(Ordering::SeqCst)
     }
 
     /// How many claims, renewals and releases were asked for.
@@ -77,6 +118,11 @@ impl Backend for Wire {
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         self.check(&self.renewals)?;
         let answers = self.inner.renew(leases).await?;
+        let micros = self.lease_takes.load(Ordering::SeqCst);
+        if micros > 0 {
+            let _others_wait = self.narrow.lock().await;
+            self.truth.sleep(Duration::from_micros(micros) * leases.len() as u32).await;
+        }
         let millis = self.renewal_takes.load(Ordering::SeqCst);
         self.truth.sleep(Duration::from_millis(millis)).await;
         Ok(answers)
@@ -85,12 +131,17 @@ impl Backend for Wire {
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
         self.check(&self.releases)?;
         // As over a network: the answer is not there at once.
-        self.truth.sleep(Duration::from_millis(1)).await;
-        self.inner.release(held, then).await
+        let way = Duration::from_millis(self.release_takes.load(Ordering::SeqCst));
+        self.truth.sleep(way + Duration::from_millis(1)).await;
+        let released = self.inner.release(held, then).await;
+        if !way.is_zero() {
+            self.truth.sleep(way).await;
+        }
+        released
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
-        self.check(&AtomicU64::new(0))?;
+        self.check(&self.withdrawals)?;
         self.inner.withdraw(claim).await
     }
 
@@ -103,7 +154,12 @@ impl Backend for Wire {
     }
 
     async fn wake(&self) -> Wake {
-        self.inner.wake().await
+        loop {
+            let wake = self.inner.wake().await;
+            if !self.deaf.load(Ordering::SeqCst) {
+                return wake;
+            }
+        }
     }
 
     fn describe(&self) -> &str {
@@ -130,20 +186,32 @@ impl World {
 
     /// A new client, and the wire to its server.
     pub fn client(&self) -> (Client, Arc<Wire>) {
+        let (client, wire, _) = self.client_that_stops();
+        (client, wire)
+    }
+
+    /// The same, and the machine that its own tasks run on, to stop them.
+    pub fn client_that_stops(&self) -> (Client, Arc<Wire>, Arc<Machine>) {
         let wire = Arc::new(Wire {
             inner: self.server.client(),
             truth: self.truth,
             claims: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             releases: AtomicU64::new(0),
-            cut: AtomicBool::new(false),
+            withdrawals: AtomicU64::new(0),
+            failure: Mutex::default(),
+            panics: AtomicBool::new(false),
             claim_takes: AtomicU64::new(0),
             renewal_takes: AtomicU64::new(0),
+            lease_takes: AtomicU64::new(0),
+            narrow: tokio::sync::Mutex::default(),
+            deaf: AtomicBool::new(false),
+            release_takes: AtomicU64::new(0),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
         let machine = Machine::new(self.truth, 1.0, seed);
-        let options = Options::new().runtime(machine).ttl(TTL);
-        (options.open(wire.clone()).expect("a client"), wire)
+        let options = Options::new().runtime(machine.clone()).ttl(TTL);
+        (options.open(wire.clone()).expect("a client"), wire, machine)
     }
 
     /// Whether nobody holds it or waits for it.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 mod bench_node;
 mod node;
@@ -45,7 +46,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["test"] => test::all(),
+        ["test"] => {
+            FOR_TESTS.store(true, Ordering::Relaxed);
+            test::all()
+        }
         ["servers"] => servers::ensure(),
         ["wheel"] => python::wheel().map(|wheel| println!("{}", wheel.display())),
         ["python"] => python::interpreter()
@@ -133,8 +137,15 @@ fn clean(program: impl AsRef<OsStr>) -> Command {
     for name in names.filter(|name| ours.iter().any(|start| name.starts_with(start))) {
         command.env_remove(name);
     }
+    if FOR_TESTS.load(Ordering::Relaxed) {
+        command.env("CARGO_PROFILE_RELEASE_LTO", "off");
+    }
     command
 }
+
+/// Whether what is built is for tests alone: then it is not optimised as a whole, which takes
+/// as long as all the rest, for each of the faces, and changes nothing that a test can see.
+static FOR_TESTS: AtomicBool = AtomicBool::new(false);
 
 /// The command line and the native parts of Node and Swift, as they are published: what is below
 /// them is built once if they are built together. Python's has a tool of its own.
@@ -152,10 +163,13 @@ fn built(file: &str) -> PathBuf {
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {
-    eprintln!("xtask: {command:?}");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let words = words.join(" ");
+    eprintln!("xtask: {words}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{command:?} failed: {status}")),
-        Err(e) => Err(format!("{command:?} could not be started: {e}")),
+        Ok(status) => Err(format!("`{words}` failed: {status}")),
+        Err(e) => Err(format!("`{words}` could not be started: {e}")),
     }
 }

@@ -47,7 +47,7 @@ fn run(steps: &Steps) -> Result<(), Failure> {
     steps.take("Node", || node::check(&package))?;
     steps.take("Swift", || swift::check(&package))?;
     steps.take("documentation", || cargo("doc --workspace --no-deps"))?;
-    steps.take("planted bugs", || planted::all_are_caught(root(), ""))
+    steps.take("planted bugs", || planted::known_are_caught(root()))
 }
 
 /// Do both at once; the first failure is told when both have ended.

@@ -19,7 +19,8 @@ class Event(NamedTuple):
     """``"acquired"``, ``"released"``, ``"lost"``, or ``"renewal_failed"``: the first
     after one that did not fail; it is repeated until the lease is lost."""
     reason: str | None
-    """Why it was lost, or the code of the error of the renewal."""
+    """Why it was lost, or the code of the error of the renewal, or of a release that
+    was not confirmed."""
     text: str
 
     def __str__(self) -> str:

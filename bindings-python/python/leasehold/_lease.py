@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from . import _leasehold
-from ._errors import InvalidInput, Unavailable
+from ._errors import InvalidInput
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,7 +59,9 @@ class Lease(_leasehold.Lease):
     """A lock that is held: a fence, a deadline, and word when it is lost.
 
     It is renewed in the background, by a thread that needs no interpreter lock,
-    until it is released, lost, or garbage. Leaving a ``with`` block releases it.
+    until it is released, lost, or garbage. Leaving a ``with`` block releases it, and
+    raises LeaseLost if it was not held to its end and the body raised nothing itself;
+    that the release is not confirmed is no error there, for the work was done in time.
     After a fork the child's copy is inert: it is not valid, and nothing that is done
     with it there touches the lock.
     """
@@ -77,9 +79,10 @@ class Lease(_leasehold.Lease):
         await self._renew()
 
     def release(self) -> None:
-        """Give it back; calling it again only answers again. Raises LeaseLost when
-        it was not held to the end. Raises Unavailable when the backend did not
-        confirm: then it is repeated in the background until the ttl has passed."""
+        """Give it back; all calls wait for the first and get its answer. Raises
+        LeaseLost when it was not held to the end, which may be known only now. Raises
+        Unavailable when the backend did not confirm: then it was given back in time,
+        and the release is repeated in the background until the ttl has passed."""
         self._release().wait()
 
     async def release_async(self) -> None:
@@ -96,9 +99,10 @@ class Lease(_leasehold.Lease):
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.release()
-        except Exception as failure:
-            if _ends_the_block(failure, error):
+            self._finish().wait()
+        except Exception:
+            # The body's own error says more.
+            if error is None:
                 raise
 
     async def __aenter__(self) -> Lease:
@@ -111,18 +115,12 @@ class Lease(_leasehold.Lease):
         trace: TracebackType | None,
     ) -> None:
         try:
-            await self.release_async()
-        except Exception as failure:
-            if _ends_the_block(failure, error):
+            await self._finish()
+        except Exception:
+            # The body's own error says more.
+            if error is None:
                 raise
 
     def __repr__(self) -> str:
         state = f"{self.remaining:.3f} s left" if self.is_valid else (self.lost.reason or "over")
         return f"<Lease {self.name!r}, fence {self.fence}, {state}>"
-
-
-def _ends_the_block(failure: Exception, error: BaseException | None) -> bool:
-    """Whether a block raises why its release failed. The body's own error says more;
-    and when nobody confirms the release, the work is done, and it goes on in the
-    background."""
-    return error is None and not isinstance(failure, Unavailable)

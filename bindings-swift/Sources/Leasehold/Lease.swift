@@ -62,12 +62,12 @@ public final class Lease: Sendable {
         _ = try await call { native.renew(cancel: $0, reply: $1) }
     }
 
-    /// Give it back; calling it again only answers again. It goes to its end though the task is
-    /// cancelled.
+    /// Give it back; all calls wait for the first and get its answer. It goes to its end though
+    /// the task is cancelled.
     ///
-    /// - Throws: ``LeaseError/Code/lost`` when it was not held to the end;
-    ///   ``LeaseError/Code/unavailable`` when the backend did not confirm: then it is repeated in
-    ///   the background until the ttl has passed.
+    /// - Throws: ``LeaseError/Code/lost`` when it was not held to the end, which may be known only
+    ///   now; ``LeaseError/Code/unavailable`` when the backend did not confirm: then it was given
+    ///   back in time, and the release is repeated in the background until the ttl has passed.
     public func release(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) {
         _ = try await finish { native.release(reply: $0) }.orThrow()
     }

@@ -40,10 +40,11 @@ public struct Lock: Sendable {
     /// not heed cancellation is waited for: what must not be done without the lock is to be
     /// preceded by ``Lease/check()``.
     ///
-    /// - Returns: What the body returned, whatever becomes of the release.
+    /// - Returns: What the body returned. That a release is not confirmed does not matter.
     /// - Throws: What ``acquire(timeout:isolation:)`` throws; ``LeaseError/Code/lost`` when the
     ///   lease was lost before the body had ended, whatever the body made of that; else what the
-    ///   body threw.
+    ///   body threw; else ``LeaseError/Code/lost`` when only the release tells that the lease was
+    ///   gone.
     public func withLease<Value>(
         isolation: isolated (any Actor)? = #isolation,
         @_implicitSelfCapture _ body: @escaping (Lease) async throws -> Value
@@ -52,9 +53,11 @@ public struct Lock: Sendable {
         let result = await lease.watched(Unchecked(body)).value
         // Asked before the release, after which it is not held in any case.
         let loss = lease.whyOver
-        _ = await finish { lease.native.release(reply: $0) }
+        let ended = await finish { lease.native.finish(reply: $0) }
         if let loss, loss.code != .notHeld { throw loss }
-        return try result.get()
+        let value = try result.get()
+        _ = try ended.orThrow()
+        return value
     }
 }
 

@@ -57,3 +57,13 @@ fn an_old_version_is_noted_once() {
     let notes = ended.stderr.lines().filter(|line| line.contains("note: etcd 3.4.23")).count();
     assert_eq!(notes, 2, "{}", ended.stderr);
 }
+
+#[test]
+fn no_wait_at_all_takes_a_free_lock() {
+    let cluster = EtcdSettings::default().start();
+    let rig = Rig::at(cluster.url());
+    for wait in ["--wait=0s", "--wait=1us", "--no-wait"] {
+        let ended = rig.run(&["n", wait], "true");
+        assert_eq!(ended.code, 0, "{wait}: {ended:?}");
+    }
+}

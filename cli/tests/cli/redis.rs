@@ -132,3 +132,73 @@ fn what_keeps_it_from_a_server_is_said_by_code_and_message() {
         assert!(ended.stderr.contains(&server.url()), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn a_server_that_comes_up_late_is_waited_for() {
+    let server = Server::start();
+    let proxy = Proxy::before(server.port());
+    for (options, late) in [(&["n", "--wait=20s"][..], 3), (&["n"], 1)] {
+        proxy.refuse(true);
+        let mut run = Rig::at(proxy.url()).start(options, "exit 3");
+        let began = now();
+        until("the server is late", || {
+            (now().since(began) > Duration::from_secs(late)).then_some(())
+        });
+        assert!(run.is_running(), "{options:?}");
+        proxy.refuse(false);
+        assert_eq!(run.end().code, 3, "{options:?}");
+    }
+    proxy.refuse(true);
+    for options in [&["n", "--no-wait"][..], &["n", "--wait=1s"]] {
+        let ended = Rig::at(proxy.url()).run(options, "true");
+        assert_eq!(ended.code, 69, "{ended:?}");
+    }
+}
+
+#[test]
+fn what_no_patience_mends_is_said_at_once() {
+    let server = Settings::default().password("open-sesame").start();
+    let began = now();
+    let url = format!("redis://:wrong@127.0.0.1:{}", server.port());
+    let refused = Rig::at(url).run(&["n", "--wait=60s"], "true");
+    assert_eq!(refused.code, 78, "{refused:?}");
+    assert!(now().since(began) < Duration::from_secs(20));
+}
+
+#[test]
+fn no_wait_at_all_takes_a_free_lock() {
+    let server = Server::start();
+    let rig = Rig::at(server.url());
+    for wait in ["--wait=0s", "--wait=1us", "--no-wait"] {
+        let ended = rig.run(&["n", wait], "true");
+        assert_eq!(ended.code, 0, "{wait}: {ended:?}");
+    }
+    let holder = rig.start(&["n"], &format!("echo > held; {}", wait_for("go")));
+    rig.line("held");
+    for wait in ["--wait=0s", "--wait=1us", "--no-wait"] {
+        assert_eq!(rig.run(&["n", wait], "true").code, 75, "{wait}");
+    }
+    rig.touch("go");
+    assert_eq!(holder.end().code, 0);
+}
+
+#[test]
+fn a_command_that_ended_well_without_the_lock_is_no_success() {
+    let server = Server::start();
+    let rig = Rig::at(server.url());
+    let ends = [("exit 0", "terminate", 79), ("exit 3", "terminate", 3), ("exit 0", "warn", 0)];
+    for (number, (end, on_lost, code)) in ends.into_iter().enumerate() {
+        let (held, go) = (format!("held{number}"), format!("go{number}"));
+        let script = format!("echo > {held}; {}; {end}", wait_for(&go));
+        let on_lost = format!("--on-lost={on_lost}");
+        let run = rig.start(&["n", "--ttl=60s", &on_lost], &script);
+        rig.line(&held);
+        server.command(&["FLUSHALL"]);
+        let other = rig.run(&["n", "--no-wait"], "true");
+        assert_eq!(other.code, 0, "it is free: {other:?}");
+        rig.touch(&go);
+        let ended = run.end();
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.stderr.contains("not under the lock"), "{}", ended.stderr);
+    }
+}

@@ -221,12 +221,13 @@ fn a_signal_ends_the_wait_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_release_that_fails_is_a_warning() {
+fn a_command_that_ends_without_its_lock_is_told_so() {
     let rig = Rig::new();
-    // Without its database the release cannot be confirmed.
-    let ended = rig.run(&["n", "--ttl=1s"], "rm locks.db; exit 5");
+    // Without its database it was not held to the end, of which only the release hears.
+    let ended = rig.run(&["n", "--ttl=60s"], "rm locks.db; exit 5");
     assert_eq!(ended.code, 5, "{ended:?}");
-    assert!(ended.stderr.contains("deleted or replaced"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not held any more"), "{}", ended.stderr);
+    assert_eq!(Rig::new().run(&["n", "--ttl=60s"], "rm locks.db").code, 79);
 }
 
 /// Long-running commands would otherwise pile up what they leave behind.

@@ -27,6 +27,8 @@ pub struct Memory {
 #[derive(Default)]
 struct State {
     records: BTreeMap<LockName, Record>,
+    /// The largest fence of all records that were dropped.
+    forgotten: u64,
     retired: Retired,
     bells: BTreeMap<Address, mpsc::UnboundedSender<Wake>>,
     next_address: Address,
@@ -95,7 +97,20 @@ impl State {
     const CLAIMS_PER_SWEEP: u64 = 4096;
 
     fn record(&mut self, name: &LockName) -> &mut Record {
-        self.records.entry(name.clone()).or_default()
+        let new = || Record::after(self.forgotten);
+        self.records.entry(name.clone()).or_insert_with(new)
+    }
+
+    fn forget_old(&mut self, now: Now) {
+        let forgotten = &mut self.forgotten;
+        self.records.retain(|_, record| {
+            record.expire(now.instant);
+            let is_old = record.is_forgettable(now.wall_micros);
+            if is_old {
+                *forgotten = record.fence.max(*forgotten);
+            }
+            !is_old
+        });
     }
 
     fn claim(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
@@ -140,10 +155,7 @@ impl Backend for MemoryClient {
         let mut state = self.server.state();
         state.claims += 1;
         if state.claims.is_multiple_of(State::CLAIMS_PER_SWEEP) {
-            state.records.retain(|_, record| {
-                record.expire(now.instant);
-                !record.is_forgettable(now.wall_micros)
-            });
+            state.forget_old(now);
         }
         Ok(state.claim(claim, self.address, now))
     }

@@ -30,6 +30,8 @@ mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod memory;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod net;
 pub mod quorum;
 mod record;
 #[cfg(feature = "redis")]
@@ -213,15 +215,21 @@ pub struct Holder {
 
 /// The engine that stores leases; one value per client.
 ///
-/// Errors: `unavailable` when the server cannot be reached, with
-/// [`Outcome::Unknown`](crate::Outcome::Unknown) if the request may have been
-/// carried out. A method dropped midway may be carried out or not, even later.
+/// Errors: `unavailable` when the server cannot be reached. An error with
+/// [`Outcome::NotHeld`](crate::Outcome::NotHeld) says that the request was not
+/// sent, or refused as a whole: nothing has changed and nothing will, and of a
+/// claim that the backend keeps nothing in mind. It is not withdrawn then. If it
+/// may have been carried out, even in part or later, the outcome is
+/// [`Unknown`](crate::Outcome::Unknown). A method dropped midway may be carried
+/// out or not, even later.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Ask for a lock once.
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error>;
 
     /// Restart the ttl of many leases in one request; one answer each, in order.
+    /// The engine asks for at most 500 in a call, and for more in several calls at
+    /// once, so that each is answered in its own time.
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error>;
 
     /// Give a lease back, and in the same request hand the lock to `then`, a

@@ -26,8 +26,10 @@ pub(super) struct Record {
     pub(super) line: VecDeque<Waiter>,
 }
 
-/// How long after its last grant a free lock's record can be dropped: by then
-/// the clock in the next fence is past the last one, even if it was set back.
+/// How long after its last grant a free lock's record can be dropped. By then the
+/// clock in the next fence is past the last one, as long as nobody sets it back;
+/// whoever drops a record remembers the largest fence of all that were dropped, and
+/// begins a new one [after](Record::after) that.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,11 @@ pub(super) struct Waiter {
 }
 
 impl Record {
+    /// A lock of which nothing is known but that it never had a fence above this one.
+    pub(super) fn after(fence: u64) -> Self {
+        Self { fence, ..Self::default() }
+    }
+
     /// Drop what time has ended. Every transition does this first.
     pub(super) fn expire(&mut self, now: Instant) {
         self.tenant.take_if(|tenant| tenant.expires <= now);

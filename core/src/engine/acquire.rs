@@ -1,11 +1,12 @@
 //! Getting a lock: one claim after the other, and what to wait for in between.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::hold::Start;
 use super::keeper::first_renewal;
 use super::line::{From, Place, Seat};
+use super::word::{Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant};
 use crate::error::{Error, Kind, Outcome};
@@ -13,19 +14,22 @@ use crate::time::Instant;
 
 /// A wake is a hint, this is the guarantee: a waiter asks again this often.
 const RECHECK: Duration = Duration::from_millis(600);
-/// A lock that was busy still is, as long as the answer to the next question is
-/// not later than this.
-const SILENCE: Duration = Duration::from_millis(150);
 /// How long the server keeps a waiter's place without hearing from it.
 const PLACE: Duration = Duration::from_secs(2);
+/// How long a lease is offered to a waiter who is not polled.
+const OFFER: Duration = Duration::from_secs(1);
 /// After so many ties in a row, some 60 ms, a lock that is only tried is busy.
 const TIES: u32 = 8;
-/// How long a waiter goes on while the backend does not answer.
-const OUTAGE: Duration = Duration::from_secs(10);
+/// How long somebody who waits without end goes on while the backend does not answer.
+pub(crate) const OUTAGE: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Wait for the lock as long as `patience` says; `None` when it is busy and
     /// that is an answer.
+    ///
+    /// Three answers are kept apart, for everybody in the line: *busy*, somebody
+    /// holds it; *broken*, there is no answer; *late*, it was granted when the
+    /// lease would have been over, so it is asked again.
     ///
     /// Cancel safety: dropped at any point, nothing is held and the line goes on.
     pub(crate) async fn acquire(
@@ -36,40 +40,60 @@ impl Engine {
         self.check_open()?;
         let (name, backend) = (plan.name.clone(), self.backend.describe());
         plan.ttl = self.backend.ttl(plan.ttl);
+        let since = self.runtime.now();
+        loop {
+            let left = patience.after(self.runtime.now().since(since));
+            match self.stand_in_line(plan.clone(), left).await {
+                Ok(Stay::PassedOver) => {}
+                Ok(Stay::Granted(hold)) => return Ok(Some(hold)),
+                Ok(Stay::Busy) if patience == Patience::Try => return Ok(None),
+                ended => {
+                    let error = ended.err().unwrap_or_else(|| self.busy(since));
+                    return Err(error.with_outcome(Outcome::NotHeld).about(&name, backend));
+                }
+            }
+        }
+    }
+
+    async fn stand_in_line(
+        self: &Arc<Self>,
+        plan: Plan,
+        patience: Patience,
+    ) -> Result<Stay, Error> {
+        let waits = !patience.limit().is_some_and(|limit| limit.is_zero());
         let claim = Claim {
             name: plan.name.clone(),
             owner: self.new_owner(),
             ttl: plan.ttl,
             mode: plan.mode,
             label: plan.label.clone(),
-            place: (patience != Patience::Try).then_some(PLACE),
+            place: waits.then_some(PLACE),
             renewed: plan.auto_renew,
         };
         let seat = Seat::new(plan, claim, self.runtime.now());
-        if !self.lines.join(&seat, patience == Patience::Try) {
-            return Ok(None);
+        match self.lines.join(&seat, !waits) {
+            Some(word) => Visit { engine: self, seat, word, patience }.wait().await,
+            None => Ok(Stay::Busy),
         }
-        let visit = Visit { engine: self, seat, patience, heard: Mutex::default() };
-        let limit = match patience {
-            Patience::Wait(limit) => Some(limit),
-            Patience::Try | Patience::Forever => None,
-        };
-        tokio::select! {
-            biased;
-            () = async { self.reached(Phase::Closed).await } => self.check_open().map(|()| None),
-            result = visit.until_granted() => result,
-            () = async {
-                match limit {
-                    Some(limit) => self.runtime.sleep(limit).await,
-                    None => std::future::pending().await,
-                }
-            } => Err(visit.timed_out()),
-        }
-        .map_err(|e| e.with_outcome(Outcome::NotHeld).about(&name, backend))
+    }
+
+    fn busy(&self, since: Instant) -> Error {
+        let waited = self.runtime.now().since(since);
+        let message = format!(
+            "busy for all of the {waited:.1?} that were to be waited; `leasehold ls` shows who \
+             holds it"
+        );
+        Error::new(Kind::Timeout, message)
     }
 }
 
 impl Engine {
+    /// How long the answer to a question is waited for. That somebody else holds
+    /// the lock is worth hearing also when a grant would come too late.
+    pub(super) fn question_limit(ttl: Duration) -> Duration {
+        Self::request_limit(ttl).max(Duration::from_secs(1))
+    }
+
     /// Give a waiter the lease that it waits for; no when that comes too late.
     pub(super) fn serve(
         self: &Arc<Self>,
@@ -78,8 +102,15 @@ impl Engine {
         hold: &Arc<Hold>,
         renew_at: Option<Instant>,
     ) -> bool {
-        let in_time = self.runtime.now() < hold.lost_at();
-        in_time && self.lines.serve(from, seat, hold, || self.keep(hold, renew_at))
+        let now = self.runtime.now();
+        let act_at = match hold.is_offered() {
+            true => {
+                hold.offer(renew_at);
+                Some((now + OFFER).min(hold.lost_at() - Duration::from_millis(1)))
+            }
+            false => renew_at,
+        };
+        now < hold.lost_at() && self.lines.serve(from, seat, hold, || self.keep(hold, act_at))
     }
 
     /// The server has handed a lock to somebody who waited.
@@ -101,23 +132,23 @@ impl Engine {
     }
 }
 
+/// What a stay in the line came to.
+enum Stay {
+    Granted(Arc<Hold>),
+    /// It was not waited for any longer.
+    Busy,
+    /// A lease was there, and the waiter came too late for it: it stands in line
+    /// again.
+    PassedOver,
+}
+
 /// A waiter's stay in the line; whichever way it ends, the place is left and
 /// what was asked of the backend and not used is taken back.
 struct Visit<'a> {
     engine: &'a Arc<Engine>,
     seat: Arc<Seat>,
+    word: Arc<Word>,
     patience: Patience,
-    heard: Mutex<Heard>,
-}
-
-/// What the backend has said last.
-#[derive(Default)]
-struct Heard {
-    /// Why the last question has no answer, if it has none.
-    trouble: Option<Error>,
-    /// When that was sent which is not answered yet.
-    asked: Option<Instant>,
-    is_busy: bool,
 }
 
 impl Drop for Visit<'_> {
@@ -133,20 +164,29 @@ impl Drop for Visit<'_> {
 }
 
 impl Visit<'_> {
-    async fn until_granted(&self) -> Result<Option<Arc<Hold>>, Error> {
-        let (mut outage, mut ties) = (None, 0);
+    async fn wait(self) -> Result<Stay, Error> {
+        let engine = self.engine;
+        tokio::select! {
+            biased;
+            () = async { engine.reached(Phase::Closed).await } => {
+                engine.check_open().map(|()| Stay::Busy)
+            }
+            granted = self.until_granted() => granted,
+            verdict = self.out_of_patience() => verdict.map(|()| Stay::Busy),
+        }
+    }
+
+    async fn until_granted(&self) -> Result<Stay, Error> {
+        let mut row = Row::default();
         loop {
             if let Some(hold) = self.seat.take_granted() {
-                return Ok(Some(hold));
-            }
-            if self.seat.is_given_up() {
-                let message = format!("the backend did not answer a waiter before for {OUTAGE:?}");
-                return Err(Error::unavailable(message));
+                return Ok(self.take(hold));
             }
             if !self.engine.lines.is_turn_of(&self.seat) {
                 self.seat.bell.notified().await;
                 continue;
             }
+            self.hear_outage()?;
             let asked = tokio::select! {
                 biased;
                 () = self.seat.served() => continue,
@@ -154,22 +194,24 @@ impl Visit<'_> {
             };
             let pause = match asked {
                 Ok(Ask::Granted) => continue,
-                Ok(Ask::Busy(_)) if self.patience == Patience::Try => {
-                    // It left no place behind.
-                    drop(self.seat.take_sent());
-                    return Ok(None);
-                }
                 Ok(Ask::Busy(pause)) => {
-                    (outage, ties) = (None, 0);
+                    row = Row::default();
                     pause
                 }
-                Ok(Ask::Tied) if self.patience == Patience::Try && ties == TIES => return Ok(None),
                 Ok(Ask::Tied) => {
-                    outage = None;
-                    ties += 1;
-                    self.engine.jitter(tie(ties))
+                    row = Row { ties: row.ties + 1, ..Row::default() };
+                    if row.ties > TIES {
+                        // Whoever only tries has tried enough.
+                        self.word.busy();
+                    }
+                    self.engine.jitter(tie(row.ties))
                 }
-                Err(error) => self.bear(&mut outage, error)?,
+                Ok(Ask::Late(_)) if !row.was_late => {
+                    // The next may come in time.
+                    row.was_late = true;
+                    Duration::ZERO
+                }
+                Ok(Ask::Late(error)) | Err(error) => self.bear(&mut row, error)?,
             };
             tokio::select! {
                 biased;
@@ -179,50 +221,113 @@ impl Visit<'_> {
         }
     }
 
-    /// When to ask again after an error, if there is any point in it.
-    fn bear(&self, outage: &mut Option<Outage>, error: Error) -> Result<Duration, Error> {
-        if error.kind() != Kind::Unavailable || self.patience == Patience::Try {
+    /// Take what has been given to this waiter, who may come too late for it.
+    fn take(&self, hold: Arc<Hold>) -> Stay {
+        if self.engine.runtime.now() < hold.lost_at() || !hold.is_offered() {
+            match hold.take() {
+                Some(renew_at) => self.engine.taken(&hold, renew_at),
+                None if hold.is_over() || !hold.is_taken() => return Stay::PassedOver,
+                None => {}
+            }
+            return Stay::Granted(hold);
+        }
+        self.engine.release_in_background(hold);
+        Stay::PassedOver
+    }
+
+    /// When to ask again after an error, if there is any point in it. Who has
+    /// set a time to wait is told the error when that is over.
+    fn bear(&self, row: &mut Row, error: Error) -> Result<Duration, Error> {
+        let since = self.word.broken(error.again(), self.engine.runtime.now());
+        if error.kind() != Kind::Unavailable || self.has_borne_enough(since) {
             return Err(error);
         }
-        let now = self.engine.runtime.now();
-        let outage = outage.get_or_insert(Outage { since: now, failures: 0 });
-        if now.since(outage.since) >= OUTAGE {
-            self.engine.lines.give_up(&self.seat.plan.name, outage.since);
-            return Err(error);
+        Ok(row.next_pause(self.engine))
+    }
+
+    /// Who was at the head before may have borne an outage for all.
+    fn hear_outage(&self) -> Result<(), Error> {
+        match self.word.outage() {
+            Some((error, since)) if self.has_borne_enough(since) => Err(error),
+            _ => Ok(()),
         }
-        *self.heard() = Heard { trouble: Some(error), ..Heard::default() };
-        Ok(outage.next_pause(self.engine))
+    }
+
+    /// Of an outage since then.
+    fn has_borne_enough(&self, since: Instant) -> bool {
+        let borne = self.engine.runtime.now().since(since.max(self.seat.since));
+        self.patience == Patience::Forever && borne >= OUTAGE
+    }
+
+    /// The end of the waiting, unless something is granted before: an error if it
+    /// is not because somebody holds the lock. A question that has not been
+    /// answered since the lock was last busy has its own limit.
+    async fn out_of_patience(&self) -> Result<(), Error> {
+        let Some(limit) = self.patience.limit() else { return std::future::pending().await };
+        let runtime = &self.engine.runtime;
+        if !limit.is_zero() {
+            runtime.sleep(limit).await;
+        }
+        // The head of the line may not be polled.
+        let mut silence = runtime.sleep(Engine::question_limit(self.seat.plan.ttl) * 3);
+        loop {
+            let changed = self.word.changed();
+            if self.engine.lines.holder(&self.seat.plan.name).is_some() {
+                return Ok(());
+            }
+            match self.word.verdict(runtime.now()) {
+                Verdict::Busy => return Ok(()),
+                Verdict::Broken(error) => return Err(error),
+                Verdict::Unknown => {}
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = &mut silence => return Err(silent()),
+            }
+        }
     }
 
     /// Ask the backend once.
     async fn ask(&self) -> Result<Ask, Error> {
         let engine = self.engine;
-        let claim = self.seat.send();
+        let recheck = engine.lines.recheck();
+        let claim = self.seat.send(recheck);
         let sent = engine.runtime.now();
-        let limit = Engine::request_limit(claim.ttl);
-        self.heard().asked = Some(sent);
-        let answer = engine.request(limit, engine.backend.claim(&claim)).await?;
-        let is_busy = matches!(answer, Answer::Busy { .. });
-        *self.heard() = Heard { is_busy, ..Heard::default() };
+        let limit = Engine::question_limit(claim.ttl);
+        self.word.ask(sent);
+        let answer = engine.request(limit, engine.backend.claim(&claim)).await;
+        let answer = answer.inspect_err(|e| {
+            if e.outcome() == Outcome::NotHeld {
+                self.seat.was_not_sent();
+            }
+        })?;
         match answer {
             Answer::Granted { fence, term } => {
                 let start = Start::granted(&self.seat.plan, sent, term);
                 let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, &start));
                 let renew_at = first_renewal(&hold, &start);
+                // Whoever asks is there to take it.
+                hold.take();
                 if engine.serve(From::Server, &self.seat, &hold, renew_at) || self.seat.is_served()
                 {
                     return Ok(Ask::Granted);
                 }
                 engine.check_open()?;
-                // Answered too late to be of use: give it back, start anew.
+                // Give it back, start anew.
                 engine.withdraw_in_background(self.seat.renew_owner(engine.new_owner()));
-                Ok(Ask::Busy(Duration::ZERO))
+                Ok(Ask::Late(late(engine.runtime.now().since(sent), &self.seat.plan)))
             }
             Answer::Busy { free_in, ahead, fence } => {
+                self.word.busy();
+                if claim.place.is_none() {
+                    // It left no place behind.
+                    drop(self.seat.take_sent());
+                }
                 if let Some(grant) = self.seat.set_place(Place { asked: sent, fence }) {
                     engine.accept(&grant);
                 }
-                let recheck = RECHECK + engine.jitter(RECHECK / 6);
+                let recheck = recheck + engine.jitter(recheck / 6);
                 // Only the first of the line profits from being there in time.
                 let lapse = free_in.filter(|_| ahead == 0).map(|d| d + Duration::from_millis(1));
                 Ok(Ask::Busy(lapse.map_or(recheck, |lapse| lapse.min(recheck))))
@@ -231,40 +336,19 @@ impl Visit<'_> {
                 let message = "the server may have lost data in a restart and is in quarantine; it \
                                grants nothing for another";
                 let error = Error::unavailable(format!("{message} {ends_in:.0?}"));
-                if self.patience == Patience::Try {
-                    return Err(error);
-                }
-                self.heard().trouble = Some(error);
+                self.word.closed(error);
                 Ok(Ask::Busy(ends_in.min(RECHECK)))
             }
-            Answer::Tied => Ok(Ask::Tied),
+            Answer::Tied => {
+                self.word.answered();
+                Ok(Ask::Tied)
+            }
             Answer::Retired => {
+                self.word.answered();
                 self.seat.renew_owner(engine.new_owner());
                 Ok(Ask::Tied)
             }
         }
-    }
-
-    /// Busy and broken are not the same.
-    fn timed_out(&self) -> Error {
-        let (now, heard) = (self.engine.runtime.now(), std::mem::take(&mut *self.heard()));
-        if let Some(trouble) = heard.trouble {
-            return trouble;
-        }
-        let is_silent = |asked| !heard.is_busy || now.since(asked) > SILENCE;
-        if heard.asked.is_some_and(is_silent) {
-            return Error::unavailable("the backend has not answered in time");
-        }
-        let waited = now.since(self.seat.since);
-        let message = format!(
-            "busy for all of the {waited:.1?} that were to be waited; `leasehold ls` shows who \
-             holds it"
-        );
-        Error::new(Kind::Timeout, message)
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -275,6 +359,16 @@ enum Ask {
     Busy(Duration),
     /// Ask again soon.
     Tied,
+    /// It was granted, and the lease would be over by now.
+    Late(Error),
+}
+
+fn late(took: Duration, plan: &Plan) -> Error {
+    let ttl = plan.ttl;
+    Error::unavailable(format!(
+        "the lock was granted, but the answer took {took:.1?}, and of a ttl of {ttl:?} nothing was \
+         left then; use a longer one on a slow connection"
+    ))
 }
 
 /// How long to wait at most after so many ties in a row. The first may be over
@@ -286,16 +380,23 @@ fn tie(ties: u32) -> Duration {
     }
 }
 
-/// A row of failures without an answer in between.
-struct Outage {
-    since: Instant,
+/// What has come in a row since the lock was last busy.
+#[derive(Default)]
+struct Row {
+    ties: u32,
     failures: u32,
+    was_late: bool,
 }
 
-impl Outage {
+impl Row {
     fn next_pause(&mut self, engine: &Engine) -> Duration {
-        let pause = Duration::from_millis(10) * (1 << self.failures.min(6));
+        let pause = backoff(self.failures);
         self.failures += 1;
         pause + engine.jitter(pause)
     }
+}
+
+/// How long to wait at least after so many failures in a row.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(10) * (1 << failures.min(6))
 }

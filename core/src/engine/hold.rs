@@ -1,16 +1,17 @@
 //! One granted lease on the client's side, shared by the handle, the keeper
 //! and the line.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Plan;
 use crate::backend::{Held, Term};
+use crate::error::Error;
 use crate::name::Owner;
-use crate::time::{Instant, deadline, grace};
+use crate::time::{Instant, deadline, drift, grace};
 
 /// Why a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,9 +50,13 @@ impl std::fmt::Display for Loss {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+/// How a lease ended. Everybody hears the same.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// The backend said that it was held until it was given back.
     Released,
+    /// It was given back before its deadline, and the backend did not say.
+    Unconfirmed(Arc<Error>),
     Lost(Loss),
 }
 
@@ -63,10 +68,29 @@ pub(crate) struct Hold {
     pub(super) ends_at: Option<Instant>,
     deadline: AtomicU64,
     lost_at: AtomicU64,
+    gone_at: AtomicU64,
     // Set once: the end of a lease is final.
     end: OnceLock<End>,
     ended: Notify,
+    /// Whether it is given back; it ends with the answer of the backend.
     let_go: AtomicBool,
+    /// Whether the backend was asked to release it.
+    asked: AtomicBool,
+    offer: Mutex<Offer>,
+    /// Whether the backend is asked if it is held, and not to renew it.
+    checking: AtomicBool,
+}
+
+/// Whether somebody has it who was given it while waiting.
+#[derive(Clone, Copy, Debug)]
+enum Offer {
+    /// Not yet; it is renewed from then on when it is taken.
+    Open {
+        renew_at: Option<Instant>,
+    },
+    Taken,
+    /// Nobody came for it in time.
+    Withdrawn,
 }
 
 /// How a lease begins.
@@ -111,11 +135,16 @@ impl Hold {
             ends_at,
             deadline: AtomicU64::new(0),
             lost_at: AtomicU64::new(0),
+            gone_at: AtomicU64::new(0),
             end: OnceLock::new(),
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            offer: Mutex::new(Offer::Open { renew_at: None }),
+            checking: AtomicBool::new(false),
         };
         hold.buy(start.since, start.lasts);
+        hold.may_be_kept(start.now, start.lasts.max(plan.ttl));
         hold
     }
 
@@ -132,6 +161,29 @@ impl Hold {
         Instant::from_nanos(self.lost_at.load(Ordering::Acquire))
     }
 
+    /// When the backend no longer has it, whatever becomes of a release.
+    pub(super) fn gone_at(&self) -> Instant {
+        Instant::from_nanos(self.gone_at.load(Ordering::Acquire))
+    }
+
+    /// A renewal that arrives by `until` is on its way.
+    pub(super) fn renewing(&self, until: Instant) {
+        self.may_be_kept(until, self.held.ttl);
+    }
+
+    /// It has not been sent: the backend has it until `before`, as it had.
+    pub(super) fn not_renewing(&self, until: Instant, before: Instant) {
+        let said = until + self.held.ttl + drift(self.held.ttl);
+        let (said, before) = (said.as_nanos(), before.as_nanos());
+        // Unless another renewal is on its way by now.
+        let _ = self.gone_at.compare_exchange(said, before, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    fn may_be_kept(&self, since: Instant, lasts: Duration) {
+        let gone_at = since + lasts + drift(lasts);
+        self.gone_at.fetch_max(gone_at.as_nanos(), Ordering::AcqRel);
+    }
+
     /// Move the deadline to what a renewal sent at `sent` bought; never back.
     pub(super) fn extend(&self, sent: Instant) {
         self.buy(sent, self.held.ttl);
@@ -146,27 +198,71 @@ impl Hold {
         self.lost_at.fetch_max(lost_at.as_nanos(), Ordering::AcqRel);
     }
 
-    /// Do something after it is not valid any more and before who waits for that
-    /// goes on; it is told whether this was the end.
-    pub(super) fn lose(&self, loss: Loss, then: impl FnOnce(bool)) {
-        let is_first = self.end.set(End::Lost(loss)).is_ok();
+    /// End it, unless it has ended before. `then` runs when it is not valid any
+    /// more and before who waits for that goes on; it is told whether this was
+    /// the end.
+    pub(super) fn end(&self, end: End, then: impl FnOnce(bool)) {
+        let is_first = self.end.set(end).is_ok();
         then(is_first);
         if is_first {
             self.ended.notify_waiters();
         }
     }
 
-    /// Mark it released, unless it was lost before.
-    pub(super) fn end_by_release(&self, then: impl FnOnce()) {
-        if self.end.set(End::Released).is_ok() {
-            then();
-        }
-        self.ended.notify_waiters();
-    }
-
-    /// True for the first who asks: the one to tell the backend.
+    /// It is not used any more. True for the first who says so: the one to tell
+    /// the backend.
     pub(super) fn let_go(&self) -> bool {
         !self.let_go.swap(true, Ordering::AcqRel)
+    }
+
+    /// True before the backend is asked for the first time to release it. Later
+    /// it may not be held because the first time was carried out.
+    pub(super) fn ask(&self) -> bool {
+        !self.asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// It is offered to somebody who waits, and renewed from then on when it is taken.
+    pub(super) fn offer(&self, renew_at: Option<Instant>) {
+        *self.offer_state() = Offer::Open { renew_at };
+    }
+
+    pub(super) fn is_offered(&self) -> bool {
+        matches!(*self.offer_state(), Offer::Open { .. })
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(*self.offer_state(), Offer::Taken)
+    }
+
+    /// Take it, if it is still offered; answers from when on it is renewed.
+    pub(super) fn take(&self) -> Option<Option<Instant>> {
+        let mut offer = self.offer_state();
+        let Offer::Open { renew_at } = *offer else { return None };
+        *offer = Offer::Taken;
+        Some(renew_at)
+    }
+
+    /// It is not offered any longer; no if it was taken.
+    pub(super) fn withdraw_offer(&self) -> bool {
+        let mut offer = self.offer_state();
+        let is_open = matches!(*offer, Offer::Open { .. });
+        if is_open {
+            *offer = Offer::Withdrawn;
+        }
+        is_open
+    }
+
+    fn offer_state(&self) -> MutexGuard<'_, Offer> {
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`Engine::check`](super::Engine::check).
+    pub(super) fn check(&self, is_checked: bool) {
+        self.checking.store(is_checked, Ordering::Release);
+    }
+
+    pub(super) fn is_checked(&self) -> bool {
+        self.checking.load(Ordering::Acquire)
     }
 
     /// Why time alone ends it.
@@ -184,12 +280,17 @@ impl Hold {
         }
     }
 
-    pub(crate) fn is_valid(&self, now: Instant) -> bool {
-        self.end.get().is_none() && now < self.deadline()
+    pub(super) fn how_ended(&self) -> Option<&End> {
+        self.end.get()
     }
 
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        !self.is_over() && now < self.deadline()
+    }
+
+    /// Whether it is given back or lost.
     pub(crate) fn is_over(&self) -> bool {
-        self.end.get().is_some()
+        self.end.get().is_some() || self.let_go.load(Ordering::Acquire)
     }
 
     /// Ready when it is lost; never if it is released first.
@@ -204,7 +305,7 @@ impl Hold {
     pub(crate) async fn ended(&self) -> Option<Loss> {
         loop {
             let ended = self.ended.notified();
-            if self.is_over() {
+            if self.end.get().is_some() {
                 return self.loss();
             }
             ended.await;

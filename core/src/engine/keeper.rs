@@ -1,19 +1,23 @@
 //! Renews the leases of a client, many in one request, and reports those that
 //! are lost.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::hold::Start;
+use super::hold::{End, Start};
+use super::kept::{Entry, Kept};
 use super::{Engine, Hold, Loss, part};
 use crate::backend::{Held, Renewal};
 use crate::error::{Error, Outcome};
 use crate::event::What;
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
+
+/// So many leases are renewed in one request, each with a limit of its own: what
+/// is answered in time counts, however long the others are on their way.
+const BATCH: usize = 500;
 
 /// Timers stop while the machine is suspended; while anything is held, the
 /// keeper looks at the clock at least this often.
@@ -36,33 +40,36 @@ pub(super) struct Keeper {
 
 #[derive(Default)]
 struct State {
-    entries: BTreeMap<Owner, Entry>,
+    kept: Kept,
     /// When the keeper looks again by itself; `None`: not before it is told.
     alarm: Option<Instant>,
     /// Whether anything was held since the keeper last looked.
     busy: bool,
 }
 
-struct Entry {
-    hold: Arc<Hold>,
-    renew_at: Option<Instant>,
-    failures: u32,
-}
-
-impl Entry {
-    fn next_event(&self) -> Instant {
-        let lost_at = self.hold.lost_at();
-        self.renew_at.map_or(lost_at, |at| at.min(lost_at))
-    }
-}
-
 impl Keeper {
     pub(super) fn remove(&self, hold: &Hold) {
-        self.state().entries.remove(&hold.held.owner);
+        self.state().kept.remove(hold.held.owner);
+    }
+
+    pub(super) fn get(&self, owner: Owner) -> Option<Arc<Hold>> {
+        let state = self.state();
+        state.kept.get(owner).filter(|entry| !entry.is_lost).map(|entry| entry.hold.clone())
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Hold>> {
-        self.state().entries.values().map(|entry| entry.hold.clone()).collect()
+        self.state().kept.all()
+    }
+
+    /// A renewal is about to be sent that arrives by `until`; answers until when the
+    /// backend has the lease otherwise. `None` if that is of no use: it may have been
+    /// released since it was due, while the process was stopped.
+    fn renewing(&self, owner: Owner, until: Instant) -> Option<(Arc<Hold>, Instant)> {
+        let state = self.state();
+        let hold = &state.kept.get(owner).filter(|entry| !entry.is_lost)?.hold;
+        let before = hold.gone_at();
+        hold.renewing(until);
+        Some((hold.clone(), before))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,13 +81,13 @@ impl Engine {
     /// Renew it from `renew_at` on, and report it when it is lost. No when the
     /// client was closed meanwhile; then it is given back.
     pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, renew_at: Option<Instant>) -> bool {
-        let entry = Entry { hold: hold.clone(), renew_at, failures: 0 };
         let mut state = self.keeper.state();
-        let event = entry.next_event();
-        state.entries.insert(hold.held.owner, entry);
+        state.kept.insert(Entry::new(hold.clone(), renew_at));
         state.busy = true;
         self.tell(hold, || What::Acquired);
         // Usually it looks soon enough by itself, and is not worth waking.
+        let lost_at = hold.lost_at();
+        let event = renew_at.map_or(lost_at, |at| at.min(lost_at));
         if state.alarm.is_none_or(|alarm| event < alarm) {
             self.keeper.hurry.notify_one();
         }
@@ -94,27 +101,42 @@ impl Engine {
         open
     }
 
-    /// A hint that leases of this name, or any, may be gone: ask now.
+    /// A hint that leases of this name, or any, may be gone: ask now. One that is
+    /// not renewed is asked for by a renewal, too: on the server its ttl starts
+    /// anew, but here its deadline stays, at which it is given back.
     pub(super) fn check(&self, name: Option<&LockName>) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
-        for entry in state.entries.values_mut() {
-            if name.is_none_or(|name| *name == entry.hold.held.name) {
-                entry.renew_at = entry.renew_at.map(|at| at.min(now));
-            }
+        let owners = name.map_or_else(|| state.kept.owners(), |name| state.kept.named(name));
+        for owner in &owners {
+            state.kept.change(*owner, |entry| {
+                if !entry.is_lost && !entry.hold.is_offered() {
+                    if entry.renew_at.is_none() {
+                        entry.hold.check(true);
+                    }
+                    entry.renew_at = Some(entry.renew_at.map_or(now, |at| at.min(now)));
+                }
+            });
         }
-        self.keeper.hurry.notify_one();
+        if !owners.is_empty() {
+            self.keeper.hurry.notify_one();
+        }
     }
 
     /// The keeper's life; ends when the engine stops.
     pub(super) async fn run_keeper(self: Arc<Self>) {
         loop {
             let now = self.runtime.now();
-            self.report_lost(now);
+            self.withdraw_offers(now);
+            self.end_overdue(now);
             if let Some((request, leases)) = self.due(now) {
                 let engine = self.clone();
                 let renew = async move { engine.renew_batch(request, leases).await };
                 self.runtime.spawn(Box::pin(renew));
+                // What else is to be done does not wait for all of them. It may be
+                // much later by then.
+                tokio::task::yield_now().await;
+                continue;
             }
             let alarm = self.set_alarm(now);
             let look_again = async {
@@ -132,70 +154,99 @@ impl Engine {
         }
     }
 
-    fn report_lost(self: &Arc<Self>, now: Instant) {
-        let is_lost = |entry: &Entry| entry.hold.lost_at() <= now;
-        let lost: Vec<Arc<Hold>> = {
-            let entries = &mut self.keeper.state().entries;
-            entries.extract_if(.., |_, entry| is_lost(entry)).map(|(_, entry)| entry.hold).collect()
-        };
-        for hold in lost {
-            self.lose(&hold, hold.loss_by_time());
-            self.release_at_deadline(hold);
+    /// Report who was not renewed in time, and give back at its deadline what is
+    /// lost: a worker that hangs does not keep the lock for ever, nor for another
+    /// ttl; and what could not be renewed may live on with others of its session.
+    fn end_overdue(self: &Arc<Self>, now: Instant) {
+        loop {
+            let mut state = self.keeper.state();
+            let Some(entry) = state.kept.ended(now) else { return };
+            let (hold, is_lost) = (entry.hold.clone(), entry.is_lost);
+            let owner = hold.held.owner;
+            if is_lost {
+                state.kept.remove(owner);
+                drop(state);
+                self.release_in_background(hold);
+            } else {
+                state.kept.change(owner, |entry| entry.is_lost = true);
+                drop(state);
+                self.lose(&hold, hold.loss_by_time());
+            }
         }
     }
 
-    /// A worker that hangs does not keep the lock for ever, nor for another ttl;
-    /// and what could not be renewed may live on with others of its session.
-    fn release_at_deadline(self: &Arc<Self>, hold: Arc<Hold>) {
-        let engine = self.clone();
-        self.runtime.spawn(Box::pin(async move {
-            engine.runtime.sleep(hold.deadline().since(engine.runtime.now())).await;
-            engine.release_in_background(hold);
-        }));
+    /// Somebody has come for a lease that was offered.
+    pub(super) fn taken(&self, hold: &Hold, renew_at: Option<Instant>) {
+        let mut state = self.keeper.state();
+        state.kept.change(hold.held.owner, |entry| entry.renew_at = renew_at);
+        let alarm = state.alarm;
+        if renew_at.is_some_and(|at| alarm.is_none_or(|alarm| at < alarm)) {
+            self.keeper.hurry.notify_one();
+        }
     }
 
-    /// What to renew now: the due leases and those that are due soon.
+    /// Give back what was offered and nobody came for: a waiter that is not
+    /// polled does not keep the lock.
+    fn withdraw_offers(self: &Arc<Self>, now: Instant) {
+        let late: Vec<Arc<Hold>> = {
+            let state = self.keeper.state();
+            let overdue = state.kept.overdue(now).filter(|entry| entry.hold.withdraw_offer());
+            overdue.map(|entry| entry.hold.clone()).collect()
+        };
+        late.into_iter().for_each(|hold| self.release_in_background(hold));
+    }
+
+    /// What to renew now in one request: leases that are due, and some that are
+    /// due soon.
     fn due(&self, now: Instant) -> Option<(Duration, Vec<Held>)> {
         let mut state = self.keeper.state();
-        let due = |entry: &Entry, ahead| entry.renew_at.is_some_and(|at| at <= now + ahead);
-        if !state.entries.values().any(|entry| due(entry, Duration::ZERO)) {
-            return None;
-        }
         let mut longest = Duration::ZERO;
         let mut leases = Vec::new();
-        for entry in state.entries.values_mut() {
-            let ttl = entry.hold.held.ttl;
-            if due(entry, ttl / 6) {
+        for owner in state.kept.due(now, BATCH) {
+            state.kept.change(owner, |entry| {
+                if entry.hold.is_offered() {
+                    return;
+                }
+                let ttl = entry.hold.held.ttl;
                 // Without an answer by then it is asked again.
                 let left = entry.hold.lost_at().since(now);
                 entry.renew_at = Some(now + (ttl / 6).min(left / 3).max(AGAIN));
                 longest = longest.max(ttl);
                 leases.push(entry.hold.held.clone());
-            }
+            });
         }
-        Some((Self::request_limit(longest), leases))
+        (!leases.is_empty()).then(|| (Self::request_limit(longest), leases))
     }
 
     fn set_alarm(&self, now: Instant) -> Option<Instant> {
         let mut state = self.keeper.state();
-        let heartbeat = std::mem::take(&mut state.busy) || !state.entries.is_empty();
-        let events = state.entries.values().map(Entry::next_event);
-        state.alarm = events.chain(heartbeat.then_some(now + HEARTBEAT)).min();
+        let heartbeat = std::mem::take(&mut state.busy) || !state.kept.is_empty();
+        let heartbeat = heartbeat.then_some(now + HEARTBEAT);
+        state.alarm = state.kept.next_event().into_iter().chain(heartbeat).min();
         state.alarm
     }
 
-    async fn renew_batch(&self, limit: Duration, mut leases: Vec<Held>) {
-        // Some may have been released since, while the process was stopped.
-        leases.retain(|held| self.keeper.state().entries.contains_key(&held.owner));
+    async fn renew_batch(self: &Arc<Self>, limit: Duration, mut leases: Vec<Held>) {
+        let sent = self.runtime.now();
+        let until = sent + limit;
+        let mut holds = Vec::with_capacity(leases.len());
+        leases.retain(|held| {
+            let renewing = self.keeper.renewing(held.owner, until);
+            let is_of_use = renewing.is_some();
+            holds.extend(renewing);
+            is_of_use
+        });
         if leases.is_empty() {
             return;
         }
-        let sent = self.runtime.now();
         let answers = self.request(limit, self.backend.renew(&leases)).await;
         let (answers, error) = match answers {
             Ok(answers) => (answers, Error::unavailable(TOO_FEW)),
             Err(error) => (Vec::new(), error),
         };
+        if answers.is_empty() && error.outcome() == Outcome::NotHeld {
+            holds.iter().for_each(|(hold, before)| hold.not_renewing(until, *before));
+        }
         let error = Arc::new(error);
         for (at, held) in leases.iter().enumerate() {
             match answers.get(at).copied() {
@@ -207,54 +258,71 @@ impl Engine {
     }
 
     /// What an answer to a renewal sent at `sent` means for the lease.
-    fn apply(&self, owner: Owner, sent: Instant, answer: Renewal) {
+    fn apply(self: &Arc<Self>, owner: Owner, sent: Instant, answer: Renewal) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
         // Released or lost in the meantime: nothing is renewed afterwards.
-        let Some(entry) = state.entries.get_mut(&owner) else { return };
+        let Some(entry) = state.kept.get(owner).filter(|entry| !entry.is_lost) else { return };
         let hold = entry.hold.clone();
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
-                hold.extend(sent);
-                entry.renew_at = next_renewal(&hold, sent);
-                entry.failures = 0;
+                state.kept.change(owner, |entry| {
+                    if hold.is_checked() {
+                        hold.check(false);
+                        entry.renew_at = None;
+                    } else {
+                        hold.extend(sent);
+                        entry.renew_at = next_renewal(&hold, sent);
+                    }
+                    entry.failures = 0;
+                });
                 return;
             }
             Renewal::Kept => hold.loss_by_time(),
             Renewal::Gone => Loss::Gone,
             Renewal::Unknown => return,
         };
-        state.entries.remove(&owner);
+        state.kept.remove(owner);
         drop(state);
         self.lose(&hold, loss);
+        if answer == Renewal::Kept {
+            // The backend has it for another ttl, and nobody uses it.
+            self.release_in_background(hold);
+        }
     }
 
     fn retry_renewal(&self, owner: Owner, error: &Arc<Error>) {
         let now = self.runtime.now();
         let mut state = self.keeper.state();
-        let Some(entry) = state.entries.get_mut(&owner) else { return };
-        let at_most = entry.hold.held.ttl / 10;
-        let pause = match entry.failures {
-            0 => {
-                self.tell(&entry.hold, || What::RenewalFailed(error.clone()));
-                Duration::ZERO
-            }
-            failures => {
-                self.jitter((Duration::from_millis(10) * (1 << failures.min(10))).min(at_most))
-            }
-        };
-        entry.failures += 1;
-        entry.renew_at = entry.renew_at.map(|_| now + pause);
+        if state.kept.get(owner).is_none_or(|entry| entry.is_lost) {
+            return;
+        }
+        state.kept.change(owner, |entry| {
+            let at_most = entry.hold.held.ttl / 10;
+            let pause = match entry.failures {
+                0 if entry.hold.is_checked() => Duration::ZERO,
+                0 => {
+                    self.tell(&entry.hold, || What::RenewalFailed(error.clone()));
+                    Duration::ZERO
+                }
+                failures => {
+                    self.jitter((Duration::from_millis(10) * (1 << failures.min(10))).min(at_most))
+                }
+            };
+            entry.failures += 1;
+            entry.renew_at = entry.renew_at.map(|_| now + pause);
+        });
     }
 
     /// Renew one lease by hand, now.
-    pub(crate) async fn renew(&self, hold: &Hold) -> Result<(), Error> {
+    pub(crate) async fn renew(self: &Arc<Self>, hold: &Hold) -> Result<(), Error> {
         self.check_open()?;
         if hold.is_over() {
             return Err(self.over(hold));
         }
         let sent = self.runtime.now();
         let limit = Self::request_limit(hold.held.ttl);
+        hold.renewing(sent + limit);
         let held = std::slice::from_ref(&hold.held);
         let about = |e: Error| {
             let e = e.about(&hold.held.name, self.backend.describe());
@@ -267,12 +335,13 @@ impl Engine {
             let error = Error::unavailable(TOO_FEW).with_outcome(Outcome::Unknown);
             return Err(about(error));
         }
+        hold.check(false);
         self.apply(hold.held.owner, sent, answer);
         if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }
 
-    fn lose(&self, hold: &Hold, loss: Loss) {
-        hold.lose(loss, |is_first| {
+    pub(super) fn lose(&self, hold: &Hold, loss: Loss) {
+        hold.end(End::Lost(loss), |is_first| {
             // Whoever hears of it finds its place in this client empty.
             self.lines.vacate(&hold.held.name, hold.held.owner, 0);
             self.tell_lost(hold, loss, is_first);
@@ -281,7 +350,7 @@ impl Engine {
 
     /// The client is closed, and its lines with it.
     pub(super) fn lose_by_close(&self, hold: &Hold) {
-        hold.lose(Loss::Closed, |is_first| self.tell_lost(hold, Loss::Closed, is_first));
+        hold.end(End::Lost(Loss::Closed), |is_first| self.tell_lost(hold, Loss::Closed, is_first));
     }
 
     fn tell_lost(&self, hold: &Hold, loss: Loss, is_first: bool) {

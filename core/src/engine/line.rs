@@ -3,11 +3,14 @@
 //! Only the head of a line talks to the backend, and only while nobody in this
 //! client holds the lock: whoever does hands it to the head when it is done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::word::Word;
 use super::{Hold, Plan};
 use crate::backend::{Claim, Grant};
 use crate::name::{LockName, Owner};
@@ -16,10 +19,25 @@ use crate::time::Instant;
 /// How often in a row a lock is handed on inside this client while others
 /// wait at the server.
 const MAX_STREAK: u32 = 8;
+/// How often a waiter asks again unless there are many.
+const RECHECK: Duration = Duration::from_millis(600);
+/// So many times in a second a client asks again at most, for all that it waits
+/// for: more would crowd out its renewals.
+const RECHECKS: u32 = 1000;
+/// How long the server keeps a waiter's place, unless it is to ask less often.
+const PLACE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct Lines {
-    lines: Mutex<BTreeMap<LockName, Line>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: BTreeMap<LockName, Line>,
+    /// How many have a head that asks the backend.
+    asking: usize,
+    tickets: u64,
 }
 
 /// Where a lease comes from.
@@ -33,8 +51,10 @@ pub(super) enum From {
 
 #[derive(Default)]
 struct Line {
+    word: Arc<Word>,
     holder: Option<Owner>,
-    seats: VecDeque<Arc<Seat>>,
+    /// By ticket, which is the order in which they came.
+    seats: BTreeMap<u64, Arc<Seat>>,
     /// How often the lock was handed on since it was last taken at the server.
     streak: u32,
     /// How many waited at the server when it last told.
@@ -45,6 +65,7 @@ struct Line {
 pub(super) struct Seat {
     pub(super) plan: Plan,
     pub(super) since: Instant,
+    ticket: AtomicU64,
     /// Rung when it is worth looking again.
     pub(super) bell: Notify,
     /// Rung when a lease has come that nobody asked for just now.
@@ -56,13 +77,13 @@ struct SeatState {
     claim: Claim,
     /// Whether the backend may know the claim.
     sent: bool,
+    /// Whether it might before it was sent the last time.
+    sent_before: bool,
     /// What the backend last answered, while that was busy.
     place: Option<Place>,
     /// A grant that came before the answer that tells the place.
     early: Option<Grant>,
     granted: Option<Arc<Hold>>,
-    /// Whether the head gave up on the backend for everybody.
-    given_up: bool,
 }
 
 /// A place in the server's line.
@@ -79,26 +100,36 @@ impl Seat {
         let state = SeatState {
             claim,
             sent: false,
+            sent_before: false,
             place: None,
             early: None,
             granted: None,
-            given_up: false,
         };
-        let (bell, served) = (Notify::new(), Notify::new());
-        Arc::new(Self { plan, since, bell, served, state: Mutex::new(state) })
+        let (ticket, bell, served) = (AtomicU64::new(0), Notify::new(), Notify::new());
+        Arc::new(Self { plan, since, ticket, bell, served, state: Mutex::new(state) })
     }
 
-    /// The claim, for sending.
-    pub(super) fn send(&self) -> Claim {
+    /// The claim, for sending. It is sent again `recheck` after its answer, and
+    /// the place that it asks for lasts well beyond that.
+    pub(super) fn send(&self, recheck: Duration) -> Claim {
         let mut state = self.state();
-        state.sent = true;
+        (state.sent_before, state.sent) = (state.sent, true);
+        if let Some(place) = &mut state.claim.place {
+            *place = place_for(recheck);
+        }
         state.claim.clone()
+    }
+
+    /// It has certainly not left this client.
+    pub(super) fn was_not_sent(&self) {
+        let mut state = self.state();
+        state.sent = state.sent_before;
     }
 
     /// Go on as another owner; answers the claim to withdraw.
     pub(super) fn renew_owner(&self, owner: Owner) -> Claim {
         let mut state = self.state();
-        state.sent = false;
+        (state.sent, state.sent_before) = (false, false);
         (state.place, state.early) = (None, None);
         let old = state.claim.clone();
         state.claim.owner = owner;
@@ -133,11 +164,6 @@ impl Seat {
         state.early.take()
     }
 
-    /// See [`Lines::give_up`].
-    pub(super) fn is_given_up(&self) -> bool {
-        self.state().given_up
-    }
-
     fn owner(&self) -> Owner {
         self.state().claim.owner
     }
@@ -147,22 +173,49 @@ impl Seat {
     }
 }
 
+/// In a few steps: a place is kept by a session of that length in some backends.
+fn place_for(recheck: Duration) -> Duration {
+    let mut place = PLACE;
+    while place < recheck * 3 {
+        place *= 2;
+    }
+    place
+}
+
 impl Lines {
-    /// Take the last place. Nobody may be before a seat that only tries.
-    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> bool {
-        let mut lines = lock(&self.lines);
-        let line = lines.entry(seat.plan.name.clone()).or_default();
-        if only_try && (line.holder.is_some() || !line.seats.is_empty()) {
-            return false;
+    /// How long a waiter waits before it asks again: so that all of this client
+    /// together do not ask too often.
+    pub(super) fn recheck(&self) -> Duration {
+        lock(&self.state).recheck()
+    }
+
+    /// Take the last place; answers what is heard there. One that only tries
+    /// takes none when the lock is held in this client.
+    pub(super) fn join(&self, seat: &Arc<Seat>, only_try: bool) -> Option<Arc<Word>> {
+        let mut state = lock(&self.state);
+        let name = &seat.plan.name;
+        if only_try && state.lines.get(name).is_some_and(|line| line.holder.is_some()) {
+            return None;
         }
-        line.seats.push_back(seat.clone());
-        true
+        state.tickets += 1;
+        let ticket = state.tickets;
+        seat.ticket.store(ticket, Ordering::Relaxed);
+        state.lines.entry(name.clone()).or_default();
+        state.change(name, |line| {
+            line.seats.insert(ticket, seat.clone());
+            line.word.clone()
+        })
+    }
+
+    /// Who in this client holds the lock.
+    pub(super) fn holder(&self, name: &LockName) -> Option<Owner> {
+        lock(&self.state).lines.get(name)?.holder
     }
 
     /// Whether the seat is the one to ask the backend.
     pub(super) fn is_turn_of(&self, seat: &Arc<Seat>) -> bool {
-        let lines = lock(&self.lines);
-        let line = lines.get(&seat.plan.name);
+        let state = lock(&self.state);
+        let line = state.lines.get(&seat.plan.name);
         line.is_some_and(|line| line.holder.is_none() && line.is_head(seat))
     }
 
@@ -170,34 +223,40 @@ impl Lines {
     /// and its place in the server's line. If it does not know that yet, it is
     /// left the grant.
     pub(super) fn waiting(&self, grant: &Grant) -> Option<(Arc<Seat>, Place)> {
-        let lines = lock(&self.lines);
-        let line = lines.get(&grant.name).filter(|line| line.holder.is_none())?;
-        let seat = line.seats.front().filter(|seat| seat.owner() == grant.owner)?;
-        let mut state = seat.state();
-        match state.place {
+        let state = lock(&self.state);
+        let line = state.lines.get(&grant.name).filter(|line| line.holder.is_none())?;
+        let seat = line.head().filter(|seat| seat.owner() == grant.owner)?;
+        let mut seated = seat.state();
+        match seated.place {
             Some(place) => Some((seat.clone(), place)),
             None => {
-                state.early = Some(grant.clone());
+                seated.early = Some(grant.clone());
                 None
             }
         }
     }
 
-    /// Leave the line, wherever the seat stands in it.
+    /// Leave the line, wherever the seat stands in it. Only who stood right
+    /// behind the head has anything to do then.
     pub(super) fn leave(&self, seat: &Arc<Seat>) {
-        self.change(&seat.plan.name, |line| {
-            line.seats.retain(|other| !Arc::ptr_eq(other, seat));
+        let ticket = seat.ticket.load(Ordering::Relaxed);
+        lock(&self.state).change(&seat.plan.name, |line| {
+            let was_head = line.is_head(seat);
+            line.seats.remove(&ticket);
+            if was_head {
+                line.ring();
+            }
         });
     }
 
     /// Whom `owner`, about to release, may hand the lock to, and their claim,
     /// which counts as sent from here on.
     pub(super) fn successor(&self, name: &LockName, owner: Owner) -> Option<(Arc<Seat>, Claim)> {
-        let lines = lock(&self.lines);
-        let line = lines.get(name).filter(|line| line.holder == Some(owner))?;
+        let state = lock(&self.state);
+        let line = state.lines.get(name).filter(|line| line.holder == Some(owner))?;
         let fair = line.others == 0 || line.streak < MAX_STREAK;
-        let seat = line.seats.front().filter(|_| fair)?;
-        Some((seat.clone(), seat.send()))
+        let seat = line.head().filter(|_| fair)?;
+        Some((seat.clone(), seat.send(state.recheck())))
     }
 
     /// Give the lease to the head of the line, who leaves it as the holder. No
@@ -210,29 +269,35 @@ impl Lines {
         hold: &Arc<Hold>,
         keep: impl FnOnce() -> bool,
     ) -> bool {
-        let mut lines = lock(&self.lines);
-        let Some(line) = lines.get_mut(&seat.plan.name) else { return false };
-        let before = match from {
-            From::Server => None,
-            From::Holder { owner, .. } => Some(owner),
-        };
-        let awaited = line.is_head(seat) && seat.owner() == hold.held.owner;
-        if line.holder != before || !awaited || !keep() {
+        let mut state = lock(&self.state);
+        let served = state.change(&seat.plan.name, |line| {
+            let before = match from {
+                From::Server => None,
+                From::Holder { owner, .. } => Some(owner),
+            };
+            let awaited = line.is_head(seat) && seat.owner() == hold.held.owner;
+            if line.holder != before || !awaited || !keep() {
+                return false;
+            }
+            line.seats.pop_first();
+            line.holder = Some(hold.held.owner);
+            line.word.busy();
+            match from {
+                From::Server => line.streak = 0,
+                From::Holder { others, .. } => {
+                    line.streak += 1;
+                    line.others = others;
+                }
+            }
+            true
+        });
+        if served != Some(true) {
             return false;
         }
-        line.seats.pop_front();
-        line.holder = Some(hold.held.owner);
-        match from {
-            From::Server => line.streak = 0,
-            From::Holder { others, .. } => {
-                line.streak += 1;
-                line.others = others;
-            }
-        }
-        let mut state = seat.state();
-        state.sent = false;
-        state.granted = Some(hold.clone());
-        drop(state);
+        let mut seated = seat.state();
+        seated.sent = false;
+        seated.granted = Some(hold.clone());
+        drop(seated);
         seat.served.notify_one();
         seat.bell.notify_one();
         true
@@ -240,60 +305,72 @@ impl Lines {
 
     /// `owner` does not hold the lock any more: its head may ask the backend.
     pub(super) fn vacate(&self, name: &LockName, owner: Owner, others: usize) {
-        self.change(name, |line| {
+        lock(&self.state).change(name, |line| {
             if line.holder == Some(owner) {
                 line.holder = None;
                 line.others = others;
+                line.ring();
             }
         });
-    }
-
-    /// End the wait of everybody who stood in the line during an outage that
-    /// began at `since`: they need not each find out by themselves.
-    pub(super) fn give_up(&self, name: &LockName, since: Instant) {
-        let lines = lock(&self.lines);
-        let seats = lines.get(name).into_iter().flat_map(|line| &line.seats);
-        for seat in seats.filter(|seat| seat.since <= since) {
-            seat.state().given_up = true;
-            seat.bell.notify_one();
-        }
     }
 
     /// The claims that the backend may know and that nobody will use any more,
     /// of everybody who waits.
     pub(super) fn take_sent(&self) -> Vec<Claim> {
-        let lines = lock(&self.lines);
-        lines.values().flat_map(|line| &line.seats).filter_map(|seat| seat.take_sent()).collect()
+        let state = lock(&self.state);
+        let seats = state.lines.values().flat_map(|line| line.seats.values());
+        seats.filter_map(|seat| seat.take_sent()).collect()
     }
 
     /// Let the head of the line look again.
     pub(super) fn ring(&self, name: &LockName) {
-        self.change(name, |_| ());
+        lock(&self.state).lines.get(name).inspect(|line| line.ring());
     }
 
-    /// Let every head look again.
+    /// Let heads look again, as many as may ask at once: the others do when it
+    /// is time for them.
     pub(super) fn ring_all(&self) {
-        lock(&self.lines).values().for_each(Line::ring);
+        let state = lock(&self.state);
+        let asking = state.lines.values().filter(|line| line.asks());
+        asking.take(RECHECKS as usize).for_each(Line::ring);
+    }
+}
+
+impl State {
+    /// Change a line that is there, which goes when nobody is left in it.
+    fn change<T>(&mut self, name: &LockName, change: impl FnOnce(&mut Line) -> T) -> Option<T> {
+        let line = self.lines.get_mut(name)?;
+        let asked = line.asks();
+        let changed = change(line);
+        self.asking = self.asking + usize::from(line.asks()) - usize::from(asked);
+        if line.holder.is_none() && line.seats.is_empty() {
+            self.lines.remove(name);
+        }
+        Some(changed)
     }
 
-    fn change(&self, name: &LockName, change: impl FnOnce(&mut Line)) {
-        let mut lines = lock(&self.lines);
-        let Some(line) = lines.get_mut(name) else { return };
-        change(line);
-        line.ring();
-        if line.holder.is_none() && line.seats.is_empty() {
-            lines.remove(name);
-        }
+    fn recheck(&self) -> Duration {
+        let asking = u32::try_from(self.asking).unwrap_or(u32::MAX);
+        RECHECK.max(Duration::from_secs(1) / RECHECKS * asking)
     }
 }
 
 impl Line {
+    fn head(&self) -> Option<&Arc<Seat>> {
+        self.seats.first_key_value().map(|(_, seat)| seat)
+    }
+
     fn is_head(&self, seat: &Arc<Seat>) -> bool {
-        self.seats.front().is_some_and(|head| Arc::ptr_eq(head, seat))
+        self.head().is_some_and(|head| Arc::ptr_eq(head, seat))
+    }
+
+    /// Whether its head asks the backend.
+    fn asks(&self) -> bool {
+        self.holder.is_none() && !self.seats.is_empty()
     }
 
     fn ring(&self) {
-        if let Some(head) = self.seats.front().filter(|_| self.holder.is_none()) {
+        if let Some(head) = self.head().filter(|_| self.holder.is_none()) {
             head.bell.notify_one();
         }
     }

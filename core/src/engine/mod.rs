@@ -14,11 +14,17 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod acquire;
+mod debts;
 mod hold;
 mod keeper;
+mod kept;
 mod line;
+mod payer;
 mod release;
+mod word;
 
+pub(crate) use acquire::backoff;
+use debts::Debts;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
 use keeper::Keeper;
@@ -46,6 +52,30 @@ pub(crate) enum Patience {
     Forever,
 }
 
+impl Patience {
+    /// When a busy lock is not waited for any longer.
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Try => Some(Duration::ZERO),
+            Self::Wait(limit) => Some(limit),
+            Self::Forever => None,
+        }
+    }
+
+    /// What is left of it after a while.
+    fn after(self, waited: Duration) -> Self {
+        match self {
+            Self::Wait(limit) => Self::Wait(limit.saturating_sub(waited)),
+            Self::Try | Self::Forever => self,
+        }
+    }
+
+    /// How long a backend is waited for that is not there yet.
+    pub(crate) fn with_an_outage(self) -> Duration {
+        self.limit().unwrap_or(acquire::OUTAGE)
+    }
+}
+
 /// What works for one client. Its background tasks hold it until [`Engine::stop`].
 pub(crate) struct Engine {
     backend: Arc<dyn Backend>,
@@ -53,8 +83,7 @@ pub(crate) struct Engine {
     lines: Lines,
     keeper: Keeper,
     phase: watch::Sender<Phase>,
-    /// Clean-up jobs under way.
-    chores: watch::Sender<usize>,
+    debts: Debts,
     telling: Arc<Telling>,
     process: u32,
 }
@@ -80,7 +109,7 @@ impl Engine {
             lines: Lines::default(),
             keeper: Keeper::default(),
             phase: watch::Sender::new(Phase::Open),
-            chores: watch::Sender::new(0),
+            debts: Debts::default(),
             telling,
             process: std::process::id(),
         });
@@ -118,6 +147,8 @@ impl Engine {
             *phase = (*phase).max(Phase::Closed);
             open
         });
+        // Also when nobody waits for all of this.
+        let _end = EndOfEvents(&self.telling);
         for hold in self.keeper.all() {
             self.lose_by_close(&hold);
             self.release_in_background(hold);
@@ -126,7 +157,20 @@ impl Engine {
         for claim in self.lines.take_sent() {
             self.withdraw_in_background(claim);
         }
-        drop(self.chores.subscribe().wait_for(|chores| *chores == 0).await);
+        self.debts.settled().await;
+    }
+
+    /// Take the lock from whoever holds it.
+    pub(crate) async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let ours = self.lines.holder(name);
+        let evicted = self.backend.evict(name).await?;
+        // Who held it before that was asked does not any more, and hears it now.
+        let lost = ours.filter(|_| evicted).and_then(|owner| self.keeper.get(owner));
+        if let Some(hold) = lost {
+            self.keeper.remove(&hold);
+            self.lose(&hold, Loss::Gone);
+        }
+        Ok(evicted)
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -160,8 +204,9 @@ impl Engine {
                     self.check(Some(&name));
                 }
                 Wake::All => {
-                    self.lines.ring_all();
+                    // What is held comes before what is wanted.
                     self.check(None);
+                    self.lines.ring_all();
                 }
                 Wake::Granted(grant) => self.accept(&grant),
             }
@@ -215,12 +260,21 @@ impl Engine {
     }
 }
 
+/// Nothing more is told of a client whose closing is over, or given up.
+struct EndOfEvents<'a>(&'a Telling);
+
+impl Drop for EndOfEvents<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 fn foreign() -> Error {
     let message = "this client or lease was made before a fork; the child has none of it";
     Error::new(Kind::Closed, message)
 }
 
 /// The part of `span` that some random bits stand for.
-fn part(random: u128, span: Duration) -> Duration {
+pub(crate) fn part(random: u128, span: Duration) -> Duration {
     span.mul_f64(random as u32 as f64 / f64::from(u32::MAX))
 }

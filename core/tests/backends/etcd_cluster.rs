@@ -9,10 +9,10 @@ use leasehold::backend::etcd::cluster::{
 };
 use leasehold::backend::etcd::cluster::{Keys, Order};
 use leasehold::backend::etcd::{MemoryCluster, MemoryClusterClient};
-use leasehold::backend::{Answer, Backend, Claim, Etcd, Held, Mode};
+use leasehold::backend::{Answer, Backend, Claim, Etcd, Held, Mode, Renewal, Wake};
 use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::testing::ManualClock;
-use leasehold::time::{Clock, Instant};
+use leasehold::time::{Clock, Instant, SystemClock};
 use leasehold::{Error, LockName, Owner};
 use tokio::sync::{Semaphore, watch};
 
@@ -35,7 +35,7 @@ impl Cluster for Gated {
         self.client.open(seconds).await
     }
 
-    async fn keep_alive(&self, session: SessionId) -> Result<bool, Error> {
+    async fn keep_alive(&self, session: SessionId) -> Result<Option<Duration>, Error> {
         self.come.send_modify(|come| *come += 1);
         self.go.acquire().await.unwrap().forget();
         self.client.keep_alive(session).await
@@ -133,4 +133,20 @@ async fn a_claim_that_is_withdrawn_while_the_lock_is_passed_to_it_leaves_no_key(
     let txn = Txn { then: vec![Step::Read(all)], ..Txn::default() };
     let left = cluster.client.txn(&txn).await.unwrap().reads;
     assert_eq!(left[0].entries, []);
+}
+
+#[tokio::test]
+async fn who_is_not_renewed_is_woken_when_its_key_is_deleted() {
+    let runtime = ThreadRuntime::start().unwrap();
+    let memory = MemoryCluster::new(Arc::new(SystemClock));
+    let etcd = Etcd::over(Arc::new(memory.client()), "", runtime).await.unwrap();
+    let once = Claim { renewed: false, ..claim(1) };
+    let Answer::Granted { fence, term } = etcd.claim(&once).await.unwrap() else { panic!() };
+    assert!(term.is_some_and(|term| term.lasts == TTL), "{term:?}");
+    let (name, owner) = (once.name.clone(), once.owner);
+    let held = Held { name, owner, fence, ttl: TTL, renewed: false };
+    let then = vec![Step::Delete(etcd.key(&held).unwrap())];
+    memory.client().txn(&Txn { then, ..Txn::default() }).await.unwrap();
+    assert_eq!(etcd.wake().await, Wake::Name(once.name));
+    assert_eq!(etcd.renew(&[held]).await.unwrap(), [Renewal::Gone]);
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, Ends, Kept, MemoryNode, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Vow,
+    Ask, Ends, Kept, MemoryNode, MemoryNodeClient, News, Node, Return, Returned, Said, Seen,
+    Signed, Vow,
 };
 use leasehold::backend::{Answer, Backend, Claim, Held, Mode, Quorum, Wake};
 use leasehold::runtime::{BoxFuture, Runtime};
@@ -28,25 +29,25 @@ struct Distant {
 
 #[async_trait]
 impl Node for Distant {
-    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
+    async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
         self.node.vote(ask).await
     }
 
-    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
+    async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
         let waits = || back.what == Ends::Lease && self.is_slow.load(Ordering::SeqCst);
         poll_fn(|_| if waits() { Poll::Pending } else { Poll::Ready(()) }).await;
         self.node.give_back(back).await
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
         self.node.renew(leases).await
     }
 
-    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         self.node.evict(name).await
     }
 
-    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         self.node.inspect(name).await
     }
 
@@ -123,7 +124,7 @@ impl Scene {
     async fn slow_down(&self, name: &LockName) {
         for (node, is_slow) in self.nodes.iter().zip(&self.slow) {
             let seen = node.client().inspect(Some(name)).await.expect("an answer");
-            let keeps_line = seen.iter().any(|seen| !seen.waiters.is_empty());
+            let keeps_line = seen.said.iter().any(|seen| !seen.waiters.is_empty());
             is_slow.store(!keeps_line, Ordering::SeqCst);
         }
     }

@@ -162,7 +162,7 @@ async fn a_deleted_or_replaced_database_is_noticed() {
             false => std::fs::remove_file(&place.db).expect("to remove it"),
         }
         let words = [place.db.to_str().expect("text"), "deleted or replaced", "connect again"];
-        assert_says(lease.renew().await, Kind::Refused, &words);
+        assert_says(lease.renew().await, Kind::Lost, &["not held any more"]);
         assert_says(client.lock("y").acquire().await, Kind::Refused, &words);
         assert_says(client.lock("y").try_acquire().await, Kind::Refused, &words);
         if !replace {
@@ -175,15 +175,26 @@ async fn a_deleted_or_replaced_database_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_renewed_lease_is_lost_before_its_deadline_when_the_database_is_gone() {
-    let ttl = Duration::from_secs(5);
+async fn a_release_that_finds_the_database_gone_says_that_the_lease_was_lost() {
+    let place = Place::new();
+    let client = place.client().await;
+    let lease = client.lock("x").ttl(HOUR).acquire().await.expect("a lease");
+    std::fs::remove_file(&place.db).expect("to remove it");
+    assert_says(lease.release().await, Kind::Lost, &["not held any more"]);
+    assert_eq!(lease.loss(), Some(Loss::Gone));
+}
+
+#[tokio::test]
+async fn a_renewed_lease_is_lost_at_its_next_renewal_when_the_database_is_gone() {
+    // The next renewal is within 20 s / 3, the deadline after more than 19 s.
+    let ttl = Duration::from_secs(20);
     let place = Place::new();
     let client = place.client().await;
     let lease = client.lock("x").ttl(ttl).acquire().await.expect("a lease");
     std::fs::remove_file(&place.db).expect("to remove it");
-    let last_renewal = RUNTIME.now();
-    assert_eq!(soon("the loss", lease.lost()).await, Loss::Expired);
-    let passed = RUNTIME.now().since(last_renewal);
-    assert!(passed < ttl, "lost only {passed:?} after it can have been renewed");
+    let removed = RUNTIME.now();
+    assert_eq!(soon("the loss", lease.lost()).await, Loss::Gone);
+    let passed = RUNTIME.now().since(removed);
+    assert!(passed < ttl / 2, "lost only {passed:?} after it was removed");
     assert!(!lease.is_valid());
 }

@@ -15,6 +15,7 @@ pub fn scenarios() -> Vec<(Scenario, usize)> {
         (strict_renewals(), 290_000),
         (drift(), 170_000),
         (healing(), 3_400_000),
+        (names(), 100_000),
         (everything(), 6_700_000),
     ]
 }
@@ -40,6 +41,8 @@ pub fn plantings() -> Vec<(Rule, Property, Scenario)> {
         (Rule::AnswersOfThisRound, Exclusion, rounds()),
         (Rule::AnswersOfThisRound, Exclusion, renewals()),
         (Rule::ReturnOfItsRound, Exclusion, rounds()),
+        (Rule::OneVotePerServer, Exclusion, names()),
+        (Rule::OneVotePerServer, Fences, names()),
     ]
 }
 
@@ -129,6 +132,20 @@ fn healing() -> Scenario {
         restarts: 2,
         renewals: true,
         horizon: 5,
+        ..PLAIN
+    }
+}
+
+/// Names lead to other nodes than before, while leases are taken and renewed.
+fn names() -> Scenario {
+    let ballots = &[1, 2];
+    Scenario {
+        name: "names",
+        ttl: 2,
+        misleading: true,
+        renewals: true,
+        ballots,
+        horizon: 3,
         ..PLAIN
     }
 }

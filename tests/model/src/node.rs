@@ -36,6 +36,9 @@ pub(crate) struct Node {
     pub(crate) granted: u8,
     /// It kept this attempt's lease in this attempt's current renewal round.
     pub(crate) kept: u8,
+
+    /// To it leads another node's name, too, for this attempt's client.
+    pub(crate) doubled: u8,
     /// Whose release or withdrawal it has processed, and not forgotten.
     pub(crate) given_back: u8,
 }

@@ -35,10 +35,12 @@ pub enum Rule {
     AnswersOfThisRound,
     /// What is given back of an earlier round leaves a later one's vote alone.
     ReturnOfItsRound,
+    /// Of a server to which two names lead one answer counts.
+    OneVotePerServer,
 }
 
 /// All rules.
-pub const RULES: [Rule; 16] = [
+pub const RULES: [Rule; 17] = [
     Rule::BallotsRise,
     Rule::Burn,
     Rule::Majority,
@@ -55,6 +57,7 @@ pub const RULES: [Rule; 16] = [
     Rule::RaiseIsStored,
     Rule::AnswersOfThisRound,
     Rule::ReturnOfItsRound,
+    Rule::OneVotePerServer,
 ];
 
 /// What must hold in every state.

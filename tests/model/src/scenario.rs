@@ -41,6 +41,8 @@ pub struct Scenario {
     pub kept_restarts: bool,
     /// Whether a restart may bring back older data, not just none.
     pub saves: bool,
+    /// Whether a client's name of one node may come to lead to another.
+    pub misleading: bool,
     /// Whether leases are renewed.
     pub renewals: bool,
     /// Whether a node heals only ballots larger than the stored one.
@@ -74,6 +76,7 @@ pub(crate) const PLAIN: Scenario = Scenario {
     restarts: 0,
     kept_restarts: false,
     saves: false,
+    misleading: false,
     renewals: false,
     strict_heal: false,
     horizon: 2,

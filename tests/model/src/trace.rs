@@ -69,7 +69,7 @@ impl Trace {
                 let left: Vec<_> = world.clients.iter().map(left).collect();
                 format!("ticks to deadlines: {}", left.join(" "))
             }
-            Action::GiveBack { .. } | Action::Save { .. } => String::new(),
+            Action::GiveBack { .. } | Action::Save { .. } | Action::Mislead { .. } => String::new(),
         };
         self.steps.push(format!("{:>2}  {:<48} {about}", world.time, action.to_string()));
     }

@@ -52,6 +52,8 @@ pub(crate) enum Action {
     Restart { node: usize, keeps: bool, ahead: u8 },
     /// A node writes its record to the disk.
     Save { node: usize },
+    /// A name by which a client knows another node leads it here from now on.
+    Mislead { attempt: usize, node: usize },
 }
 
 impl World {
@@ -75,6 +77,10 @@ impl World {
         list.clear();
         for attempt in 0..with.attempts {
             self.client_actions(attempt, with, list);
+            // One of its names is enough.
+            if with.misleading && self.nodes.iter().all(|node| node.doubled & 1 << attempt == 0) {
+                list.extend((0..with.nodes).map(|node| Action::Mislead { attempt, node }));
+            }
             for node in 0..with.nodes {
                 self.arrivals(attempt, node, with, list);
             }
@@ -111,8 +117,14 @@ impl World {
             let ballots = with.ballots.iter().filter(|ballot| **ballot >= client.ballot);
             list.extend(ballots.map(|&ballot| Action::Ask { attempt, ballot }));
         }
+        // What it sends under the other name the node takes for a repetition.
         let answers = |bits: fn(&Node) -> u8| {
-            self.nodes.iter().filter(|node| bits(node) & (1 << attempt) != 0).count()
+            let by = self.nodes.iter().filter(|node| bits(node) & (1 << attempt) != 0);
+            by.map(|node| match node.doubled & (1 << attempt) != 0 {
+                true if !with.keeps_to(Rule::OneVotePerServer) => 2,
+                _ => 1,
+            })
+            .sum::<usize>()
         };
         match client.stage {
             Stage::Asking => {
@@ -168,6 +180,10 @@ impl World {
             }
             Action::Save { node } => {
                 self.nodes[node].saved = self.nodes[node].record;
+                None
+            }
+            Action::Mislead { attempt, node } => {
+                self.nodes[node].doubled |= 1 << attempt;
                 None
             }
             Action::Vote { attempt, node, .. }
@@ -327,6 +343,9 @@ impl fmt::Display for Action {
                 write!(f, "node {node} restarts {data} its data, its clock {ahead} ahead")
             }
             Self::Save { node } => write!(f, "node {node} saves its record"),
+            Self::Mislead { attempt, node } => {
+                write!(f, "{}'s name of another node leads to node {node}", letter(attempt))
+            }
         }
     }
 }

@@ -67,6 +67,7 @@ each_rule_is_needed! {
     a_raise_must_be_stored: RaiseIsStored,
     answers_to_other_rounds_must_not_count: AnswersOfThisRound,
     a_return_must_leave_later_rounds_alone: ReturnOfItsRound,
+    a_server_must_have_one_vote: OneVotePerServer,
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn losses_are_in_order() {
 
 #[test]
 fn renewals_are_in_order() {
-    all_is_well(&["renewals", "strict renewals", "drift", "healing"]);
+    all_is_well(&["renewals", "strict renewals", "drift", "healing", "names"]);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use leasehold::time::{Clock, SystemClock};
 use leasehold::{Client, Lease};
 use rusqlite::Connection;
 
+#[path = "bench/crowd.rs"]
+mod crowd;
+
 type Failure = Box<dyn std::error::Error>;
 
 const ROUNDS: usize = 9;
@@ -20,6 +23,9 @@ const HELD: Duration = Duration::from_millis(2);
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["crowd"] {
+        return crowd::beside_a_crowd();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     if let [database, turns] = &arguments[..] {
         return runtime.block_on(take_turns(database, turns.parse()?));
@@ -27,7 +33,8 @@ fn main() -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
     runtime.block_on(uncontended(dir.path()))?;
     runtime.block_on(handed_over_inside(dir.path()))?;
-    handed_over_between(dir.path())
+    handed_over_between(dir.path())?;
+    crowd::beside_a_crowd()
 }
 
 fn since(start: leasehold::time::Instant) -> Duration {
@@ -93,22 +100,27 @@ async fn handed_over_inside(dir: &Path) -> Result<(), Failure> {
     for url in ["memory:".to_owned(), format!("sqlite:{}/inside.db", dir.display())] {
         let client = leasehold::connect(&url).await?;
         let backend = client.backend().split(':').next().unwrap_or_default().to_owned();
-        let tasks: Vec<_> = (0..8)
-            .map(|_| {
-                let client = client.clone();
-                std::thread::spawn(move || {
-                    let built = tokio::runtime::Builder::new_current_thread().build()?;
-                    Ok::<_, std::io::Error>(built.block_on(turns(&client, TURNS)))
-                })
-            })
-            .collect();
-        let mut turns = Vec::new();
-        for task in tasks {
-            turns.extend(task.join().map_err(|_| "a task panicked")???);
-        }
+        let mut turns = hand_overs(&client, 8, TURNS)?;
         print_latencies(&backend, &mut turns);
     }
     Ok(())
+}
+
+/// The turns of so many tasks, each on a thread of its own.
+fn hand_overs(client: &Client, tasks: usize, count: usize) -> Result<Vec<Turn>, Failure> {
+    let task = |_| {
+        let client = client.clone();
+        std::thread::spawn(move || {
+            let built = tokio::runtime::Builder::new_current_thread().build()?;
+            Ok::<_, std::io::Error>(built.block_on(turns(&client, count)))
+        })
+    };
+    let tasks: Vec<_> = (0..tasks).map(task).collect();
+    let mut turns = Vec::new();
+    for task in tasks {
+        turns.extend(task.join().map_err(|_| "a task panicked")???);
+    }
+    Ok(turns)
 }
 
 /// The same between processes, which share nothing but the file.

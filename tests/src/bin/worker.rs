@@ -5,6 +5,7 @@
 //! `worker hold DATABASE TTL_MS`: hold the lock and answer questions on stdin.
 //! The database may also be a URL, of a server.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
+//! `worker crowded`: connect where no thread is to be had.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -36,8 +37,26 @@ fn main() -> Result<(), Failure> {
             runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?)))
         }
         ["fork", database] => fork(&runtime, database),
+        ["crowded"] => runtime.block_on(crowded()),
         _ => Err("usage: see the first lines of worker.rs".into()),
     }
+}
+
+async fn crowded() -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // There is no room for the stack of another.
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap_or_default();
+    let size: u64 = size.trim().trim_end_matches(" kB").parse()?;
+    let most = Some((size + 1024) * 1024);
+    setrlimit(Resource::As, Rlimit { current: most, maximum: most })?;
+    for url in ["memory:", "sqlite:"] {
+        match leasehold::connect(url).await {
+            Ok(_) => println!("connected"),
+            Err(e) => println!("{}", e.code()),
+        }
+    }
+    Ok(())
 }
 
 async fn connect(database: &str) -> Result<Client, Failure> {

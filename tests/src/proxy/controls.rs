@@ -26,6 +26,8 @@ struct Planned {
 
 #[derive(Default)]
 pub(super) struct Controls {
+    /// The port of the server that new connections lead to.
+    pub(super) server: u16,
     pub(super) closed: bool,
     pub(super) refuse: bool,
     pub(super) drop_pushes: bool,
@@ -40,7 +42,6 @@ pub(super) struct Controls {
 
 /// One per proxy.
 pub(super) struct Shared {
-    pub(super) server: u16,
     pub(super) protocol: &'static Protocol,
     controls: Mutex<Controls>,
     changed: Condvar,
@@ -48,7 +49,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(server: u16, protocol: &'static Protocol) -> Self {
-        Self { server, protocol, controls: Mutex::default(), changed: Condvar::new() }
+        let controls = Mutex::new(Controls { server, ..Controls::default() });
+        Self { protocol, controls, changed: Condvar::new() }
     }
 
     pub(super) fn look<T>(&self, look: impl FnOnce(&Controls) -> T) -> T {

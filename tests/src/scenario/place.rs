@@ -117,6 +117,33 @@ impl Place {
         Way { url, proxy }
     }
 
+    /// Have the servers lose who holds a lock, and tell nobody.
+    pub(super) fn forget(&self, name: &str) -> Result<(), String> {
+        let servers: &[Server] = match (self.backend, &self.nodes) {
+            (Backend::Sqlite, _) => {
+                let dir = self.dir.as_ref().expect("it was made").path();
+                let delete = || {
+                    let db = rusqlite::Connection::open(dir.join("locks.db"))?;
+                    db.busy_timeout(crate::patience::LIMIT)?;
+                    db.execute("UPDATE locks SET owner = NULL WHERE name = ?1", [name])
+                };
+                delete().map_err(|e| e.to_string())?;
+                return Ok(());
+            }
+            (Backend::Etcd, _) => {
+                let line = format!("leasehold/{name}/#");
+                return self.servers.etcd.try_ctl(&["del", "--prefix", &line]).map(drop);
+            }
+            (Backend::Redis, _) => std::slice::from_ref(&self.servers.redis),
+            (Backend::Redlock, Some((nodes, _))) => nodes,
+            (Backend::Redlock, None) => &self.servers.redlock,
+        };
+        for server in servers {
+            server.command(&["DEL", &format!("leasehold:{name}")]);
+        }
+        Ok(())
+    }
+
     /// Cut a way, or mend it. Those to a quorum are one, and cut for all.
     pub(super) fn set_cut(&self, way: &Way, is_cut: bool) {
         let nodes = self.nodes.iter().flat_map(|(_, proxies)| proxies);

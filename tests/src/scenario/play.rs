@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use super::language::Pair;
 use super::place::{Backend, Servers};
@@ -10,8 +11,44 @@ use super::script::Scenario;
 use super::stage::Stage;
 use crate::patience::now;
 
-/// They mostly wait.
+/// They mostly wait. This many for each pair, if the machine can bear it.
 const AT_A_TIME: usize = 8;
+
+/// When all programs of a scenario take longer to be there, others wait for their turn.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// How many are played by all pairs together.
+static CROWD: Crowd = Crowd { size: Mutex::new((0, AT_A_TIME)), changed: Condvar::new() };
+
+/// As many as can be played without being slow: on a machine that has much else to do, more
+/// at a time would only have each other miss their limits.
+struct Crowd {
+    /// How many there are, and may be.
+    size: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl Crowd {
+    const LEAST: usize = 2;
+
+    fn enter(&self) {
+        let size = self.size.lock().expect("no holder panics");
+        let full = |(are, may): &mut (usize, usize)| are >= may;
+        self.changed.wait_while(size, full).expect("no holder panics").0 += 1;
+    }
+
+    /// The programs are there, after so long.
+    fn began(&self, took: Duration) {
+        let (_, may) = &mut *self.size.lock().expect("no holder panics");
+        *may = if took > SLOW { Self::LEAST.max(*may / 2) } else { (2 * AT_A_TIME).min(*may + 1) };
+        self.changed.notify_all();
+    }
+
+    fn leave(&self) {
+        self.size.lock().expect("no holder panics").0 -= 1;
+        self.changed.notify_all();
+    }
+}
 
 /// Play all scenarios whose file or name has this word in it, on every backend. The
 /// program `rust` is the shim in Rust. Answers how many were played.
@@ -53,11 +90,16 @@ fn play_all(todo: Vec<(&Scenario, Backend)>, pair: Pair, rust: &Path) -> Vec<Str
                 loop {
                     let next = todo.lock().expect("no holder panics").pop();
                     let Some((scenario, backend)) = next else { return };
-                    let played = Stage::new(scenario, pair, backend, servers.clone(), rust)
-                        .and_then(|mut stage| stage.play());
+                    CROWD.enter();
+                    let begin = now();
+                    let stage = Stage::new(scenario, pair, backend, servers.clone(), rust);
+                    CROWD.began(begin.elapsed());
+                    let played = stage.and_then(|mut stage| stage.play());
+                    CROWD.leave();
                     if let Err(failure) = played {
                         let place = format!("{}: {}", scenario.file, scenario.name);
                         let failure = format!("{place} on {}, {failure}", backend.name());
+                        println!("{failure}");
                         failures.lock().expect("no holder panics").push(failure);
                     }
                 }

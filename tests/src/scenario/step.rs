@@ -41,6 +41,7 @@ const DEEDS: &[(&str, &[&str])] = &[
     ("cont", &[""]),
     ("cut", &[""]),
     ("mend", &[""]),
+    ("forget", &[""]),
     ("pass", &[""]),
     ("join", &[" within after busy why was_held", GRANT, FAILURE]),
     ("pending", &[""]),

@@ -241,7 +241,7 @@ impl Cluster for DistantCluster {
         self.ask(Arc::new(move |inner| Box::pin(async move { inner.open(seconds).await }))).await
     }
 
-    async fn keep_alive(&self, session: SessionId) -> Result<bool, Error> {
+    async fn keep_alive(&self, session: SessionId) -> Result<Option<Duration>, Error> {
         self.ask(Arc::new(move |inner| Box::pin(async move { inner.keep_alive(session).await })))
             .await
     }

@@ -19,7 +19,8 @@ struct State {
     highest: BTreeMap<String, u64>,
     over: BTreeSet<(String, u64)>,
     /// By server, who has ended there.
-    ended: BTreeSet<(usize, Owner)>,
+    /// Up to which ballot of the owner the server has heard that it is over.
+    ended: BTreeMap<(usize, Owner), u64>,
     grants: u64,
     broken: Vec<String>,
 }
@@ -90,22 +91,26 @@ impl Ledger {
         }
     }
 
-    /// A server has heard that it is over with this owner.
-    pub(super) fn ended(&self, server: usize, owner: Owner) {
-        self.state().ended.insert((server, owner));
+    /// A server has heard that it is over with this owner, up to a ballot: the same
+    /// attempt may ask again by a larger one, which is given back then.
+    pub(super) fn ended(&self, server: usize, owner: Owner, ballot: u64) {
+        let mut state = self.state();
+        let ended = state.ended.entry((server, owner)).or_default();
+        *ended = ballot.max(*ended);
     }
 
     /// A server has made it the holder, perhaps long after it was asked to.
-    pub(super) fn made_holder(&self, server: usize, owner: Owner) {
+    pub(super) fn made_holder(&self, server: usize, owner: Owner, ballot: u64) {
         let mut state = self.state();
-        if state.ended.contains(&(server, owner)) && !self.only_fences {
+        let ended = state.ended.get(&(server, owner));
+        if ended.is_some_and(|ended| ballot <= *ended) && !self.only_fences {
             state.broken.push(format!("held on server {server} after its end: {owner:?}"));
         }
     }
 
     /// A server has lost its data.
     pub(super) fn forgot(&self, server: usize) {
-        self.state().ended.retain(|(other, _)| *other != server);
+        self.state().ended.retain(|(other, _), _| *other != server);
     }
 
     pub(super) fn broken(&self, what: String) {

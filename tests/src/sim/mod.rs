@@ -36,6 +36,11 @@ const SETTLED: Duration = Duration::from_secs(20);
 
 const STUCK: Duration = Duration::from_secs(600);
 
+/// Which servers there are in this history: `memory`, `quorum` or `etcd`.
+pub fn servers_of(seed: u64) -> &'static str {
+    server::Kind::of(seed).part()
+}
+
 /// Live through one history; the error says what was broken.
 pub fn simulate(seed: u64, faults: &Arc<Faults>) -> Result<u64, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -37,7 +37,7 @@ impl Backend for Network {
                 Box::pin(async move {
                     let answer = inner.claim(&claim).await?;
                     if matches!(answer, Answer::Granted { .. }) {
-                        ledger.made_holder(THE_SERVER, claim.owner);
+                        ledger.made_holder(THE_SERVER, claim.owner, 0);
                     }
                     Ok(answer)
                 })
@@ -73,7 +73,7 @@ impl Backend for Network {
                 let (claim, ledger) = (claim.clone(), ledger.clone());
                 Box::pin(async move {
                     inner.withdraw(&claim).await?;
-                    ledger.ended(THE_SERVER, claim.owner);
+                    ledger.ended(THE_SERVER, claim.owner, 0);
                     Ok(())
                 })
             }))

@@ -1,10 +1,11 @@
 //! What lies between a client and one node of a quorum.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Vote, Vow,
+    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Signed,
+    Vote, Vow,
 };
 use leasehold::time::{Clock, Instant};
 use leasehold::{Error, LockName};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::ledger::Ledger;
 use super::link::{Link, LinkState};
+use super::weather::Fault;
 use crate::world::ServerClock;
 
 /// A connection to a node through bad weather.
@@ -24,6 +26,8 @@ pub(super) struct DistantNode {
     clock: Arc<ServerClock>,
     clock_at_connect: Option<(u64, Instant)>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
+    /// Where its name leads instead until the weather is calm.
+    instead: OnceLock<Arc<DistantNode>>,
 }
 
 impl DistantNode {
@@ -37,7 +41,20 @@ impl DistantNode {
         let ledger = link.state().weather.ledger.clone();
         carry_news(link.inner().clone(), link.state().clone(), bell);
         let news = tokio::sync::Mutex::new(news);
-        Arc::new(Self { link, number, ledger, clock, clock_at_connect, news })
+        let instead = OnceLock::new();
+        Arc::new(Self { link, number, ledger, clock, clock_at_connect, news, instead })
+    }
+
+    /// Its name leads to another node from now on, until the weather is calm.
+    pub(super) fn mislead(&self, to: &Arc<DistantNode>) {
+        self.link.state().weather.faults.count(Fault::Misled);
+        drop(self.instead.set(to.clone()));
+    }
+
+    /// Where its name leads.
+    fn there(&self) -> &Self {
+        let calm = self.link.state().weather.is_calm();
+        self.instead.get().filter(|_| !calm).map_or(self, |there| there)
     }
 
     pub(super) fn link(&self) -> &Arc<LinkState> {
@@ -74,15 +91,16 @@ fn carry_news(
 
 #[async_trait]
 impl Node for DistantNode {
-    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
-        let (ask, ledger, number) = (ask.clone(), self.ledger.clone(), self.number);
-        self.link
+    async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
+        let this = self.there();
+        let (ask, ledger, number) = (ask.clone(), this.ledger.clone(), this.number);
+        this.link
             .send(Arc::new(move |inner| {
                 let (ask, ledger) = (ask.clone(), ledger.clone());
                 Box::pin(async move {
                     let said = inner.vote(&ask).await?;
-                    if matches!(said.vote, Vote::Granted { .. }) {
-                        ledger.made_holder(number, ask.claim.owner);
+                    if matches!(said.said.vote, Vote::Granted { .. }) {
+                        ledger.made_holder(number, ask.claim.owner, ask.ballot);
                     }
                     Ok(said)
                 })
@@ -90,10 +108,11 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
-        let (back, ledger, number) = (back.clone(), self.ledger.clone(), self.number);
-        let clock = self.clock.clone();
-        self.link
+    async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
+        let this = self.there();
+        let (back, ledger, number) = (back.clone(), this.ledger.clone(), this.number);
+        let clock = this.clock.clone();
+        this.link
             .send(Arc::new(move |inner| {
                 let (back, ledger, clock) = (back.clone(), ledger.clone(), clock.clone());
                 Box::pin(async move {
@@ -101,11 +120,11 @@ impl Node for DistantNode {
                     // What is too far ahead a node does not remember.
                     let remembers = back.ballot <= clock.wall_micros() + CLAMP.as_micros() as u64;
                     if !matches!(back.what, Ends::Vote { .. }) && remembers {
-                        ledger.ended(number, back.owner);
+                        ledger.ended(number, back.owner, back.ballot);
                     }
-                    let said = returned.next.map(|said| said.vote);
+                    let said = returned.said.next.map(|said| said.vote);
                     if let (Some(Vote::Granted { .. }), Some(next)) = (said, &back.next) {
-                        ledger.made_holder(number, next.claim.owner);
+                        ledger.made_holder(number, next.claim.owner, next.ballot);
                     }
                     Ok(returned)
                 })
@@ -113,16 +132,19 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
-        leases.iter().for_each(|vow| self.ledger.renewing(&vow.claim.name, vow.ballot));
-        let (vows, ledger, number) = (leases.to_vec(), self.ledger.clone(), self.number);
-        self.link
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
+        let this = self.there();
+        leases.iter().for_each(|vow| this.ledger.renewing(&vow.claim.name, vow.ballot));
+        let (vows, ledger, number) = (leases.to_vec(), this.ledger.clone(), this.number);
+        this.link
             .send(Arc::new(move |inner| {
                 let (vows, ledger) = (vows.clone(), ledger.clone());
                 Box::pin(async move {
                     let kept = inner.renew(&vows).await?;
-                    for (vow, _) in vows.iter().zip(&kept).filter(|(_, k)| **k == Kept::TakenIn) {
-                        ledger.made_holder(number, vow.claim.owner);
+                    for (vow, _) in
+                        vows.iter().zip(&kept.said).filter(|(_, k)| **k == Kept::TakenIn)
+                    {
+                        ledger.made_holder(number, vow.claim.owner, vow.ballot);
                     }
                     Ok(kept)
                 })
@@ -130,11 +152,11 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         self.link.inner().evict(name).await
     }
 
-    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         self.link.inner().inspect(name).await
     }
 

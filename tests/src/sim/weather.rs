@@ -24,10 +24,11 @@ pub(super) enum Fault {
     WallJump,
     Election,
     Compaction,
+    Misled,
     Cancelled,
 }
 
-const FAULTS: [Fault; 15] = {
+const FAULTS: [Fault; 16] = {
     use Fault::*;
     [
         Delay,
@@ -44,6 +45,7 @@ const FAULTS: [Fault; 15] = {
         WallJump,
         Election,
         Compaction,
+        Misled,
         Cancelled,
     ]
 };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::place::{Place, SECOND};
 use leasehold::Kind;
+use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::servers::{EtcdSettings, EtcdVersion};
 
 fn with_login(place: &Place, login: &str) -> String {
@@ -120,4 +121,38 @@ fn what_is_no_etcd_is_unavailable_and_says_so() {
     let redis = leasehold_tests::servers::Settings::default().start();
     let wrong = place.no_client_of(&format!("etcd://127.0.0.1:{}", redis.port()));
     assert_eq!(wrong.kind(), Kind::Unavailable, "{wrong}");
+}
+
+#[test]
+fn a_connection_that_is_silent_asks_whether_the_other_side_is_there() {
+    let place = Place::new();
+    let _client = place.client();
+    // The timer of a socket: 02 is the one of keepalive.
+    let ends = format!(":{:04X}", place.cluster.port(0));
+    let has_timer = || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let is_ours = |fields: &Vec<&str>| fields.len() > 5 && fields[2].ends_with(&ends);
+        fields.any(|fields| is_ours(&fields) && fields[5].starts_with("02:")).then_some(())
+    };
+    assert!(until(LIMIT, has_timer).is_some());
+}
+
+#[test]
+fn how_long_a_member_is_waited_for_is_set_in_the_url() {
+    let place = Place::new();
+    let client = place.client_of(&format!("{}?response_timeout=300ms", place.cluster.url()));
+    assert!(place.try_hold(&client, "x").is_some());
+    place.cluster.freeze(0);
+    let asked = now();
+    let error = place.wait(client.lock("y").ttl(60 * SECOND).try_acquire()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(error.to_string().contains("response_timeout"), "{error}");
+    assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
+    let url = format!("{}?connect_timeout=300ms", place.cluster.url());
+    let asked = now();
+    let error = place.no_client_of(&url);
+    assert!(error.to_string().contains("connect_timeout"), "{error}");
+    assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
+    place.cluster.thaw(0);
 }

@@ -90,16 +90,42 @@ fn a_lock_that_is_not_renewed_outlives_neither_its_client_nor_its_ttl() {
     let client = place.client();
     let once = client.lock("once").ttl(4 * SECOND).auto_renew(false);
     let once = place.wait(once.acquire()).unwrap();
-    // Moved to an etcd lease of its own.
-    let has_own = || place.cluster.calls().get("LeaseGrant").is_some_and(|n| *n >= 3).then_some(());
+    // It has an etcd lease of its own.
+    let has_own = || place.cluster.calls().get("LeaseGrant").is_some_and(|n| *n == 2).then_some(());
     assert!(until(LIMIT, has_own).is_some());
     place.wait(once.renew()).unwrap();
     assert!(once.remaining() > 3 * SECOND, "{:?}", once.remaining());
     place.wait(once.release()).unwrap();
     assert_eq!(place.keys(), []);
-    // The one for the ttl of a waiter is left, for a while.
+    // The one that showed the shortest ttl is left, for a while.
     let leases = || place.cluster.ctl(&["lease", "list"]);
-    assert!(until(LIMIT, || leases().contains("found 1").then_some(())).is_some(), "{}", leases());
+    assert!(until(LIMIT, || leases().contains("found 0").then_some(())).is_some(), "{}", leases());
+}
+
+#[test]
+fn a_lease_begins_with_its_ttl_and_outlives_a_silence() {
+    let ttl = 30 * SECOND;
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    for auto_renew in [true, false] {
+        let lock = |client: &leasehold::Client| client.lock("x").ttl(ttl).auto_renew(auto_renew);
+        let lease = place.wait(lock(&a).acquire()).unwrap();
+        let waiter = place.queue(lock(&b));
+        let stands = || (place.keys().len() == 2).then_some(());
+        assert!(until(LIMIT, stands).is_some(), "{:?}", place.keys());
+        // Its key stands in a session of two seconds all that time.
+        place.pass(3 * SECOND);
+        let (next, _) = place.hand_over(lease, waiter);
+        place.cluster.freeze(0);
+        // The session that others share may have a third of its time behind it.
+        let least = if auto_renew { ttl * 6 / 10 } else { ttl * 9 / 10 };
+        assert!(next.remaining() > least, "{auto_renew}: {:?}", next.remaining());
+        place.pass(SECOND * 27 / 10);
+        place.cluster.thaw(0);
+        assert!(next.is_valid(), "{auto_renew}: {:?}", next.loss());
+        place.wait(next.renew()).unwrap();
+        place.wait(next.release()).unwrap();
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod access;
 mod conformance;
 mod leases;
+mod liar;
 mod members;
 mod place;
 mod waiting;

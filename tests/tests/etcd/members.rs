@@ -124,3 +124,24 @@ fn a_cluster_that_went_back_in_its_history_is_not_trusted() {
     }
     assert!(place.hold(&client, "x").fence() > lease.fence());
 }
+
+#[test]
+fn a_member_of_another_cluster_is_not_trusted() {
+    let (one, other) = (Place::new(), Place::new());
+    let url = format!("etcd://{},{}", one.cluster.endpoint(0), other.cluster.endpoint(0));
+    let client = one.client_of(&url);
+    let lease = one.hold(&client, "x");
+    let its = if one.keys().is_empty() { &other } else { &one };
+    its.cluster.kill(0);
+    // The right one may come back, so this is no reason to give up.
+    let says_so = || {
+        let error = one.wait(client.lock("y").try_acquire()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        error.to_string().contains("another cluster").then_some(())
+    };
+    assert!(until(LIMIT, says_so).is_some());
+    its.cluster.restart(0);
+    let again = || one.wait(client.lock("y").try_acquire()).ok().flatten();
+    assert!(until(LIMIT, again).is_some());
+    one.wait(lease.renew()).unwrap();
+}

@@ -56,6 +56,24 @@ fn a_lock_is_handed_on_inside_a_client_by_one_transaction() {
 }
 
 #[test]
+fn who_waits_in_the_holders_client_comes_after_those_who_stand_in_line_already() {
+    let place = Place::new();
+    let (a, b, c) = (place.client(), place.client(), place.client());
+    let lease = place.hold(&a, "x");
+    // They wait in its client, where the cluster does not see them.
+    let own: Vec<_> = (0..2).map(|_| place.queue(a.lock("x").ttl(LONG))).collect();
+    place.pass(SECOND / 5);
+    let others = [place.stand_in_line(&b, "x"), place.stand_in_line(&c, "x")];
+    let mut lease = lease;
+    let [first, second] = others;
+    for waiter in [first, second].into_iter().chain(own) {
+        lease = place.hand_over(lease, waiter).0;
+    }
+    place.wait(lease.release()).unwrap();
+    place.await_empty();
+}
+
+#[test]
 fn a_dead_waiter_keeps_the_others_for_no_longer_than_its_session() {
     let place = Place::new();
     let (a, b) = (place.client(), place.client());

@@ -111,6 +111,8 @@ fn every_operation_is_listed_and_no_other() {
     assert_eq!(lock, &set(api.lock.keys()) | &options);
     let mut lease = methods(include_str!("../../../core/src/lease.rs"), "Lease");
     assert!(lease.remove("watch"));
+    // The end of their blocks.
+    assert!(lease.remove("finish"));
     assert_eq!(lease, set(api.lease.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());
     assert_eq!(parameters("lock"), &options | &set(["name"]));

@@ -55,13 +55,13 @@ fn read(folder: &PathBuf, sources: &mut Vec<String>) {
 fn is_defined(word: &str, sources: &[String]) -> bool {
     let (owner, name) = word.split_once("::").or(word.split_once('.')).unwrap_or(("", word));
     let keywords = match name.starts_with(char::is_uppercase) {
-        true => &["struct ", "enum ", "trait ", "class "][..],
-        false => &["fn ", "function ", "def "],
+        true => ["struct ", "enum ", "trait ", "class "],
+        false => ["fn ", "function ", "def ", "async def "],
     };
+    let definitions = keywords.map(|keyword| format!("{keyword}{name}"));
     sources.iter().filter(|source| source.contains(owner)).any(|source| {
-        keywords.iter().any(|keyword| {
-            let uses = source.match_indices(&format!("{keyword}{name}"));
-            let mut ends = uses.map(|(at, found)| &source[at + found.len()..]);
+        definitions.iter().any(|definition| {
+            let mut ends = source.split(definition.as_str()).skip(1);
             ends.any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
         })
     })

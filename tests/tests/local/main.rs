@@ -3,10 +3,14 @@
 
 mod api;
 mod architecture;
+mod crowd;
+mod debts;
+mod endings;
 mod events;
 mod fence_check;
 mod holding;
 mod locked_database;
+mod patience;
 mod processes;
 mod promises;
 mod waiting;

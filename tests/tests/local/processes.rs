@@ -207,3 +207,12 @@ fn a_forked_child_holds_nothing_and_its_end_releases_nothing() {
     assert_eq!(worker.line(), "valid true renewed Ok(())");
     assert!(worker.rest().1);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_no_thread_is_to_be_had_the_backend_is_unavailable() {
+    let mut crowded = Process::start(WORKER, &["crowded"]);
+    for _ in ["memory:", "sqlite:"] {
+        assert_eq!(crowded.line(), "unavailable");
+    }
+}

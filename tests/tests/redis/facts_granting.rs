@@ -65,8 +65,8 @@ fn fences_rise_over_expiry_restarts_lost_data_and_deleted_keys() {
     let server = &place.server;
     let disturb: [&dyn Fn(); 8] = [
         &|| delete(server, "leasehold:fence"),
-        &|| delete(server, ":leasehold:side"),
-        &|| delete(server, ":leasehold:line"),
+        &|| delete(server, "\0s"),
+        &|| delete(server, "\0l"),
         &|| server.restart(),
         &|| drop(server.command(&["FLUSHALL"])),
         &|| {
@@ -192,4 +192,38 @@ fn ttls_that_cannot_be_kept_are_refused_and_say_why() {
         }
     }
     assert_eq!(place.server.keys(), [""; 0]);
+}
+
+/// A name that is the rest of a key which is there already, and so of no lock.
+#[test]
+fn no_name_reaches_a_key_of_ours() {
+    let place = Place::new();
+    let url = |options: &str| format!("{}?{options}", place.server.url());
+    // It makes the record of which server this is.
+    drop(place.client_of(&url("quarantine=on&max_ttl=1m")));
+    let at = |prefix: &str| place.client_of(&url(&format!("prefix={prefix}")));
+    let lease = place.hold(&at("leasehold:"), "x");
+    let waiter = place.queue(at("leasehold:").lock("x").ttl(LONG));
+    until(LIMIT, || (place.server.keys().len() == 4).then_some(())).expect("one of each kind");
+    let all = place.server.keys();
+    for prefix in ["", "leasehold:", "leasehold:x", "{"] {
+        let strangers = at(prefix);
+        for key in &all {
+            let Some(name) = key.strip_prefix(prefix).filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            match place.wait(strangers.lock(name).ttl(SECOND).try_acquire()) {
+                Ok(None) => assert_eq!(key, "leasehold:x"),
+                Ok(Some(_)) => panic!("{name:?} is a key of ours"),
+                Err(error) => assert_eq!(error.kind(), Kind::Invalid, "{name:?}: {error}"),
+            }
+        }
+        for name in ["epoch", "leasehold:epoch", "side", "line", "{x}:leasehold:side"] {
+            let lease = place.hold(&strangers, name);
+            place.wait(lease.release()).unwrap();
+        }
+    }
+    place.hand_over(lease, waiter);
+    let error = place.no_client_of(&url("prefix=a%00b"));
+    assert_eq!(error.kind(), Kind::Invalid, "{error}");
 }

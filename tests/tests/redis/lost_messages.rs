@@ -79,6 +79,32 @@ fn a_claim_that_comes_after_the_release_of_its_retry_is_refused() {
 }
 
 #[test]
+fn a_claim_that_comes_after_two_connections_and_its_withdrawal_is_refused() {
+    let (place, proxy, client) = behind_a_proxy();
+    let other = place.client();
+    let busy = place.hold(&other, "x");
+    let gate = Gate::new();
+    let late = proxy.next(is_claim, Fault::Late(gate.clone()));
+    let waiter = place.queue(client.lock("x").ttl(LONG));
+    late.wait();
+    // Asked again over the second connection, and not answered there either.
+    proxy.delay_replies(SECOND / 2);
+    let again = proxy.next(is_claim, Fault::Delay(Duration::ZERO));
+    again.wait();
+    waiter.abort();
+    let left = until(LIMIT, || (place.line("x") == 0).then_some(()));
+    left.expect("withdrawn");
+    proxy.delay_replies(Duration::ZERO);
+    settle(&place, &client, &proxy);
+    place.wait(busy.release()).unwrap();
+    assert!(!gate.is_executed());
+    assert_idle(&place);
+    gate.open();
+    gate.wait_executed();
+    assert_idle(&place);
+}
+
+#[test]
 fn a_claim_that_comes_while_its_retry_holds_changes_nothing() {
     let (place, proxy, client) = behind_a_proxy();
     let gate = Gate::new();

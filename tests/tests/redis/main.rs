@@ -3,13 +3,18 @@
 
 mod conformance;
 mod connection;
+mod dead_waiters;
 mod facts_giving_back;
 mod facts_granting;
 mod facts_holding;
 mod facts_waiting;
+mod idle_names;
 mod interop;
+mod liars;
 mod lost_messages;
+mod outages;
 mod place;
 mod quarantine;
 mod records;
 mod refusals;
+mod strangers;

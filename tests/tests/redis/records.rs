@@ -5,7 +5,7 @@ use crate::place::{LONG, Place, SECOND};
 use leasehold::{Client, Lease, Lock};
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::resp::Reply;
-use leasehold_tests::servers::{Flavor, Settings};
+use leasehold_tests::servers::{Flavor, Server, Settings};
 use leasehold_tests::world::cut_at;
 
 const HOUR: i64 = 60 * 60 * 1000;
@@ -115,12 +115,9 @@ fn assert_served_in_a_cluster(flavor: Flavor, prefixes: &[(&str, &[&str])]) {
     assert!(leases.iter().all(Lease::is_valid), "{leases:?}");
 }
 
-// Where a lone brace stands, a tag has to be searched for, slowly in a build
-// for tests: of those, here are some that are found soon.
-
 #[test]
 fn all_keys_of_a_name_share_a_slot_and_a_redis_cluster_of_one_node_serves_them() {
-    let names = ["plain", "invoices/42", "{a}b", "b{a}", "{a", "{{a}}", "}{", "a}b"];
+    let names = [&NAMES[..], &["job}7"]].concat();
     assert_served_in_a_cluster(Flavor::Redis, &[("leasehold:", &names)]);
 }
 
@@ -129,4 +126,119 @@ fn all_keys_of_a_name_share_a_slot_and_a_valkey_cluster_of_one_node_serves_them(
     let prefixes: [(&str, &[&str]); 3] =
         [("", &["x", "{}a"]), ("}", &["plain", "{}", "}{"]), ("{app}:", &NAMES)];
     assert_served_in_a_cluster(Flavor::Valkey, &prefixes);
+}
+
+/// What a client can do to a lock, without end.
+fn be_busy_elsewhere(place: &Place, clients: &[Client; 2], round: usize) {
+    let name = format!("busy {}", round % 7);
+    let [one, other] = clients.each_ref().map(|client| client.lock(&name).ttl(SECOND));
+    let tasks = [place.spawn(be_busy(one)), place.spawn(be_busy(other))];
+    tasks.into_iter().for_each(|task| place.wait(task).unwrap());
+}
+
+#[track_caller]
+fn assert_each_has_an_end(server: &Server) {
+    for record in records(server) {
+        assert!(record.lives >= 0, "it lives for ever: {record:?}");
+    }
+}
+
+/// For two days by the clock of the server, a lock is held and waited for, and
+/// everything is done to others.
+#[track_caller]
+fn assert_lasts_and_ends(options: &str, hours_back: f64) {
+    let place = Place::on(Settings::default().shifted_clock());
+    let url = format!("{}?{options}", place.server.url());
+    let clients = [(); 2].map(|()| place.client_of(&url));
+    let third = place.client_of(&url);
+    // Of a quarantine.
+    place.server.shift_clock(120.0);
+    let held = clients[0].lock("held").ttl(LONG).label("for two days").auto_renew(false);
+    let lease = place.wait(held.acquire()).unwrap();
+    let waiter = place.stand_in_line(&clients[1], "held");
+    let next_in_line = place.stand_in_line(&third, "held");
+    // And one that nobody waits for.
+    let alone = place.wait(clients[0].lock("alone").ttl(LONG).auto_renew(false).acquire()).unwrap();
+    for round in 0..48 * 60 * 60 / 45 {
+        place.server.shift_clock(45.0);
+        place.wait(lease.renew()).unwrap();
+        place.wait(alone.renew()).unwrap();
+        if round % 100 == 0 {
+            be_busy_elsewhere(&place, &clients, round);
+            assert_each_has_an_end(&place.server);
+        }
+    }
+    assert_each_has_an_end(&place.server);
+    let list = place.wait(clients[1].list()).unwrap();
+    let find = |name| list.iter().find(|status| status.name.as_str() == name);
+    assert_eq!(find("alone").expect("it is held").fence, alone.fence());
+    let status = find("held").expect("it is held");
+    assert!(status.holder.as_ref().unwrap().label.contains("for two days"), "{status:?}");
+    assert_eq!(status.fence, lease.fence());
+    // Both have asked again since the clock moved.
+    let wait = || place.wait(third.status("held")).unwrap().unwrap().waiters.len() == 2;
+    until(LIMIT, || wait().then_some(())).expect("they wait");
+    // Nothing was forgotten: fences rise though the clock went back before the last.
+    place.server.shift_clock(-hours_back * 60.0 * 60.0);
+    let (next, _) = place.hand_over(lease, waiter);
+    assert!(!next_in_line.is_finished());
+    next_in_line.abort();
+    place.wait(next.release()).unwrap();
+    place.wait(alone.release()).unwrap();
+    let again = place.wait(clients[1].lock("alone").acquire()).unwrap();
+    assert!(again.fence() > alone.fence());
+    place.wait(again.release()).unwrap();
+    // What is cleared away late is remembered from then on.
+    place.server.shift_clock(100.0 * 60.0 * 60.0);
+    let left = || {
+        place.server.shift_clock(30.0 * 60.0 * 60.0);
+        let keys = place.server.keys();
+        let ours = keys.iter().filter(|key| !key.ends_with("epoch")).count();
+        (ours == 0).then_some(())
+    };
+    until(LIMIT, left).unwrap_or_else(|| panic!("left for good: {:?}", records(&place.server)));
+}
+
+#[test]
+fn however_long_a_lock_is_held_its_records_last_as_long_and_end() {
+    assert_lasts_and_ends("", 49.0);
+}
+
+#[test]
+fn however_long_a_lock_is_held_its_records_last_as_long_and_end_with_a_short_memory() {
+    assert_lasts_and_ends("remember=1h", 49.0);
+}
+
+#[test]
+fn however_long_a_lock_is_held_its_records_last_as_long_and_end_with_a_quarantine() {
+    // It would begin anew before its end.
+    assert_lasts_and_ends("quarantine=on&max_ttl=60s", 0.0);
+}
+
+#[test]
+fn a_short_memory_is_as_short_as_it_says() {
+    let place = Place::on(Settings::default().shifted_clock());
+    let client = place.client_of(&format!("{}?remember=1h", place.server.url()));
+    let turn = |ttl| {
+        let lease = place.wait(client.lock("x").ttl(ttl).acquire()).unwrap();
+        place.wait(lease.release()).unwrap();
+    };
+    let lives = || {
+        let records = records(&place.server);
+        let side = records.iter().find(|record| record.kind == "hash");
+        side.map_or(0, |record| record.lives)
+    };
+    turn(SECOND);
+    assert!((HOUR + 1..=HOUR + HOUR / 24).contains(&lives()), "{}", lives());
+    // A lease may last longer than that.
+    turn(60 * 60 * 20 * SECOND);
+    assert!(lives() > 20 * HOUR, "{}", lives());
+    for (url, word) in [("remember=59m", "1h"), ("remember=31d", "30d"), ("remember=1", "1h")] {
+        let error = place.no_client_of(&format!("{}?{url}", place.server.url()));
+        assert_eq!(error.kind(), leasehold::Kind::Invalid, "{error}");
+        assert!(
+            error.to_string().contains("remember") && error.to_string().contains(word),
+            "{error}"
+        );
+    }
 }

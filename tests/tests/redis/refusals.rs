@@ -1,6 +1,8 @@
 //! What a server that answers cannot or may not do: each has its kind, and its
 //! message says what to do about it.
 
+use std::io::{Read, Write};
+
 use crate::place::{PROMPT, Place, SECOND};
 use leasehold::{Client, Error, Kind, Loss};
 use leasehold_tests::patience::{LIMIT, until};
@@ -87,7 +89,7 @@ fn a_server_without_memory_says_so_and_still_releases() {
     let (lease, took) = place.hand_over(lease, waiter);
     assert!(took < PROMPT, "{took:?}");
     place.wait(lease.release()).unwrap();
-    assert!(!place.server.keys().iter().any(|key| key.starts_with("leasehold:")));
+    assert!(place.server.keys().iter().all(|key| key.contains('\0')), "a lock is held");
     let waiter = place.queue(client.lock("x"));
     place.pass(SECOND / 5);
     assert!(!waiter.is_finished());
@@ -97,10 +99,10 @@ fn a_server_without_memory_says_so_and_still_releases() {
 
 #[test]
 fn a_user_who_may_not_is_told_what_is_needed() {
-    let without_side = "user bob on >pw ~leasehold:* &leasehold:* +@all";
+    let without_keys = "user bob on >pw ~lease:* &leasehold:* +@all";
     let without_channel = "user dan on >pw ~* resetchannels +@all";
     let without_scripts = "user eve on >pw ~* &leasehold:* +@all -evalsha";
-    let users = Settings::default().acl(without_side).acl(without_channel).acl(without_scripts);
+    let users = Settings::default().acl(without_keys).acl(without_channel).acl(without_scripts);
     let place = Place::on(users);
     let url = |user: &str| format!("redis://{user}:pw@127.0.0.1:{}", place.server.port());
     let words = ["ACL SETUSER", "leasehold:*"];
@@ -113,7 +115,7 @@ fn a_user_who_may_not_is_told_what_is_needed() {
 
 #[test]
 fn a_user_with_what_is_documented_can_do_everything() {
-    let carl = "user carl on >pw ~leasehold:* ~{*}:leasehold:* &leasehold:* +@all -@admin";
+    let carl = "user carl on >pw ~leasehold:* &leasehold:* +@all -@admin";
     let place = Place::on(Settings::default().acl(carl));
     let url = format!("redis://carl:pw@127.0.0.1:{}", place.server.port());
     for url in [url.clone(), format!("{url}?quarantine=on&max_ttl=200ms")] {
@@ -136,11 +138,15 @@ fn a_user_with_what_is_documented_can_do_everything() {
 fn a_key_that_is_no_lock_is_left_alone() {
     let place = Place::new();
     let client = place.client();
-    for key in ["leasehold:x", "{leasehold:x}:leasehold:side", "{leasehold:x}:leasehold:line"] {
-        let kind =
-            if key.ends_with("side") { ["SET", key, "a string"] } else { ["LPUSH", key, "1"] };
+    let _lease = place.hold(&client, "x");
+    place.stand_in_line(&place.client(), "x").abort();
+    let keys = place.server.keys();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    place.server.command(&["FLUSHALL"]);
+    for key in &keys {
+        let kind = if key.contains("\0s") { ["SET", key, "a string"] } else { ["LPUSH", key, "1"] };
         place.server.command(&kind);
-        if key.ends_with("line") {
+        if key.contains("\0l") {
             // It is looked at only where somebody is to wait.
             place.server.command(&["SET", "leasehold:x", "somebody", "PX", "60000"]);
         }
@@ -186,4 +192,66 @@ fn a_server_that_needs_replicas_or_slots_and_has_none_is_unavailable() {
 
     let place = Place::on(Settings::default().config("cluster-enabled", "yes"));
     assert_try(&place, &place.client(), Kind::Unavailable, &["cluster is down"]);
+}
+
+#[test]
+fn a_server_that_evicts_is_named_and_what_to_do_about_it() {
+    let evicts = |policy| Settings::default().config("maxmemory-policy", policy);
+    let place = Place::on(evicts("allkeys-lru").config("maxmemory", "100mb"));
+    let caveats = place.client().caveats();
+    assert_eq!(caveats.len(), 1, "{caveats:?}");
+    for word in ["allkeys-lru", "noeviction"] {
+        assert!(caveats[0].contains(word), "{word} is not in {caveats:?}");
+    }
+    configure(&place.server, "maxmemory-policy", "noeviction");
+    assert_eq!(place.client().caveats(), [""; 0]);
+    // It cannot run out of what has no limit.
+    let place = Place::on(evicts("volatile-ttl"));
+    assert_eq!(place.client().caveats(), [""; 0]);
+    // One who may not ask is told nothing.
+    let blind = "user bob on >pw ~* &* +@all -info";
+    let place = Place::on(evicts("allkeys-lru").config("maxmemory", "100mb").acl(blind));
+    let client = place.client_of(&format!("redis://bob:pw@127.0.0.1:{}", place.server.port()));
+    assert_eq!(client.caveats(), [""; 0]);
+    drop(place.hold(&client, "x"));
+}
+
+/// Something that is no Redis server as we need it: it says this to whoever
+/// connects, or when it is asked, and hangs up.
+fn impostor(says: &'static str, unasked: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            if !unasked {
+                drop(client.read(&mut [0; 512]));
+            }
+            drop(client.write_all(says.as_bytes()));
+            // What it was asked is not read: the connection is reset.
+        }
+    });
+    format!("redis://127.0.0.1:{port}")
+}
+
+#[test]
+fn a_server_that_turns_us_away_is_heard() {
+    let place = Place::on(Settings::default().config("maxclients", "1"));
+    let _only = leasehold_tests::servers::Connection::open(place.server.port()).unwrap();
+    let error = place.no_client_of(&place.server.url());
+    assert_says(&error, Kind::Unavailable, &["maxclients"]);
+
+    let sentinel = "%1\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n";
+    for (says, unasked, kind, word) in [
+        ("-DENIED Redis is running in protected mode\r\n", true, Kind::Refused, "password"),
+        ("-ERR max number of clients reached\r\n", true, Kind::Unavailable, "maxclients"),
+        (sentinel, false, Kind::Unsupported, "sentinel"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", false, Kind::Unavailable, "no Redis"),
+        ("", false, Kind::Unavailable, "rediss:"),
+    ] {
+        let error = place.no_client_of(&impostor(says, unasked));
+        assert_says(&error, kind, &[word]);
+    }
+    let encrypted = Settings::default().tls().start();
+    let plain = format!("redis://127.0.0.1:{}", encrypted.tls_port());
+    assert_says(&place.no_client_of(&plain), Kind::Unavailable, &["rediss:"]);
 }

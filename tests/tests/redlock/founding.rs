@@ -2,6 +2,7 @@
 
 use crate::place::{Place, SECOND, url_of};
 use leasehold::Kind;
+use leasehold_tests::own_keys::EPOCH;
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::servers::Settings;
@@ -112,7 +113,7 @@ fn a_server_that_was_replaced_for_a_while_is_found_out() {
     until(LIMIT, || (!place.in_quarantine(2)).then_some(())).expect("the end of it");
     place.turn(&client, "x");
     // As if the first had come back, which knows nothing of the second.
-    place.servers[2].command(&["HSET", "leasehold:leasehold:epoch", "number", "1"]);
+    place.servers[2].command(&["HSET", EPOCH, "number", "1"]);
     proxy.cut();
     until(LIMIT, || place.in_quarantine(2).then_some(())).expect("another quarantine");
 }
@@ -132,7 +133,7 @@ fn whoever_counts_otherwise_is_refused() {
     ] {
         let error = place.no_client_of(&url_of(ports, options));
         assert_eq!(error.kind(), Kind::Refused, "{error}");
-        for word in [word, "2 of", "leasehold:leasehold:epoch"] {
+        for word in [word, "2 of", "leasehold:\\x00epoch"] {
             assert!(error.to_string().contains(word), "{word}: {error}");
         }
     }

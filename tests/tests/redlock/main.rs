@@ -3,8 +3,11 @@
 
 mod conformance;
 mod founding;
+mod names;
 mod nodes;
 mod order;
+mod owed;
 mod place;
+mod records;
 mod scripts;
 mod waiting;

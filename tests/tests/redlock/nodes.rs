@@ -42,7 +42,7 @@ fn two_hung_nodes_of_five_cost_no_time() {
     }
     many_turns_are_prompt(&place, &client);
     // Long enough for their connections to be given up.
-    place.pass(SECOND * 3);
+    place.pass(SECOND * 5);
     many_turns_are_prompt(&place, &client);
     let started = now();
     many_turns_are_prompt(&place, &place.client());
@@ -123,7 +123,7 @@ fn a_lease_that_was_released_is_nowhere_taken_in_again() {
     // A renewal of which one node hears only after the release.
     let gate = Gate::new();
     let is_renewal =
-        |command: &[Vec<u8>]| command[0] == b"EVALSHA" && command[3].ends_with(b"leasehold:epoch");
+        |command: &[Vec<u8>]| command[0] == b"EVALSHA" && command[3].ends_with(b"\0epoch");
     let late = proxies[0].next(is_renewal, Fault::Late(gate.clone()));
     place.wait(lease.renew()).unwrap();
     late.wait();
@@ -263,4 +263,18 @@ fn others_that_follow_the_published_algorithm_exclude_us_and_we_them() {
     place.servers[2].command(&["DEL", "leasehold:x"]);
     place.wait(lease.renew()).unwrap();
     assert!(!set(2, "theirs"), "the lease did not take the node that came free");
+}
+
+#[test]
+fn servers_that_evict_are_named_one_by_one() {
+    let place = Place::of(3);
+    assert_eq!(place.client().caveats(), [""; 0]);
+    for (name, value) in [("maxmemory", "100mb"), ("maxmemory-policy", "volatile-lru")] {
+        place.servers[1].command(&["CONFIG", "SET", name, value]);
+    }
+    let caveats = place.client().caveats();
+    assert_eq!(caveats.len(), 1, "{caveats:?}");
+    for word in [&*place.servers[1].port().to_string(), "volatile-lru", "noeviction"] {
+        assert!(caveats[0].contains(word), "{word} is not in {caveats:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The order of those who wait, when a release reaches the servers at different times.
 
 use crate::place::{Place, SECOND, url_of};
+use leasehold_tests::own_keys::line;
 use leasehold_tests::proxy::{Fault, Proxy};
 use leasehold_tests::servers::Server;
 
@@ -14,8 +15,7 @@ fn who_is_first_stays_first_though_the_release_is_late_at_the_other_servers() {
     let lease = place.hold(&holder, "x");
     let (first, second) = (client(), client());
     let [first, second] = [&first, &second].map(|client| place.stand_in_line(client, "x"));
-    let line = "{leasehold:x}:leasehold:line";
-    let keeps = |server: &Server| server.command(&["EXISTS", line]).as_int() == Some(1);
+    let keeps = |server: &Server| line(server, "leasehold:x").is_some();
     let arbiter = place.servers.iter().position(keeps).expect("a line");
     // Whoever keeps the line wakes the first, who then asks the others too soon.
     let is_release = |command: &[Vec<u8>]| command.iter().any(|word| word == b"lease");

@@ -3,9 +3,11 @@
 use leasehold_tests::resp::Reply;
 use leasehold_tests::servers::{Server, Settings};
 
+const LINE: &str = include_str!("../../../core/src/backend/redis/lua/line.lua");
 const BALLOT: &str = include_str!("../../../core/src/backend/redis/lua/ballot.lua");
 const VOTE: &str = include_str!("../../../core/src/backend/redis/lua/vote.lua");
 const GIVE_BACK: &str = include_str!("../../../core/src/backend/redis/lua/give_back.lua");
+const OUST: &str = include_str!("../../../core/src/backend/redis/lua/oust.lua");
 const KEEP: &str = include_str!("../../../core/src/backend/redis/lua/keep.lua");
 
 const BUSY: i64 = 0;
@@ -14,6 +16,9 @@ const RESERVED: i64 = 2;
 const QUARANTINED: i64 = 3;
 const STALE: i64 = 4;
 const AHEAD: i64 = 5;
+
+/// A day, in ms.
+const REMEMBER: &str = "86400000";
 
 const SECOND: i64 = 1_000_000;
 
@@ -48,7 +53,8 @@ impl Node {
 
     fn about(&self, script: &str, arguments: &[&str]) -> Vec<i64> {
         let keys = ["x", "{x}:side", "{x}:line", "e"];
-        let reply = self.run(&format!("{BALLOT}{script}"), &keys, arguments);
+        let arguments = [&[REMEMBER], arguments].concat();
+        let reply = self.run(&format!("{LINE}{BALLOT}{script}"), &keys, &arguments);
         let reply = reply.as_list().unwrap_or_else(|| panic!("{reply:?}"));
         reply.iter().map(|number| number.as_int().unwrap()).collect()
     }
@@ -72,7 +78,7 @@ impl Node {
 
     /// What it says to a renewal.
     fn keep(&self, owner: &str, ballot: i64) -> String {
-        let arguments = ["me", owner, "channel label", "60000", &ballot.to_string()];
+        let arguments = [REMEMBER, "me", owner, "channel label", "60000", &ballot.to_string()];
         let reply = self.run(KEEP, &["e", "x", "{x}:side"], &arguments);
         reply.as_str().unwrap().to_owned()
     }
@@ -95,7 +101,8 @@ impl Node {
     }
 
     fn holder(&self) -> Option<String> {
-        self.server.command(&["GET", "x"]).as_str().map(str::to_owned)
+        let value = self.server.command(&["GET", "x"]);
+        value.as_str().and_then(|value| value.split(' ').next()).map(str::to_owned)
     }
 }
 
@@ -230,4 +237,85 @@ fn who_gives_its_turn_back_stands_first_again() {
     node.server.shift_clock(2.1);
     assert_eq!(node.wait("c", node.now()), GRANTED);
     assert_eq!(node.line(), [""; 0]);
+}
+
+/// Scripts that look at a line of the dead, as many as it takes to find who lives.
+#[test]
+fn a_hundred_thousand_dead_waiters_are_passed_in_short_steps() {
+    const DIE: &str = "
+    for number = ARGV[1], ARGV[2] do
+      redis.call('ZADD', '{x}:line', number - 1000000, 'dead' .. number)
+      redis.call('HSET', '{x}:side', 'dead' .. number, ARGV[3])
+    end";
+    for (place, deaf) in
+        [("1 60000 nobody dead", false), ("99999999999999 60000 nobody dead", true)]
+    {
+        let node = Node::new();
+        let now = node.now();
+        assert!(node.grants("a", now));
+        let ballot = (now + 1).to_string();
+        let long = ["b", "b's label", "60000", &ballot, "600000", "arbiter", "me"];
+        assert_eq!(node.about(VOTE, &long)[0], BUSY);
+        for some in (0..100_000).step_by(10_000) {
+            let [from, to] = [some, some + 9_999].map(|number: i64| number.to_string());
+            node.run(DIE, &[], &[&from, &to, place]);
+        }
+        assert!(node.give_back("a", now, "lease"));
+        // Who is taken for alive is passed when it is woken and does not hear it.
+        let dead = || {
+            let dead = ["ZCOUNT", "{x}:line", "-inf", "-1"];
+            node.server.command(&dead).as_int().unwrap()
+        };
+        let (mut before, mut steps) = (dead(), 0);
+        while before > 0 {
+            match deaf {
+                true => assert!(!node.give_back("c", node.now(), "vote")),
+                false => drop(node.wait("b", now)),
+            }
+            let after = dead();
+            // A million of them, all at once, are five seconds of the server.
+            assert!((1..=1100).contains(&(before - after)), "{} at once", before - after);
+            (before, steps) = (after, steps + 1);
+        }
+        assert!(steps < 1500, "{steps} steps");
+        // Nobody listens to it here either.
+        assert!(deaf || node.line() == ["b"], "{:?}", node.line());
+        assert_eq!(node.wait("b", node.now()), GRANTED);
+    }
+}
+
+#[test]
+fn every_write_gives_the_side_hash_an_end() {
+    let node = Node::new();
+    let ends = |what: &str| {
+        let lives = node.server.command(&["PTTL", "{x}:side"]).as_int().unwrap();
+        assert!((86_400_000..=90_000_000).contains(&lives), "after {what} it lives for {lives} ms");
+        node.server.command(&["DEL", "{x}:side"]);
+    };
+    let now = node.now();
+    assert!(node.grants("a", now));
+    ends("a grant");
+    assert!(node.grants("a", now + 1));
+    ends("a larger ballot");
+    assert_eq!(node.keep("a", now + 1), "1");
+    ends("a renewal");
+    assert_eq!(node.wait("b", now + 2), BUSY);
+    ends("a place in the line");
+    assert!(node.give_back("a", now + 3, "2000"));
+    ends("a place that was given back");
+    assert_eq!(node.keep("a", now + 3), "2");
+    ends("what is taken in");
+    node.expire();
+    assert!(!node.give_back("a", now + 4, "attempt"));
+    ends("a ballot that is used up");
+    node.server.command(&["DEL", "{x}:line"]);
+    assert!(node.grants("a", node.now()));
+    node.server.command(&["DEL", "{x}:side"]);
+    node.about(VOTE, &["b", "channel label", "60000", &now.to_string(), "2000", "newcomer", "me"]);
+    ends("a line elsewhere");
+    node.server.command(&["SET", "x", "c leasehold:1 label"]);
+    let keys = ["x", "{x}:side", "{x}:line", "e"];
+    let ousted = node.run(&format!("{LINE}{BALLOT}{OUST}"), &keys, &[REMEMBER, "me"]);
+    assert_eq!(ousted, Reply::Int(1));
+    assert_eq!(node.server.command(&["EXISTS", "{x}:side"]), Reply::Int(0));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::place::{LONG, Place, SECOND};
 use leasehold::Client;
+use leasehold_tests::own_keys::{line, side};
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::servers::Server;
 use leasehold_tests::world::cut_at;
@@ -62,10 +63,12 @@ fn when_the_node_with_the_line_dies_the_wait_goes_on() {
 #[test]
 fn when_the_node_with_the_line_hangs_the_wait_goes_on() {
     let place = Place::of(3);
-    let holder = place.client();
+    // So long it takes to see that it hangs.
+    let url = format!("{}&response_timeout=1s", place.url());
+    let holder = place.client_of(&url);
     let arbiter = place.arbiter(&holder, "x");
     let lease = place.hold(&holder, "x");
-    let waiting = place.client();
+    let waiting = place.client_of(&url);
     let waiter = place.stand_in_line(&waiting, "x");
     place.servers[arbiter].freeze();
     let (next, took) = place.hand_over(lease, waiter);
@@ -80,15 +83,15 @@ fn when_the_node_with_the_line_hangs_the_wait_goes_on() {
 fn a_dead_waiter_costs_the_next_no_time() {
     let place = Place::of(3);
     let lease = place.hold(&place.client(), "x");
-    for server in &place.servers {
-        // A client whose process is gone, and its place with nobody at its channel.
-        let line = "{leasehold:x}:leasehold:line";
-        server.command(&["ZADD", line, "0", "dead"]);
-        let place = "99999999999999 60000 leasehold:nobody a dead client";
-        server.command(&["HSET", "{leasehold:x}:leasehold:side", "dead", place]);
-    }
     let waiting = place.client();
     let waiter = place.stand_in_line(&waiting, "x");
+    for server in &place.servers {
+        // A client whose process is gone, and its place with nobody at its channel.
+        let Some(line) = line(server, "leasehold:x") else { continue };
+        server.command(&["ZADD", &line, "0", "dead"]);
+        let place = "99999999999999 60000 leasehold:nobody a dead client";
+        server.command(&["HSET", &side(server, "leasehold:x").unwrap(), "dead", place]);
+    }
     let (_, took) = place.hand_over(lease, waiter);
     assert!(took < PROMPT, "handed over after {took:?}");
 }

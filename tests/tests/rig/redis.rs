@@ -171,7 +171,7 @@ fn processor_time_is_what_the_server_uses() {
 #[test]
 fn a_server_ends_with_the_run_that_started_it() {
     // This test again, as a run that is killed in the middle.
-    const ME: &str = "a_server_ends_with_the_run_that_started_it";
+    const ME: &str = "redis::a_server_ends_with_the_run_that_started_it";
     if std::env::var_os("RIG_IS_KILLED").is_some() {
         let server = std::thread::spawn(Server::start).join().unwrap();
         // It outlives the thread that asked for it.

@@ -9,7 +9,7 @@ pub(super) const AWAKE: &str = "LEASEHOLD_PLANTED";
 
 /// Where all scripts pass by, as text.
 pub(super) const SCRIPTS: &str = "backend/redis/scripts.rs";
-const EACH_SCRIPT: &str = "    fn new(body: String) -> Self {\n";
+const EACH_SCRIPT: &str = "    fn new(script: &str) -> Self {\n";
 
 /// A Rust file with these bugs asleep in it: each function that has some has a body for each.
 pub(super) fn plant(source: &str, bugs: &[&Bug]) -> Result<String, Failure> {
@@ -44,7 +44,10 @@ pub(super) fn plant_in_scripts(source: &str, bugs: &[&Bug]) -> Result<String, Fa
         let replaced = format!("body.replace({healthy:?}, {broken:?})");
         format!("let body = if {} {{ {replaced} }} else {{ body }};\n", is_awake(bug))
     });
-    Ok(source.replace(EACH_SCRIPT, &format!("{EACH_SCRIPT}{}", each.collect::<String>())))
+    let each = each.collect::<String>();
+    let planted =
+        format!("{EACH_SCRIPT}let body = script.to_owned();\n{each}let script = body.as_str();\n");
+    Ok(source.replace(EACH_SCRIPT, &planted))
 }
 
 /// Where the bug's healthy code stands.

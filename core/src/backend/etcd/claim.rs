@@ -1,16 +1,24 @@
 //! Claims: a free lock is one transaction; in a busy one's line a key is put,
 //! and read again after every wait.
+//!
+//! Who waits does so in a session that is soon over, and moves its key to the
+//! session of its ttl in the transaction that finds it first of its line. So a
+//! dead waiter keeps others for two seconds, and a lease begins with its ttl.
 
 use std::time::Duration;
 
-use super::cluster::{Condition, Entry, Failure, Found, Keys, Step, Txn};
+use super::cluster::{Condition, Done, Entry, Failure, Found, Keys, SessionId, Step, Txn};
 use super::places::Place;
+use super::proof::{is_of, strange};
 use super::sessions::Session;
-use super::txns::{no_key, read_newest, read_one};
-use super::{Etcd, WINDOW, strange};
+use super::txns::{no_key, read_newest, read_oldest, read_one};
+use super::{Etcd, note};
 use crate::backend::{Answer, Claim};
 use crate::error::{Error, Kind};
 use crate::time::Instant;
+
+/// How long a place outlives its client: the shortest that etcd can count.
+const STAND: Duration = Duration::from_secs(2);
 
 /// A claim that is being answered.
 pub(super) struct Asking<'a> {
@@ -19,6 +27,14 @@ pub(super) struct Asking<'a> {
     sent: Instant,
     key: String,
     line: String,
+}
+
+/// Where a key stands in its line.
+enum Stands {
+    /// It is the first, and lives with this session.
+    First(SessionId),
+    /// Behind this one.
+    Behind(Entry),
 }
 
 impl Etcd {
@@ -36,10 +52,12 @@ impl Asking<'_> {
         if self.etcd.places.is_retired(self.claim.owner) {
             return Ok(Answer::Retired);
         }
-        if let Some(place) = self.etcd.places.get(self.claim.owner)
-            && let Some(answer) = self.look(&place).await?
-        {
-            return Ok(answer);
+        if let Some(place) = self.etcd.places.get(self.claim.owner) {
+            match self.look(place).await {
+                Ok(None) => {}
+                Ok(Some(answer)) => return Ok(answer),
+                Err(failure) => return or_tied(Err(failure)),
+            }
         }
         let busy = match self.take().await {
             Ok(busy @ Answer::Busy { .. }) => busy,
@@ -54,20 +72,35 @@ impl Asking<'_> {
         }
     }
 
+    /// The session in which it holds the lock.
+    async fn home(&self) -> Result<Session, Error> {
+        match self.claim.renewed {
+            true => self.etcd.sessions.usable(self.claim.ttl).await,
+            false => self.etcd.sessions.alone(self.claim.ttl).await,
+        }
+    }
+
+    /// It was not needed.
+    fn put_aside(&self, home: &Session) {
+        if home.is_alone {
+            self.etcd.sessions.put_aside(home);
+        }
+    }
+
     /// Take the lock if nobody holds it or waits for it.
     async fn take(&self) -> Result<Answer, Failure> {
-        let lasts = if self.claim.renewed { self.claim.ttl } else { WINDOW };
-        let session = self.etcd.sessions.usable(lasts).await?;
+        let home = self.home().await?;
         let txn = Txn {
             conditions: vec![Condition::Absent(Keys::Under(self.line.clone())), self.not_refused()],
-            then: vec![self.put(&session, "held")],
+            then: vec![self.put(&home, "held"), read_oldest(self.line.clone())],
             otherwise: vec![read_one(&self.key), read_newest(self.line.clone(), None, 1)],
         };
-        let done = self.etcd.write(&session, self.claim.owner, txn).await?;
+        let done = self.etcd.write(&home, self.claim.owner, txn).await?;
         if done.met {
-            let place = Place::new(self.claim, done.revision, &session);
-            return Ok(self.stands_at(place, &session, None));
+            let place = self.first_of_all(&done, &home)?;
+            return Ok(self.granted(place, &home, done.revision));
         }
+        self.put_aside(&home);
         let [ours, line] = &done.reads[..] else { return Err(strange("not two reads").into()) };
         match ours.first() {
             // An earlier claim of this owner has had no answer.
@@ -79,31 +112,54 @@ impl Asking<'_> {
         }
     }
 
+    /// The place of a key that was just put as the first of its line, as the
+    /// answer has it.
+    pub(super) fn first_of_all(&self, done: &Done, home: &Session) -> Result<Place, Error> {
+        let line = done.reads.first();
+        let entry = line.and_then(Found::first).filter(|entry| self.is_ours(entry));
+        match entry {
+            Some(entry) if (entry.created, entry.session) == (done.revision, Some(home.id)) => {
+                Ok(Place::new(self.claim, entry.created, home))
+            }
+            _ => Err(strange("a lock is taken, and its key is not there")),
+        }
+    }
+
     /// Stand at the end of the line.
     async fn stand(&self, keep: Duration) -> Result<Answer, Failure> {
-        let session = self.etcd.sessions.usable(keep).await?;
+        // All of the client's waiters keep it alive together, however many there are.
+        let session = self.etcd.sessions.usable(keep.min(STAND)).await?;
+        let (last, first) =
+            (read_newest(self.line.clone(), None, 2), read_oldest(self.line.clone()));
         let txn = Txn {
             conditions: vec![no_key(self.key.clone()), self.not_refused()],
-            then: vec![self.put(&session, "waits"), read_newest(self.line.clone(), None, 2)],
+            then: vec![self.put(&session, "waits"), last, first],
             otherwise: vec![read_one(&self.key)],
         };
         let done = self.etcd.write(&session, self.claim.owner, txn).await?;
-        let [found] = &done.reads[..] else { return Err(strange("not one read").into()) };
-        match (done.met, found.first()) {
-            (true, _) => Ok(self.passed(found, done.revision, &session).unwrap_or(Answer::Tied)),
-            (false, Some(entry)) => self.found(entry).await,
-            (false, None) => Ok(Answer::Retired),
+        if !done.met {
+            return match done.reads.first().and_then(Found::first) {
+                Some(entry) => self.found(entry).await,
+                None => Ok(Answer::Retired),
+            };
+        }
+        let mut place = Place::new(self.claim, done.revision, &session);
+        place.ahead = done.reads.first().map_or(0, |line| line.waiting_besides(1));
+        match self.stands(&place, &done)? {
+            Some(Stands::Behind(before)) => Ok(self.behind(place, &before, done.revision)),
+            Some(Stands::First(at)) if at == session.id => self.step_up(place, &session).await,
+            _ => Err(strange("a key is put, and it is not there").into()),
         }
     }
 
     /// There is a key of this owner that the client did not know of.
     async fn found(&self, entry: &Entry) -> Result<Answer, Failure> {
+        if !self.is_ours(entry) {
+            return Err(strange("the key of another owner").into());
+        }
         let session = entry.session.and_then(|id| self.etcd.sessions.get(id));
         let answer = match session {
-            Some(session) => {
-                let place = Place::new(self.claim, entry.created, &session);
-                self.look(&place).await?
-            }
+            Some(session) => self.look(Place::new(self.claim, entry.created, &session)).await?,
             // Of a session that is over as far as we know; it ends soon.
             None => None,
         };
@@ -111,58 +167,154 @@ impl Asking<'_> {
     }
 
     /// Look whether it is the owner's turn. `None`: its place is lost.
-    async fn look(&self, place: &Place) -> Result<Option<Answer>, Error> {
+    async fn look(&self, mut place: Place) -> Result<Option<Answer>, Failure> {
         let Some(session) = self.etcd.sessions.refreshed(place.session).await? else {
             self.etcd.session_over(place.session);
             return Ok(None);
         };
-        let before = read_newest(self.line.clone(), Some(place.created), 1);
-        let then = vec![read_one(&self.key), before];
+        // Who stood before it is gone: most likely it is the first.
+        if place.is_called {
+            return Ok(Some(self.step_up(place, &session).await?));
+        }
+        let then = self.read_place(&place);
         let done = self.etcd.history.txn(&Txn { then, ..Txn::default() }).await?;
-        let [ours, before] = &done.reads[..] else { return Err(strange("not two reads")) };
-        if ours.first().is_none_or(|entry| entry.created != place.created) {
+        let Some(stands) = self.stands(&place, &done)? else {
             self.etcd.leave(self.claim.owner);
             return Ok(None);
-        }
-        let ahead = place.ahead.min(before.waiting_besides(1));
-        let before = before.first().map(|entry| (entry, done.revision));
-        Ok(Some(self.stands_at(Place { ahead, ..place.clone() }, &session, before)))
+        };
+        let at = match stands {
+            Stands::Behind(before) => {
+                let line = done.reads.first().map_or(0, |line| line.waiting_besides(1));
+                place.ahead = place.ahead.min(line);
+                let busy = self.behind(place, &before, done.revision);
+                if self.claim.renewed {
+                    // So that there is nothing to be done first when its turn comes.
+                    drop(self.etcd.sessions.usable(self.claim.ttl).await);
+                }
+                return Ok(Some(busy));
+            }
+            Stands::First(at) => at,
+        };
+        self.is_first(place, at, &session, done.revision).await
     }
 
-    /// Note where the owner stands: behind a key that was there at a revision,
-    /// or first.
-    fn stands_at(
+    /// It is the first, and its key lives with a session.
+    async fn is_first(
         &self,
-        mut place: Place,
+        place: Place,
+        at: SessionId,
         session: &Session,
-        before: Option<(&Entry, u64)>,
-    ) -> Answer {
-        let (ahead, created) = (place.ahead, place.created);
-        place.watched = before.map(|(entry, _)| entry.key.clone());
-        self.etcd.set_place(self.claim.owner, place, before.map_or(0, |(_, revision)| revision));
-        match before {
-            Some(_) => Answer::Busy { free_in: None, ahead, fence: 0 },
-            None => Answer::Granted { fence: created, term: Some(session.term(self.sent)) },
+        revision: u64,
+    ) -> Result<Option<Answer>, Failure> {
+        // An earlier question has moved it, and had no answer.
+        let moved = if at == session.id { None } else { self.etcd.sessions.refreshed(at).await? };
+        match moved.as_ref().or_else(|| (at == session.id).then_some(session)) {
+            Some(home) if home.suits(self.claim) => {
+                let place = Place { session: at, is_alone: home.is_alone, ..place };
+                Ok(Some(self.granted(place, home, revision)))
+            }
+            Some(away) => Ok(Some(self.step_up(Place { session: at, ..place }, away).await?)),
+            None => Ok(Some(Answer::Tied)),
         }
     }
 
-    /// Where the owner stands that was put at the end of the line; `None` if it
-    /// stood there before.
-    pub(super) fn passed(&self, line: &Found, revision: u64, session: &Session) -> Option<Answer> {
-        let ours = line.first().filter(|entry| entry.key == self.key)?;
-        let mut place = Place::new(self.claim, ours.created, session);
-        place.ahead = line.waiting_besides(1);
-        let before = line.entries.get(1).map(|entry| (entry, revision));
-        Some(self.stands_at(place, session, before))
+    /// Take the lock if nobody stands before it any more, and move its key to the
+    /// session of its ttl.
+    async fn step_up(&self, place: Place, session: &Session) -> Result<Answer, Failure> {
+        let home = match session.suits(self.claim) {
+            true => *session,
+            false => self.home().await?,
+        };
+        let conditions = vec![
+            Condition::NoneBefore(self.line.clone(), place.created),
+            Condition::Created(self.key.clone(), place.created),
+            // A move that comes late must not undo a later one.
+            Condition::Within(self.key.clone(), place.session),
+        ];
+        let mut then = vec![self.put(&home, "held")];
+        then.extend(self.read_place(&place));
+        let txn = Txn { conditions, then, otherwise: self.read_place(&place) };
+        let done = self.etcd.write(&home, self.claim.owner, txn).await?;
+        if !done.met && !session.suits(self.claim) {
+            self.put_aside(&home);
+        }
+        match (self.stands(&place, &done)?, done.met) {
+            (Some(Stands::First(at)), true) if at == home.id => {
+                let is_wanted = done.reads.iter().any(|line| line.count > 1);
+                let place = Place { session: at, is_alone: home.is_alone, is_wanted, ..place };
+                Ok(self.granted(place, &home, done.revision))
+            }
+            (_, true) => Err(strange("a lock is taken, and its key is not there").into()),
+            (Some(Stands::Behind(before)), false) => Ok(self.behind(place, &before, done.revision)),
+            // An earlier question has moved it; the next finds out where it is.
+            (Some(Stands::First(at)), false) => {
+                self.etcd.places.change(self.claim.owner, |place| place.is_called = false);
+                match at == place.session {
+                    true => Err(strange("it is the first, and cannot take the lock").into()),
+                    false => Ok(Answer::Tied),
+                }
+            }
+            (None, false) => {
+                self.etcd.leave(self.claim.owner);
+                Ok(Answer::Tied)
+            }
+        }
+    }
+
+    /// Its key, the one before it, and the first of the line.
+    fn read_place(&self, place: &Place) -> Vec<Step> {
+        let up_to = read_newest(self.line.clone(), Some(place.created + 1), 2);
+        vec![up_to, read_oldest(self.line.clone())]
+    }
+
+    /// Where it stands, by two reads that must agree: that nobody is before it is
+    /// not believed because nobody was named. `None`: its key is not there.
+    fn stands(&self, place: &Place, done: &Done) -> Result<Option<Stands>, Error> {
+        let [up_to, first] = &done.reads[..] else { return Err(strange("not two reads")) };
+        let is_placed = |entry: &&Entry| entry.created == place.created && entry.key == self.key;
+        let Some(ours) = up_to.first().filter(is_placed) else { return Ok(None) };
+        if !self.is_ours(ours) {
+            return Err(strange("the key of another owner"));
+        }
+        match (up_to.entries.get(1), first.first(), ours.session) {
+            (None, Some(first), Some(at)) if first == ours => Ok(Some(Stands::First(at))),
+            (Some(before), Some(first), _) if first.created <= before.created => {
+                Ok(Some(Stands::Behind(before.clone())))
+            }
+            _ => Err(strange("a line without an order")),
+        }
+    }
+
+    /// It waits for a key that was there at a revision.
+    fn behind(&self, mut place: Place, before: &Entry, revision: u64) -> Answer {
+        let ahead = place.ahead;
+        (place.watched, place.is_called) = (Some(before.key.clone()), false);
+        self.etcd.set_place(self.claim.owner, place, revision);
+        Answer::Busy { free_in: None, ahead, fence: 0 }
+    }
+
+    /// It holds the lock since it was created, and did at a revision.
+    pub(super) fn granted(&self, mut place: Place, home: &Session, revision: u64) -> Answer {
+        let fence = place.created;
+        place.is_called = false;
+        // The others look at their keys whenever they are renewed.
+        place.watched = (!self.claim.renewed).then(|| self.key.clone());
+        self.etcd.set_place(self.claim.owner, place, revision);
+        Answer::Granted { fence, term: Some(home.term(self.sent)) }
     }
 
     pub(super) fn put(&self, session: &Session, does: &str) -> Step {
-        let value = self.etcd.note(&self.claim.label, does);
+        let claim = self.claim;
+        let value = note::note(&claim.label, does, self.etcd.runtime.wall_micros(), claim.owner);
         Step::Put { key: self.key.clone(), value, session: Some(session.id) }
     }
 
     pub(super) fn not_refused(&self) -> Condition {
         no_key(self.etcd.keys.refusal(&self.claim.name, self.claim.owner))
+    }
+
+    fn is_ours(&self, entry: &Entry) -> bool {
+        is_of(entry, &self.key, self.claim.owner)
     }
 }
 

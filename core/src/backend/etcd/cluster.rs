@@ -32,6 +32,11 @@ pub enum Condition {
     Created(String, u64),
     /// It exists, and lives with this session.
     Within(String, SessionId),
+    /// There are some that begin with this, and none of them was created before
+    /// this revision.
+    NoneBefore(String, u64),
+    /// None that begins with this was created after this revision.
+    NoneAfter(String, u64),
 }
 
 /// A step of a transaction.
@@ -95,6 +100,8 @@ pub struct Done {
     pub revision: u64,
     /// What was read, in order.
     pub reads: Vec<Found>,
+    /// What was deleted, step by step: `None` where there was nothing.
+    pub deleted: Vec<Option<Entry>>,
 }
 
 /// What one [`Read`] found.
@@ -182,8 +189,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// the cluster may choose to wait longer. Answers after how long it ends.
     async fn open(&self, seconds: u64) -> Result<(SessionId, Duration), Error>;
 
-    /// Restart the time of a session; answers whether it still lives.
-    async fn keep_alive(&self, session: SessionId) -> Result<bool, Error>;
+    /// Restart the time of a session; answers after how long it ends, as when it
+    /// was opened. `None`: it is over.
+    async fn keep_alive(&self, session: SessionId) -> Result<Option<Duration>, Error>;
 
     /// End a session, and delete its keys. One that is over is no error.
     async fn end(&self, session: SessionId) -> Result<(), Error>;
@@ -201,6 +209,10 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// What this client is told next. Only one caller waits at a time.
     async fn news(&self) -> News;
+
+    /// It has answered what cannot be, for this reason: who was asked is asked no
+    /// more, if there are others.
+    fn distrust(&self, _why: &str) {}
 
     /// See [`Backend::caveats`](crate::backend::Backend::caveats).
     fn caveats(&self) -> Vec<String> {

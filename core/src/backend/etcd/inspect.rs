@@ -1,12 +1,11 @@
 //! Who holds and who waits, for people; and taking a lock away.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::Etcd;
 use super::cluster::{Condition, Entry, Keys, Order, Read, Step, Txn};
 use super::txns::read_oldest;
+use super::{Etcd, note};
 use crate::backend::{Holder, Status};
 use crate::error::Error;
 use crate::name::LockName;
@@ -55,7 +54,7 @@ impl Etcd {
     }
 
     async fn status(&self, name: LockName, line: &[&Entry]) -> Result<Status, Error> {
-        let waiters = line.iter().skip(1).map(|entry| label(&entry.value)).collect();
+        let waiters = line.iter().skip(1).map(|entry| note::label(&entry.value)).collect();
         let Some(first) = line.first() else {
             return Ok(Status { name, fence: 0, holder: None, waiters });
         };
@@ -63,24 +62,8 @@ impl Etcd {
             Some(session) => self.cluster.ends_in(session).await?.unwrap_or_default(),
             None => Duration::MAX,
         };
-        let held_for = self.held_for(&first.value);
-        let holder = Some(Holder { label: label(&first.value), held_for, free_in });
+        let held_for = note::held_for(&first.value, self.runtime.wall_micros());
+        let holder = Some(Holder { label: note::label(&first.value), held_for, free_in });
         Ok(Status { name, fence: first.created, holder, waiters })
     }
-
-    /// By the wall clocks of two machines.
-    fn held_for(&self, note: &str) -> Duration {
-        let now = UNIX_EPOCH + Duration::from_micros(self.runtime.wall_micros());
-        let since = note.rsplit_once(", held since ").map(|(_, since)| since);
-        let since = since.and_then(|since| humantime::parse_rfc3339(since).ok());
-        since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default()
-    }
-}
-
-/// Who it is: what stands before `, held since …`.
-fn label(note: &str) -> Arc<str> {
-    note.rsplit_once(" since ")
-        .and_then(|(who, _)| who.rsplit_once(", "))
-        .map_or(note, |who| who.0)
-        .into()
 }

@@ -227,12 +227,13 @@ impl Cluster for MemoryClusterClient {
         Ok((id, ttl))
     }
 
-    async fn keep_alive(&self, session: SessionId) -> Result<bool, Error> {
+    async fn keep_alive(&self, session: SessionId) -> Result<Option<Duration>, Error> {
         let now = self.cluster.clock.now();
         let mut state = self.cluster.current();
-        let Some(session) = state.sessions.get_mut(&session) else { return Ok(false) };
-        session.ends = now + session.ttl;
-        Ok(true)
+        Ok(state.sessions.get_mut(&session).map(|session| {
+            session.ends = now + session.ttl;
+            session.ttl
+        }))
     }
 
     async fn end(&self, session: SessionId) -> Result<(), Error> {

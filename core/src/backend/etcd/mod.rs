@@ -10,12 +10,16 @@
 //! it is answered; and deadlines count from the sending of the keep-alive that
 //! was answered.
 //!
-//! A session is shared by all locks of a ttl. Who waits has its key in one of
-//! two seconds, so that a dead waiter keeps others no longer than that, and
-//! moves it to the session of its ttl in the first renewal.
+//! A session is shared by all locks of a ttl that are renewed. Who waits has its
+//! key in one of two seconds, so that a dead waiter keeps others no longer than
+//! that, and moves it to the session of its ttl as it takes the lock.
+//!
+//! No answer is believed because it came: a grant is a key of ours, that says for
+//! which attempt it was written, in the session that it was written under, at the
+//! head of its line.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
@@ -33,7 +37,9 @@ mod history;
 mod inspect;
 mod keys;
 mod memory;
+mod note;
 mod places;
+mod proof;
 mod release;
 mod renew;
 mod sessions;
@@ -50,17 +56,23 @@ pub use memory::{MemoryCluster, MemoryClusterClient};
 use places::{Place, Places, Sent};
 use sessions::{Session, Sessions};
 
-/// How long a lock lasts that is not renewed by itself, until it has a session
-/// of its own.
-const WINDOW: Duration = Duration::from_secs(2);
+/// What could not be cleaned up for so long is tried by others of the client, too,
+const OVERDUE: Duration = Duration::from_secs(2);
+/// a few at a time.
+const MOST_DEBTS: usize = 16;
 
 /// One client's use of one etcd cluster, 3.4 to 3.6.
 ///
 /// # URL
 /// `etcd://USER:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT`, `etcds://…` encrypted. One
-/// member is used at a time; when it does not answer for a second, or knows of
-/// no leader, the next. Options follow as a query:
+/// member is used at a time; when it does not answer in time, or knows of no
+/// leader, the next. All must be of one cluster: a client refuses answers of
+/// another than the first that it came to. Options follow as a query:
 ///
+/// * `connect_timeout=2s` and `response_timeout=2s`: how long a member is waited
+///   for. The only one that the URL names has 5 s and 3 s. A client that was not
+///   running itself, because it was stopped or the machine busy, looks at what
+///   has come before it gives a member up.
 /// * `prefix=leasehold/` stands before every key.
 /// * `ca=FILE` (`etcds` only): the authority that signed the members'
 ///   certificates, instead of those that the system trusts.
@@ -94,12 +106,16 @@ const WINDOW: Duration = Duration::from_secs(2);
 /// asked for is raised to the next, and [`Lease::ttl`](crate::Lease::ttl)
 /// tells. A lock that is not [renewed](crate::Lock::auto_renew) has an etcd
 /// lease of its own, the others share one for each ttl: a thousand of them are
-/// kept alive by one request.
+/// kept alive by one request. A lease begins with its whole ttl, one that shares
+/// with two thirds of it at least.
 ///
 /// # Waiting
-/// Strictly first come first served, also inside a client. Each waits for the
-/// one before it alone, and asks again after a wait. A dead waiter keeps the
-/// others for 2 s.
+/// Clients are served in the order in which they came to the cluster's line, and
+/// inside a client its own waiters in theirs. The first of a client's waiters
+/// joins the cluster's line when no other of that client holds the lock: whoever
+/// waits behind its own client's lease comes after those who stood in the
+/// cluster's line when that was released. Each waits for the one before it
+/// alone, and asks again after a wait. A dead waiter keeps the others for 2 s.
 ///
 /// # Access
 /// One connection per client. The user needs to read and write the keys that
@@ -148,12 +164,10 @@ impl Etcd {
         prefix: &str,
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, Error> {
-        // What is too short it makes longer; how long, only an answer tells.
-        let (probe, min_ttl) = cluster.open(1).await?;
-        cluster.end(probe).await?;
+        let sessions = Sessions::new(cluster.clone(), runtime.clone());
+        let min_ttl = sessions.shortest().await?;
         let keys = Keyspace::new(prefix);
         cluster.watch(&keys.evicted(), Change::Written, 0);
-        let sessions = Sessions::new(cluster.clone(), runtime.clone());
         let history = Arc::new(History::of(cluster.clone()));
         let (places, alarm) = (Arc::default(), Notify::new());
         Ok(Self { cluster, runtime, keys, history, sessions, places, alarm, min_ttl })
@@ -168,47 +182,41 @@ impl Etcd {
         self.keys.place(name, self.places.slot(owner))
     }
 
-    /// As whom a key shows somebody who holds, waits or is kept out.
-    fn note(&self, label: &str, does: &str) -> String {
-        let now = UNIX_EPOCH + Duration::from_micros(self.runtime.wall_micros());
-        format!("{label}, {does} since {}", humantime::format_rfc3339_seconds(now))
-    }
-
-    /// Note where an owner stands, and watch who stands before it, from a
-    /// revision on.
+    /// Note where an owner stands, and watch what it waits for, from a revision on.
     fn set_place(&self, owner: Owner, place: Place, after: u64) {
-        let watched = place.watched.clone();
-        let before = self.places.set(owner, place).and_then(|place| place.watched);
-        if before == watched {
-            return;
-        }
-        if let Some(key) = before {
-            self.unwatch(&key);
+        let (unwatched, watched) = self.places.set(owner, place);
+        if let Some(key) = unwatched {
+            self.cluster.unwatch(&key);
         }
         if let Some(key) = watched {
             self.cluster.watch(&key, Change::Deleted, after);
         }
     }
 
-    fn unwatch(&self, key: &str) {
-        if !self.places.is_watched(key) {
-            self.cluster.unwatch(key);
+    /// Nothing is watched on a new connection. Who waits looks at the line again,
+    /// and watches what it finds.
+    fn watch_anew(&self) {
+        for (owner, place) in self.places.stop_watching_all() {
+            let (created, key) = (place.created, self.key_of(&place.name, owner));
+            self.set_place(owner, Place { watched: Some(key), ..place }, created);
         }
     }
 
     /// Forget where an owner stands.
     fn leave(&self, owner: Owner) -> Option<Place> {
-        let place = self.places.remove(owner)?;
-        if let Some(watched) = &place.watched {
-            self.unwatch(watched);
+        let (place, unwatched) = self.places.remove(owner);
+        if let Some(key) = unwatched {
+            self.cluster.unwatch(&key);
         }
-        Some(place)
+        place
     }
 
     /// It is over, and all that lived with it.
     fn session_over(&self, session: SessionId) {
         self.sessions.forget(session);
-        self.places.remove_session(session);
+        for key in self.places.remove_session(session) {
+            self.cluster.unwatch(&key);
+        }
         self.alarm.notify_one();
     }
 
@@ -218,9 +226,9 @@ impl Etcd {
         self.runtime.spawn(Box::pin(async move { drop(cluster.end(session).await) }));
     }
 
-    /// Carry out a transaction that grants nothing.
+    /// Carry out a transaction that grants and keeps nothing.
     async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
-        self.cluster.txn(txn).await
+        self.history.ask(txn).await
     }
 
     /// Carry out a transaction that writes a key of an owner under a session.
@@ -260,7 +268,11 @@ impl Etcd {
 #[async_trait]
 impl Backend for Etcd {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        self.asking(claim).answer().await
+        // A claim is several requests.
+        self.asking(claim).answer().await.map_err(|e| match self.places.was_not_sent(claim.owner) {
+            true => e.with_outcome(Outcome::NotHeld),
+            false => e.with_outcome(Outcome::Unknown),
+        })
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
@@ -293,7 +305,7 @@ impl Backend for Etcd {
             };
             match news {
                 News::Reconnected => {
-                    self.places.stop_watching_all();
+                    self.watch_anew();
                     self.cluster.watch(&self.keys.evicted(), Change::Written, 0);
                     return Wake::All;
                 }
@@ -305,7 +317,7 @@ impl Backend for Etcd {
                 News::Changed { key, value } => {
                     let name = match key == self.keys.evicted() {
                         true => LockName::new(&value).ok(),
-                        false => self.places.stop_watching(&key),
+                        false => self.places.call(&key),
                     };
                     if let Some(name) = name {
                         return Wake::Name(name);
@@ -330,9 +342,4 @@ impl Backend for Etcd {
     fn describe(&self) -> &str {
         self.cluster.describe()
     }
-}
-
-/// The cluster says what cannot be.
-fn strange(what: &str) -> Error {
-    Error::new(Kind::Internal, format!("etcd said something unexpected: {what}"))
 }

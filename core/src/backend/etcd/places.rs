@@ -1,9 +1,9 @@
 //! What a client knows of its owners: where they stand, and what is still to
 //! be cleaned up after them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -19,7 +19,6 @@ use crate::time::Instant;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) name: LockName,
-    pub(super) label: Arc<str>,
     /// The revision that created it, which is the fence.
     pub(super) created: u64,
     pub(super) session: SessionId,
@@ -27,8 +26,13 @@ pub(super) struct Place {
     pub(super) is_alone: bool,
     /// How many stood before it when it came, besides the holder.
     pub(super) ahead: usize,
-    /// The key that is watched because it stands before this one.
+    /// The key that is watched: the one that stands before this one or, if there
+    /// is none, this one, if nobody will look at it for long.
     pub(super) watched: Option<String>,
+    /// What was watched has gone.
+    pub(super) is_called: bool,
+    /// Whether others waited when it took the lock.
+    pub(super) is_wanted: bool,
 }
 
 #[derive(Default)]
@@ -41,6 +45,8 @@ pub(super) struct Places {
 #[derive(Default)]
 struct State {
     places: BTreeMap<Owner, Place>,
+    /// Who watches which key.
+    watchers: BTreeMap<String, BTreeSet<Owner>>,
     /// The keys that they have.
     slots: Slots,
     /// Released or withdrawn; what they ask now is refused.
@@ -49,6 +55,8 @@ struct State {
     requests: BTreeMap<Owner, Requests>,
     /// Retired owners whose key may still be there, and since when.
     owed: BTreeMap<Owner, (LockName, Instant)>,
+    /// The same in the order of time.
+    due: BTreeSet<(Instant, Owner)>,
 }
 
 #[derive(Default)]
@@ -78,14 +86,36 @@ pub(super) enum Left {
 }
 
 impl State {
+    /// Answers the key that nobody watches any more.
+    fn remove(&mut self, owner: Owner) -> (Option<Place>, Option<String>) {
+        let Some(place) = self.places.remove(&owner) else { return (None, None) };
+        let key = place.watched.clone().filter(|key| {
+            let Some(owners) = self.watchers.get_mut(key) else { return false };
+            owners.remove(&owner);
+            owners.is_empty() && self.watchers.remove(key).is_some()
+        });
+        (Some(place), key)
+    }
+
     fn send(&mut self, owner: Owner) {
         self.requests.entry(owner).or_default().under_way += 1;
         self.slots.add_maker(owner);
     }
 
     fn settle(&mut self, owner: Owner) {
-        self.owed.remove(&owner);
+        self.pay(owner);
         self.slots.give_back(owner);
+    }
+
+    fn owe(&mut self, owner: Owner, name: LockName, since: Instant) {
+        self.due.insert((since, owner));
+        self.owed.insert(owner, (name, since));
+    }
+
+    fn pay(&mut self, owner: Owner) -> Option<LockName> {
+        let (name, since) = self.owed.remove(&owner)?;
+        self.due.remove(&(since, owner));
+        Some(name)
     }
 
     /// `None` while something is under way.
@@ -110,8 +140,17 @@ impl State {
 
 impl Place {
     pub(super) fn new(claim: &Claim, created: u64, session: &Session) -> Self {
-        let (name, label, session) = (claim.name.clone(), claim.label.clone(), session.id);
-        Self { name, label, created, session, is_alone: false, ahead: 0, watched: None }
+        let name = claim.name.clone();
+        Self {
+            name,
+            created,
+            session: session.id,
+            is_alone: session.is_alone,
+            ahead: 0,
+            watched: None,
+            is_called: false,
+            is_wanted: false,
+        }
     }
 }
 
@@ -120,13 +159,25 @@ impl Places {
         self.state().places.get(&owner).cloned()
     }
 
-    /// Answers what it was before; one that is retired has none any more.
-    pub(super) fn set(&self, owner: Owner, place: Place) -> Option<Place> {
+    /// Answers the key that nobody watches any more, and the one that somebody
+    /// watches from here on; an owner that is retired has no place any more.
+    pub(super) fn set(&self, owner: Owner, place: Place) -> (Option<String>, Option<String>) {
         let mut state = self.state();
-        match state.retired.contains(owner) {
-            true => Some(place),
-            false => state.places.insert(owner, place),
+        if state.retired.contains(owner) {
+            return (None, None);
         }
+        let watched = place.watched.clone();
+        let is_same = |old: &Place| old.watched == watched;
+        if state.places.get(&owner).is_some_and(is_same) {
+            state.places.insert(owner, place);
+            return (None, None);
+        }
+        let (_, unwatched) = state.remove(owner);
+        state.places.insert(owner, place);
+        if let Some(key) = &watched {
+            state.watchers.entry(key.clone()).or_default().insert(owner);
+        }
+        (unwatched, watched)
     }
 
     /// Change it, if the owner has one.
@@ -136,33 +187,42 @@ impl Places {
         }
     }
 
-    pub(super) fn remove(&self, owner: Owner) -> Option<Place> {
-        self.state().places.remove(&owner)
+    /// Answers the key that nobody watches any more, too.
+    pub(super) fn remove(&self, owner: Owner) -> (Option<Place>, Option<String>) {
+        self.state().remove(owner)
     }
 
-    /// Forget all that live with a session that is over.
-    pub(super) fn remove_session(&self, session: SessionId) {
-        self.state().places.retain(|_, place| place.session != session);
+    /// Forget all that live with a session that is over; answers what nobody
+    /// watches any more.
+    pub(super) fn remove_session(&self, session: SessionId) -> Vec<String> {
+        let mut state = self.state();
+        let its = |(owner, place): (&Owner, &Place)| (place.session == session).then_some(*owner);
+        let owners: Vec<Owner> = state.places.iter().filter_map(its).collect();
+        owners.into_iter().filter_map(|owner| state.remove(owner).1).collect()
     }
 
-    /// The lock of whoever watches a key, which is not watched any more.
-    pub(super) fn stop_watching(&self, key: &str) -> Option<LockName> {
+    /// The lock of whoever watches a key, which has gone and is not watched any more.
+    pub(super) fn call(&self, key: &str) -> Option<LockName> {
+        let mut state = self.state();
+        let owners = state.watchers.remove(key)?;
         let mut name = None;
-        for place in self.state().places.values_mut() {
-            if place.watched.take_if(|watched| watched == key).is_some() {
+        for owner in owners {
+            if let Some(place) = state.places.get_mut(&owner) {
+                (place.watched, place.is_called) = (None, true);
                 name = Some(place.name.clone());
             }
         }
         name
     }
 
-    /// Nothing is watched any more.
-    pub(super) fn stop_watching_all(&self) {
-        self.state().places.values_mut().for_each(|place| place.watched = None);
-    }
-
-    pub(super) fn is_watched(&self, key: &str) -> bool {
-        self.state().places.values().any(|place| place.watched.as_deref() == Some(key))
+    /// Nothing is watched any more; answers those who hold a lock in a session of
+    /// their own.
+    pub(super) fn stop_watching_all(&self) -> Vec<(Owner, Place)> {
+        let mut state = self.state();
+        state.watchers.clear();
+        state.places.values_mut().for_each(|place| place.watched = None);
+        let alone = state.places.iter().filter(|(_, place)| place.is_alone);
+        alone.map(|(owner, place)| (*owner, place.clone())).collect()
     }
 
     pub(super) fn is_retired(&self, owner: Owner) -> bool {
@@ -188,7 +248,9 @@ impl Places {
         let mut state = self.state();
         state.retired.insert(owner);
         if state.slots.makers(owner) > 0 {
-            state.owed.entry(owner).or_insert_with(|| (name.clone(), now));
+            if !state.owed.contains_key(&owner) {
+                state.owe(owner, name.clone(), now);
+            }
         } else {
             state.settle(owner);
         }
@@ -206,6 +268,19 @@ impl Places {
         if state.slots.makers(owner) <= 1 && !state.requests.contains_key(&owner) {
             state.slots.give_back(owner);
         }
+    }
+
+    /// Whether nothing of an owner has been sent that could have made its key; it
+    /// is then forgotten.
+    pub(super) fn was_not_sent(&self, owner: Owner) -> bool {
+        let mut state = self.state();
+        let is_clean = state.slots.makers(owner) == 0
+            && !state.requests.contains_key(&owner)
+            && !state.places.contains_key(&owner);
+        if is_clean {
+            state.slots.give_back(owner);
+        }
+        is_clean
     }
 
     /// Wait until nothing of a retired owner is under way, and tell what is left.
@@ -235,14 +310,22 @@ impl Places {
         let mut state = self.state();
         state.slots.give_up(owner);
         state.requests.remove(&owner);
-        state.owed.remove(&owner);
+        state.pay(owner);
     }
 
-    /// What should have been cleaned up by this time.
-    pub(super) fn owed(&self, by: Instant) -> Vec<(Owner, LockName)> {
+    /// Some of what should have been cleaned up by this time, the oldest first.
+    pub(super) fn owed(&self, by: Instant, most: usize) -> Vec<(Owner, LockName)> {
         let state = self.state();
-        let owed = state.owed.iter().filter(|(_, (_, since))| *since < by);
-        owed.map(|(owner, (name, _))| (*owner, name.clone())).collect()
+        let due = state.due.iter().take_while(|(since, _)| *since < by).take(most);
+        due.filter_map(|(_, owner)| Some((*owner, state.owed.get(owner)?.0.clone()))).collect()
+    }
+
+    /// It could not be cleaned up: others come first the next time.
+    pub(super) fn put_off(&self, owner: Owner, now: Instant) {
+        let mut state = self.state();
+        if let Some(name) = state.pay(owner) {
+            state.owe(owner, name, now);
+        }
     }
 
     /// Something is about to be sent for it; no if it is retired: whoever cleans
@@ -328,7 +411,7 @@ mod tests {
         assert_eq!(poll(places.left(first, true)), Poll::Ready(Left::Late(first)));
         places.settle_late(first);
         assert_eq!(places.take_slot(next, &name), next);
-        assert_eq!(places.owed(Instant::from_nanos(1)), []);
+        assert_eq!(places.owed(Instant::from_nanos(1), 9), []);
     }
 
     #[test]

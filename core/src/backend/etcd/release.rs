@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::cluster::{Condition, Failure, Step, Txn};
+use super::cluster::{Condition, Done, Entry, Failure, Found, Step, Txn};
 use super::places::Left;
-use super::sessions::{Session, seconds};
+use super::proof::{is_of, strange};
+use super::sessions::seconds;
 use super::slots::Slot;
-use super::txns::{read_newest, read_oldest};
-use super::{Etcd, WINDOW};
+use super::txns::{read_oldest, read_one};
+use super::{Etcd, MOST_DEBTS, OVERDUE, note};
 use crate::backend::{Answer, Claim, Held, Released};
 use crate::error::{Error, Kind};
 use crate::name::{LockName, Owner};
@@ -26,9 +27,8 @@ impl Etcd {
         let is_last = self.places.is_quiet(held.owner);
         let is_retired = then.is_some_and(|then| self.places.is_retired(then.owner));
         let next = then.filter(|_| !is_retired);
-        let session = next.and_then(|next| self.sessions.fresh(next.ttl));
-        let passed = match (next, session) {
-            (Some(next), Some(session)) if next.renewed => self.pass(held, next, session).await?,
+        let passed = match next {
+            Some(next) if next.renewed => self.pass(held, next).await?,
             _ => None,
         };
         let mut released = match passed {
@@ -36,12 +36,17 @@ impl Etcd {
             None => self.free(held).await?,
         };
         self.clean_up(held.owner, &held.name, is_last).await?;
-        if released.next.is_none() {
-            released.next = match next {
-                // Its error is not the release's: it will ask again.
-                Some(next) => self.asking(next).answer().await.ok(),
-                None => is_retired.then_some(Answer::Retired),
-            };
+        if is_retired {
+            released.next = Some(Answer::Retired);
+        }
+        if next.is_some_and(|next| self.places.get(next.owner).is_some()) {
+            // It stands in line already, and does not wait besides itself.
+            released.others = released.others.saturating_sub(1);
+        }
+        // Its error is not the release's: it will ask again. So it does if others
+        // wait, whose turn it is.
+        if let (None, Some(next), 0) = (released.next, next, released.others) {
+            released.next = self.asking(next).answer().await.ok();
         }
         Ok(released)
     }
@@ -52,41 +57,62 @@ impl Etcd {
         let line = self.keys.line(&held.name);
         let txn = Txn {
             conditions: vec![Condition::Created(key.clone(), held.fence)],
-            then: vec![Step::Delete(key), read_oldest(line)],
-            ..Txn::default()
+            then: vec![Step::Delete(key.clone()), read_oldest(line)],
+            otherwise: vec![read_one(&key)],
         };
         let done = self.txn(&txn).await?;
-        let others = done.reads.first().map_or(0, |line| line.count);
-        Ok(Released { held: done.met, next: None, others })
+        let read = done.reads.first();
+        if !done.met {
+            let is_there = read.and_then(Found::first).is_some_and(|e| e.created == held.fence);
+            return match is_there {
+                true => Err(strange("a key is there, and is not")),
+                false => Ok(Released { held: false, next: None, others: 0 }),
+            };
+        }
+        self.check_freed(held, &done)?;
+        let others = read.map_or(0, |line| line.count);
+        Ok(Released { held: true, next: None, others })
     }
 
-    /// Free it and put the next at the end of its line, which is the head if
-    /// nobody else waits. `None`: nothing was done.
-    async fn pass(
-        &self,
-        held: &Held,
-        next: &Claim,
-        session: Session,
-    ) -> Result<Option<Released>, Error> {
+    /// That it was this key which was deleted.
+    fn check_freed(&self, held: &Held, done: &Done) -> Result<(), Error> {
+        let key = self.key_of(&held.name, held.owner);
+        let gone = done.deleted.first().and_then(Option::as_ref);
+        let is_ours = |e: &Entry| e.created == held.fence && is_of(e, &key, held.owner);
+        match gone.is_some_and(is_ours) {
+            true => Ok(()),
+            false => Err(strange("a lock is free, and its key was not deleted")),
+        }
+    }
+
+    /// Free it and let the next take it in the same transaction, if nobody else
+    /// waits. `None`: nothing was done.
+    async fn pass(&self, held: &Held, next: &Claim) -> Result<Option<Released>, Error> {
+        let is_wanted = self.places.get(held.owner).is_some_and(|place| place.is_wanted);
+        let fresh = self.sessions.fresh(next.ttl).filter(|_| !is_wanted);
+        let Some(session) = fresh else { return Ok(None) };
         let asking = self.asking(next);
         let key = self.key_of(&held.name, held.owner);
         let line = self.keys.line(&held.name);
-        let txn = Txn {
-            conditions: vec![Condition::Created(key.clone(), held.fence), asking.not_refused()],
-            then: vec![Step::Delete(key), asking.put(&session, "held"), read_newest(line, None, 2)],
-            ..Txn::default()
-        };
+        let conditions = vec![
+            Condition::Created(key.clone(), held.fence),
+            Condition::NoneAfter(line.clone(), held.fence),
+            asking.not_refused(),
+        ];
+        let then = vec![Step::Delete(key), asking.put(&session, "held"), read_oldest(line)];
+        let txn = Txn { conditions, then, otherwise: Vec::new() };
         let done = match self.write(&session, next.owner, txn).await {
             Err(Failure::NoSession) => return Ok(None),
             Err(Failure::Error(error)) if error.kind() == Kind::Cancelled => return Ok(None),
             done => done?,
         };
-        let Some(line) = done.reads.first().filter(|_| done.met) else { return Ok(None) };
-        Ok(Some(Released {
-            held: true,
-            next: asking.passed(line, done.revision, &session),
-            others: line.waiting_besides(0),
-        }))
+        if !done.met {
+            return Ok(None);
+        }
+        self.check_freed(held, &done)?;
+        let place = asking.first_of_all(&done, &session)?;
+        let next = Some(asking.granted(place, &session, done.revision));
+        Ok(Some(Released { held: true, next, others: 0 }))
     }
 
     /// Undo what a retired owner has asked for; its key may be deleted already.
@@ -121,7 +147,8 @@ impl Etcd {
     /// overtake each other.
     async fn keep_out(&self, owner: Owner, name: &LockName, slot: Slot) -> Result<(), Error> {
         let (session, _) = self.cluster.open(seconds(LATE)).await?;
-        let value = self.note("a claim was given up", "kept out");
+        let now = self.runtime.wall_micros();
+        let value = note::note("a claim was given up", "kept out", now, owner);
         let key = self.keys.refusal(name, owner);
         let refusal = Step::Put { key, value, session: Some(session) };
         let then = vec![Step::Delete(self.keys.place(name, slot)), refusal];
@@ -132,8 +159,9 @@ impl Etcd {
     /// Clean up what could not be cleaned up in its time. Whoever keeps a
     /// session alive does this too: what is left in it would never end.
     pub(super) async fn pay_debts(&self) {
-        for (owner, name) in self.places.owed(self.now() - WINDOW) {
+        for (owner, name) in self.places.owed(self.now() - OVERDUE, MOST_DEBTS) {
             if self.clean_up(owner, &name, false).await.is_err() {
+                self.places.put_off(owner, self.now());
                 break;
             }
         }

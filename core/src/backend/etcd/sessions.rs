@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cluster::{Cluster, SessionId};
-use crate::backend::Term;
+use super::proof::strange;
+use crate::backend::{Claim, Term};
 use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::time::Instant;
@@ -15,11 +16,18 @@ use crate::time::Instant;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) ttl: Duration,
+    /// Whether it is for one lock alone.
+    pub(super) is_alone: bool,
     /// When the request was sent by which it was opened or kept alive last.
     alive_since: Instant,
 }
 
 impl Session {
+    /// Whether a lease of who asks for this can be held in it.
+    pub(super) fn suits(&self, claim: &Claim) -> bool {
+        self.ttl >= claim.ttl && self.is_alone != claim.renewed
+    }
+
     /// What a lease in it has, whose claim was sent at `sent`.
     pub(super) fn term(&self, sent: Instant) -> Term {
         Term { began: sent.since(self.alive_since), lasts: self.ttl }
@@ -42,9 +50,18 @@ pub(super) struct Sessions {
 #[derive(Default)]
 struct Known {
     sessions: BTreeMap<SessionId, Session>,
-    /// By the seconds that were asked for; all but those for one lock alone.
+    /// By the seconds that were asked for.
     shared: BTreeMap<u64, SessionId>,
+    /// The same, of sessions for one lock alone that was busy.
+    spare: BTreeMap<u64, SessionId>,
 }
+
+/// So many are put aside for the next lock.
+const MAX_SPARE: usize = 16;
+
+/// Etcd makes a session longer than was asked for if that is too short to outlive
+/// an election, which takes a minute at most.
+const MOST_LONGER: Duration = Duration::from_secs(10 * 60);
 
 /// The seconds that a session needs so as not to end before a ttl.
 pub(super) fn seconds(ttl: Duration) -> u64 {
@@ -83,31 +100,71 @@ impl Sessions {
         {
             return Ok(session);
         }
-        let session = self.open(seconds(ttl)).await?;
+        let session = self.open(seconds(ttl), false).await?;
         self.known().shared.insert(seconds(ttl), session.id);
         Ok(session)
     }
 
-    /// A session for one lock alone.
-    pub(super) async fn open_alone(&self, ttl: Duration) -> Result<Session, Error> {
-        self.open(seconds(ttl)).await
+    /// A session for one lock alone, whose time has just begun.
+    pub(super) async fn alone(&self, ttl: Duration) -> Result<Session, Error> {
+        let spare = self.known().spare.remove(&seconds(ttl));
+        if let Some(id) = spare
+            && self.keep_alive(id).await?
+            && let Some(session) = self.get(id)
+        {
+            return Ok(session);
+        }
+        self.open(seconds(ttl), true).await
     }
 
-    async fn open(&self, seconds: u64) -> Result<Session, Error> {
+    /// A session for one lock alone was opened in vain, and nothing was or will be
+    /// written under it. It ends by itself if nobody needs it soon.
+    pub(super) fn put_aside(&self, session: &Session) {
+        let mut known = self.known();
+        let dropped = match known.spare.len() {
+            MAX_SPARE.. => known.spare.pop_first().map(|(_, id)| id),
+            _ => None,
+        };
+        let replaced = known.spare.insert(seconds(session.ttl), session.id);
+        for id in dropped.into_iter().chain(replaced) {
+            known.sessions.remove(&id);
+        }
+    }
+
+    /// The shortest ttl that the cluster keeps. What is too short it makes longer;
+    /// how long, only an answer tells.
+    pub(super) async fn shortest(&self) -> Result<Duration, Error> {
+        let probe = self.open(1, false).await?;
+        self.known().shared.insert(seconds(probe.ttl), probe.id);
+        Ok(probe.ttl)
+    }
+
+    async fn open(&self, seconds: u64, is_alone: bool) -> Result<Session, Error> {
         let alive_since = self.clock.now();
         let (id, ttl) = self.cluster.open(seconds).await?;
-        let session = Session { id, ttl, alive_since };
-        self.known().sessions.insert(id, session);
+        let asked = Duration::from_secs(seconds);
+        let mut known = self.known();
+        let is_credible = (asked..=asked + MOST_LONGER).contains(&ttl);
+        if !is_credible || known.sessions.contains_key(&id) {
+            drop(known);
+            return Err(self.distrust("a lease that is none of those that can be"));
+        }
+        let session = Session { id, ttl, is_alone, alive_since };
+        known.sessions.insert(id, session);
         Ok(session)
     }
 
     /// Restart its time; no if it is over.
     pub(super) async fn keep_alive(&self, id: SessionId) -> Result<bool, Error> {
         let sent = self.clock.now();
-        let is_known = self.known().sessions.contains_key(&id);
-        if !(is_known && self.cluster.keep_alive(id).await?) {
-            self.forget(id);
-            return Ok(false);
+        let Some(session) = self.get(id) else { return Ok(false) };
+        match self.cluster.keep_alive(id).await? {
+            Some(ttl) if ttl == session.ttl => {}
+            Some(_) => return Err(self.distrust("a lease that lasts for another time")),
+            None => {
+                self.forget(id);
+                return Ok(false);
+            }
         }
         if let Some(session) = self.known().sessions.get_mut(&id) {
             session.alive_since = session.alive_since.max(sent);
@@ -115,17 +172,17 @@ impl Sessions {
         Ok(true)
     }
 
+    fn distrust(&self, what: &str) -> Error {
+        let error = strange(what);
+        self.cluster.distrust(&error.to_string());
+        error
+    }
+
     /// The session of this number, with time left for a lease to begin.
     pub(super) async fn refreshed(&self, id: SessionId) -> Result<Option<Session>, Error> {
         let find = || self.known().sessions.get(&id).copied();
         let is_fresh = find().is_some_and(|session| session.is_fresh(self.clock.now()));
         Ok((is_fresh || self.keep_alive(id).await?).then(find).flatten())
-    }
-
-    /// Whether it is for one lock alone, as far as is known.
-    pub(super) fn is_alone(&self, id: SessionId) -> bool {
-        let known = self.known();
-        known.sessions.contains_key(&id) && !known.shared.values().any(|shared| *shared == id)
     }
 
     pub(super) fn get(&self, id: SessionId) -> Option<Session> {
@@ -137,6 +194,7 @@ impl Sessions {
         let mut known = self.known();
         known.sessions.remove(&id);
         known.shared.retain(|_, shared| *shared != id);
+        known.spare.retain(|_, spare| *spare != id);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -1,12 +1,17 @@
 //! What this client has asked for and not yet given up.
+//!
+//! Nothing that is alive is ever forgotten: an attempt that waits keeps its
+//! ballot and its turn, and one that ends must be found to be given back.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::node::Role;
 use crate::backend::Claim;
 use crate::backend::record::Retired;
 use crate::name::Owner;
+use crate::time::{Instant, drift};
 
 /// By owner.
 #[derive(Default)]
@@ -17,6 +22,8 @@ pub(super) struct Attempts {
 #[derive(Default)]
 struct State {
     attempts: BTreeMap<Owner, Attempt>,
+    /// With so many of them, those are dropped that are over anyway.
+    sweep_at: usize,
     retired: Retired,
 }
 
@@ -28,12 +35,16 @@ pub(super) struct Attempt {
     pub(super) ballot: u64,
     /// Whether it is to be chosen anew.
     pub(super) stale: bool,
-    pub(super) place: Place,
+    pub(super) standing: Standing,
+    /// When it was asked for first.
+    pub(super) began: Instant,
+    /// When nothing of it can be left on any node unless it is asked again.
+    pub(super) until: Instant,
 }
 
 /// Where it stands in the line, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Standing {
     Nowhere,
     /// Somebody is before it.
     Behind,
@@ -41,38 +52,44 @@ pub(super) enum Place {
     First(usize),
 }
 
-impl Place {
+impl Standing {
     /// As whom to ask the nodes that do not keep the line.
     pub(super) fn role(self) -> Role {
         match self {
-            Place::First(waiting) => Role::First { waiting },
-            Place::Nowhere | Place::Behind => Role::Newcomer,
+            Standing::First(waiting) => Role::First { waiting },
+            Standing::Nowhere | Standing::Behind => Role::Newcomer,
         }
     }
 }
 
 impl Attempts {
-    /// Only as many as can matter, whatever happens.
-    const MOST: usize = 65_536;
+    /// Fewer are not worth looking at.
+    const FEW: usize = 1024;
 
     /// The claim's owner is about to ask, by its old ballot or one that `choose`
     /// answers; `None` when it is retired. Either [`retire`](Self::retire) comes
     /// first, or whoever retires it finds its last ballot.
-    pub(super) fn begin(&self, claim: &Claim, choose: impl FnOnce() -> u64) -> Option<Attempt> {
+    pub(super) fn begin(
+        &self,
+        claim: &Claim,
+        now: Instant,
+        choose: impl FnOnce() -> u64,
+    ) -> Option<Attempt> {
         let mut state = self.state();
         if state.retired.contains(claim.owner) {
             return None;
         }
-        if state.attempts.len() >= Self::MOST {
-            state.attempts.pop_first();
-        }
+        state.sweep(now);
         let attempt = state.attempts.entry(claim.owner).or_insert_with(|| Attempt {
             claim: claim.clone(),
             ballot: 0,
             stale: true,
-            place: Place::Nowhere,
+            standing: Standing::Nowhere,
+            began: now,
+            until: now,
         });
         attempt.claim.clone_from(claim);
+        attempt.until = end(now, claim.ttl);
         if std::mem::take(&mut attempt.stale) {
             attempt.ballot = choose().max(attempt.ballot + 1);
         }
@@ -89,6 +106,14 @@ impl Attempts {
         self.state().attempts.get(&owner).cloned()
     }
 
+    /// Its lease is about to be renewed.
+    pub(super) fn renew(&self, owner: Owner, ttl: Duration, now: Instant) -> Option<Claim> {
+        let mut state = self.state();
+        let attempt = state.attempts.get_mut(&owner)?;
+        attempt.until = end(now, ttl);
+        Some(attempt.claim.clone())
+    }
+
     /// Nothing is asked for this owner any more.
     pub(super) fn retire(&self, owner: Owner) -> Option<Attempt> {
         let mut state = self.state();
@@ -101,7 +126,71 @@ impl Attempts {
         self.state().attempts.remove(&owner);
     }
 
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.state().attempts.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drop what ended without anybody saying so. Costs little, as it is done
+    /// only when there are twice as many as the last time.
+    fn sweep(&mut self, now: Instant) {
+        if self.attempts.len() >= self.sweep_at.max(Attempts::FEW) {
+            self.attempts.retain(|_, attempt| attempt.until > now);
+            self.sweep_at = 2 * self.attempts.len();
+        }
+    }
+}
+
+/// What is sent now is no longer on any node then.
+pub(super) fn end(now: Instant, ttl: Duration) -> Instant {
+    // It may be on its way until its connection is given up.
+    const ON_ITS_WAY: Duration = Duration::from_secs(5);
+    now + ttl + drift(ttl) + ON_ITS_WAY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Mode;
+    use crate::name::LockName;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn claim(owner: u128, ttl: Duration) -> Claim {
+        Claim {
+            name: LockName::new("x").expect("a proper name"),
+            owner: Owner::from_bits(owner),
+            ttl,
+            mode: Mode::Exclusive,
+            label: "".into(),
+            place: None,
+            renewed: true,
+        }
+    }
+
+    #[test]
+    fn what_lives_is_never_forgotten_and_what_is_over_is() {
+        let attempts = Attempts::default();
+        let at = |seconds| Instant::from_nanos(seconds * 1_000_000_000);
+        let begin = |owner, ttl, now| attempts.begin(&claim(owner, ttl), now, || 7).map(drop);
+        for owner in 0..100_000 {
+            begin(owner, 3600 * SECOND, at(1));
+        }
+        assert_eq!(attempts.len(), 100_000);
+        assert!(attempts.retire(Owner::from_bits(0)).is_some(), "it would not be given back");
+        // Most of them end; one is renewed.
+        let renewed = Owner::from_bits(1);
+        assert!(attempts.renew(renewed, 3600 * SECOND, at(3000)).is_some());
+        for owner in 100_000..300_000 {
+            begin(owner, SECOND, at(4000 + owner as u64 / 1000));
+        }
+        assert!(attempts.len() < 50_000, "{} are kept", attempts.len());
+        assert!(attempts.retire(renewed).is_some());
     }
 }

@@ -1,7 +1,10 @@
 //! One claim, put to all nodes.
 
-use super::attempts::{Attempt, Place};
+use std::sync::Arc;
+
+use super::attempts::{Attempt, Standing, end};
 use super::node::{Ask, Ends, Return, Role, Said, Vote};
+use super::owed::Debt;
 use super::round::Round;
 use super::tally::{Heard, Outcome, Tally};
 use super::{LAG, Quorum};
@@ -12,7 +15,8 @@ impl Quorum {
     /// Ask all nodes at once; only who knows that others are before it asks the
     /// keeper of the line first, and the others when it has its vote.
     pub(super) async fn ask(&self, claim: &Claim) -> Result<Answer, Error> {
-        let Some(attempt) = self.attempts.begin(claim, || self.choose_ballot()) else {
+        let now = self.runtime.now();
+        let Some(attempt) = self.attempts.begin(claim, now, || self.choose_ballot()) else {
             return Ok(Answer::Retired);
         };
         let arbiter = self.arbiter(&claim.name);
@@ -20,9 +24,9 @@ impl Quorum {
         let to_arbiter = ask(Role::Arbiter);
         let (to_others, as_first);
         let mut round = Round::of(self.nodes.len());
-        round.ask(arbiter, self.nodes[arbiter].vote(&to_arbiter));
-        let mut role = attempt.place.role();
-        if attempt.place == Place::Behind {
+        round.ask(arbiter, self.vote(arbiter, &to_arbiter));
+        let mut role = attempt.standing.role();
+        if attempt.standing == Standing::Behind {
             self.hear_arbiter(&mut round, arbiter).await;
             let tally = tally(&round, arbiter);
             match tally.arbiter() {
@@ -35,7 +39,7 @@ impl Quorum {
         }
         to_others = ask(role);
         for node in (0..self.nodes.len()).filter(|node| *node != arbiter) {
-            round.ask(node, self.nodes[node].vote(&to_others));
+            round.ask(node, self.vote(node, &to_others));
         }
         self.hear_enough(&mut round, arbiter).await;
         // It is our turn there too, only the other nodes do not know it.
@@ -43,7 +47,7 @@ impl Quorum {
             as_first = ask(Role::First { waiting });
             for (node, heard) in tally(&round, arbiter).heard.into_iter().enumerate() {
                 if matches!(heard, Heard::Vote(Vote::Reserved { .. })) {
-                    round.ask(node, self.nodes[node].vote(&as_first));
+                    round.ask(node, self.vote(node, &as_first));
                 }
             }
             self.hear_enough(&mut round, arbiter).await;
@@ -121,27 +125,29 @@ impl Quorum {
         let starts_anew = answer == Answer::Retired;
         let is_over = starts_anew || attempt.claim.place.is_none() && answer != Answer::Tied;
         let place = attempt.claim.place.filter(|_| answer == Answer::Tied);
-        let back = |what| Return {
-            name: attempt.claim.name.clone(),
-            owner,
-            ballot: attempt.ballot,
-            what: if is_over { Ends::Attempt } else { what },
-            next: None,
+        let until = end(self.runtime.now(), attempt.claim.ttl);
+        let back = |what| Debt {
+            back: Arc::new(Return {
+                name: attempt.claim.name.clone(),
+                owner,
+                ballot: attempt.ballot,
+                what: if is_over { Ends::Attempt } else { what },
+                next: None,
+            }),
+            until,
         };
         let to_arbiter = back(Ends::Vote { place });
         let to_others = back(Ends::Vote { place: None });
-        let mut round = Round::of(self.nodes.len());
         for (node, heard) in tally.heard.iter().enumerate() {
             let back = if node == tally.arbiter { &to_arbiter } else { &to_others };
             match heard {
                 Heard::Unasked => {}
-                Heard::Failure => self.owe(node, back, attempt.claim.ttl),
+                Heard::Failure => self.owe(node, Some(attempt.began), back),
                 // There is no vote, but perhaps a place.
                 Heard::Vote(vote) if !matches!(vote, Vote::Granted { .. }) && !starts_anew => {}
-                _ => round.ask(node, self.nodes[node].give_back(back)),
+                _ => self.owed.tell(node, back.clone(), back.ask(&self.nodes[node])),
             }
         }
-        round.send();
         if starts_anew {
             self.attempts.retire(owner);
         }
@@ -149,11 +155,11 @@ impl Quorum {
             self.attempts.forget(owner);
         }
         let stands = match (answer, tally.waiting()) {
-            (Answer::Busy { .. }, _) => Place::Behind,
-            (_, Some(waiting)) if place.is_some() => Place::First(waiting),
-            _ => Place::Nowhere,
+            (Answer::Busy { .. }, _) => Standing::Behind,
+            (_, Some(waiting)) if place.is_some() => Standing::First(waiting),
+            _ => Standing::Nowhere,
         };
-        self.attempts.change(owner, |attempt| (attempt.stale, attempt.place) = (true, stands));
+        self.attempts.change(owner, |attempt| (attempt.stale, attempt.standing) = (true, stands));
     }
 }
 

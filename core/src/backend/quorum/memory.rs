@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::node::{Ask, Ends, Kept, News, Node, Return, Returned, Said, Seen, Vote, Vow};
+use super::node::{
+    Ask, Ends, Kept, News, Node, Return, Returned, Said, Seen, ServerId, Signed, Vote, Vow,
+};
 use super::slot::{Address, Slot};
 use crate::error::Error;
 use crate::name::LockName;
@@ -128,6 +130,13 @@ pub struct MemoryNodeClient {
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
 }
 
+impl MemoryNodeClient {
+    fn signed<T>(&self, said: T) -> Signed<T> {
+        // All clones of a node have the same state.
+        Signed { by: ServerId(Arc::as_ptr(&self.node.state) as usize as u128), said }
+    }
+}
+
 impl Drop for MemoryNodeClient {
     fn drop(&mut self) {
         self.node.state().bells.remove(&self.address);
@@ -136,17 +145,17 @@ impl Drop for MemoryNodeClient {
 
 #[async_trait]
 impl Node for MemoryNodeClient {
-    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
+    async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let vote = match state.floor(micros) {
             Err(ends_in) => Vote::Quarantined { ends_in },
             Ok(floor) => state.slot(&ask.claim.name).vote(ask, self.address, floor, micros),
         };
-        Ok(Said { vote, micros })
+        Ok(self.signed(Said { vote, micros }))
     }
 
-    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
+    async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let floor = state.floor(micros);
@@ -156,29 +165,30 @@ impl Node for MemoryNodeClient {
             state.wake_next(&back.name);
         }
         let waiting = state.slot(&back.name).waiting();
-        Ok(Returned { held, waiting, next: vote.map(|vote| Said { vote, micros }) })
+        let next = vote.map(|vote| Said { vote, micros });
+        Ok(self.signed(Returned { held, waiting, next }))
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let open = state.floor(micros).is_ok();
         let renew = |vow: &Vow| state.slot(&vow.claim.name).renew(vow, self.address, open, micros);
-        Ok(leases.iter().map(renew).collect())
+        Ok(self.signed(leases.iter().map(renew).collect()))
     }
 
-    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
-        let Some(tenant) = state.slot(name).evict(micros) else { return Ok(false) };
+        let Some(tenant) = state.slot(name).evict(micros) else { return Ok(self.signed(false)) };
         if let Some(bell) = state.bells.get(&tenant.client) {
             drop(bell.send(News::Gone(name.clone())));
         }
         state.wake_next(name);
-        Ok(true)
+        Ok(self.signed(true))
     }
 
-    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let asked = state.slots.iter_mut().filter(|(n, _)| name.is_none_or(|name| *n == name));
@@ -187,7 +197,8 @@ impl Node for MemoryNodeClient {
             Seen { name: name.clone(), holder, waiters }
         };
         let seen = asked.map(look);
-        Ok(seen.filter(|seen| seen.holder.is_some() || !seen.waiters.is_empty()).collect())
+        let seen = seen.filter(|seen| seen.holder.is_some() || !seen.waiters.is_empty());
+        Ok(self.signed(seen.collect()))
     }
 
     async fn news(&self) -> News {

@@ -12,6 +12,8 @@
 //! that it may have forgotten are over, and afterwards only ballots larger than
 //! the end of that time.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -38,11 +40,14 @@ pub(crate) mod round;
 mod slot;
 mod tally;
 
-use attempts::{Attempts, Place};
+use attempts::{Attempts, Standing, end};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
-pub use node::{Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow};
-use owed::Owed;
+pub use node::{
+    Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
+    Vow,
+};
+use owed::{Debt, Owed};
 use round::Round;
 
 /// A node that has not answered for this long is not waited for, if the others
@@ -57,8 +62,10 @@ pub(crate) const LAG: Duration = Duration::from_millis(250);
 /// URL as for [`Redis`](super::Redis), as in
 /// `redlock:rediss://:PASSWORD@a,rediss://:PASSWORD@b,rediss://:PASSWORD@c`;
 /// write `%2C` for a comma in a password. All clients name the same nodes, in
-/// any order; what they agree on stands on every node under
-/// `PREFIXleasehold:epoch`. Options follow as a query:
+/// any order; what they agree on stands on every node under the key
+/// `PREFIX\0epoch`, and which of the nodes it is. A name that comes to
+/// lead to another node's server is `refused`, and tried again: one server has
+/// one vote. Options follow as a query:
 ///
 /// * `max_ttl=30s`: the longest ttl. So long and a little more a node that may
 ///   have lost data grants nothing.
@@ -66,6 +73,8 @@ pub(crate) const LAG: Duration = Duration::from_millis(250);
 ///   used. Otherwise that counts as a first deployment and locks can be taken at
 ///   once, and servers that *all* lose their data look the same.
 /// * `prefix=leasehold:` and `ca=FILE`, as for [`Redis`](super::Redis).
+/// * `remember=24h`, from `1h` to `30d`: for how long after its last use a name is
+///   remembered, as for [`Redis`](super::Redis); here all clients must say the same.
 ///
 /// # What it promises
 /// One holder at a time and rising fences while nodes die, hang, and lose their
@@ -93,6 +102,8 @@ pub struct Quorum {
     max_ttl: Duration,
     ballots: Ballots,
     attempts: Attempts,
+    /// When each node was last asked for something that it may have done since.
+    asked: Arc<[AtomicU64]>,
     owed: Owed,
     shown: String,
 }
@@ -118,8 +129,9 @@ impl Quorum {
             }
         }
         let closed_until = nodes.iter().map(|_| AtomicU64::new(0)).collect();
-        let (attempts, owed) = (Attempts::default(), Owed::default());
-        Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, owed, shown })
+        let asked = nodes.iter().map(|_| AtomicU64::new(0)).collect();
+        let (attempts, owed) = (Attempts::default(), Owed::to(nodes.len()));
+        Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, asked, owed, shown })
     }
 
     /// Connect to the Redis servers that a `redlock:` URL names; see above.
@@ -188,35 +200,20 @@ impl Quorum {
         // What no retry can mend is what the user is to see.
         let kinds: Vec<Kind> = refused.map(Error::kind).collect();
         let kind = kinds.into_iter().find(|kind| *kind != Kind::Unavailable);
-        Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(Outcome::Unknown)
-    }
-
-    /// What did not reach nodes.
-    fn owe_failed(&self, round: &Round<'_, Returned>, back: &Return, ttl: Duration) {
-        let failed = (0..round.nodes()).filter(|node| matches!(round.answer(*node), Some(Err(_))));
-        failed.for_each(|node| self.owe(node, back, ttl));
-    }
-
-    /// Remember what did not reach a node, which may hold it for a ttl.
-    fn owe(&self, node: usize, back: &Return, ttl: Duration) {
-        let now = self.runtime.now();
-        self.owed.add(node, back, now + ttl, now);
-        // It may have been connected again before that was remembered.
-        if self.nodes[node].is_well() {
-            self.pay(node);
-        }
-    }
-
-    fn pay(&self, node: usize) {
-        for back in self.owed.take(node) {
-            Round::of_all(std::iter::once(self.nodes[node].give_back(&back))).send();
-        }
+        // Every node that was asked says that it was not reached.
+        let is_unsent = |node| match round.answer(node) {
+            Some(Err(e)) => e.outcome() == Outcome::NotHeld,
+            Some(Ok(_)) => false,
+            None => !round.is_asked(node),
+        };
+        let outcome = if (0..all).all(is_unsent) { Outcome::NotHeld } else { Outcome::Unknown };
+        Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(outcome)
     }
 
     /// Ask all nodes, and wait until the answers are `enough` or all there; fails
     /// when a majority has not answered.
     async fn ask_all<'a, T>(
-        &'a self,
+        &self,
         mut round: Round<'a, T>,
         enough: impl Fn(&Round<'a, T>) -> bool,
     ) -> Result<Round<'a, T>, Error> {
@@ -230,18 +227,24 @@ impl Quorum {
     }
 
     /// The same, and all answers that come soon.
-    async fn ask_patiently<'a, T>(
-        &'a self,
-        mut round: Round<'a, T>,
-    ) -> Result<Round<'a, T>, Error> {
+    async fn ask_patiently<'a, T>(&self, mut round: Round<'a, T>) -> Result<Round<'a, T>, Error> {
+        self.hear_soon(&mut round, |_| false).await;
+        self.ask_all(round, |_| true).await
+    }
+
+    /// Wait for a majority, and a while for answers that are `enough`.
+    async fn hear_soon<'a, T>(
+        &self,
+        round: &mut Round<'a, T>,
+        enough: impl Fn(&Round<'a, T>) -> bool,
+    ) {
         let majority = self.majority();
         round.until(|_, _| (), |round| round.answers().count() >= majority).await;
         tokio::select! {
             biased;
-            () = round.until(|_, _| (), |_| false) => {}
+            () = round.until(|_, _| (), enough) => {}
             () = self.runtime.sleep(LAG) => {}
         }
-        self.ask_all(round, |_| true).await
     }
 }
 
@@ -268,7 +271,12 @@ impl Backend for Quorum {
                 claim.ttl, self.max_ttl
             )));
         }
-        self.ask(claim).await
+        let is_new = self.attempts.find(claim.owner).is_none();
+        self.ask(claim).await.inspect_err(|e| {
+            if is_new && e.outcome() == Outcome::NotHeld {
+                self.attempts.forget(claim.owner);
+            }
+        })
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
@@ -281,17 +289,18 @@ impl Backend for Quorum {
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         let Some(attempt) = self.attempts.retire(claim.owner) else { return Ok(()) };
-        let back = Return {
+        let back = Arc::new(Return {
             name: claim.name.clone(),
             owner: claim.owner,
             ballot: attempt.ballot,
             what: Ends::Attempt,
             next: None,
-        };
+        });
+        let debt = Debt { back, until: end(self.runtime.now(), claim.ttl) };
+        let round = Round::of_all(self.nodes.iter().map(|node| debt.ask(node)));
+        let mut round = self.ask_all(round, |_| true).await?;
         // Also those that are slow.
-        let round = Round::of_all(self.nodes.iter().map(|node| node.give_back(&back)));
-        let round = self.ask_all(round, |_| false).await?;
-        self.owe_failed(&round, &back, claim.ttl);
+        self.owe_rest(&mut round, Some(attempt.began), &debt);
         self.attempts.forget(claim.owner);
         Ok(())
     }
@@ -311,29 +320,56 @@ impl Backend for Quorum {
 
     async fn wake(&self) -> Wake {
         let mut news: Vec<_> = self.nodes.iter().map(|node| node.news()).collect();
-        let next = std::future::poll_fn(|cx| {
-            let ready =
-                news.iter_mut().enumerate().find_map(|(node, news)| match news.as_mut().poll(cx) {
-                    Poll::Ready(news) => Some((node, news)),
-                    Poll::Pending => None,
-                });
-            ready.map_or(Poll::Pending, Poll::Ready)
-        });
-        let (node, news) = next.await;
+        let (node, news) = loop {
+            let look_at = self.owed.look_after(&self.nodes, self.runtime.now());
+            let look_again = async {
+                match look_at {
+                    Some(at) => self.runtime.sleep(at.since(self.runtime.now())).await,
+                    None => self.owed.begun.notified().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                next = next(&mut news) => break next,
+                () = look_again => {}
+            }
+        };
         match news {
             News::Turn { name, owner, waiting } => {
-                self.attempts.change(owner, |attempt| attempt.place = Place::First(waiting));
+                let standing = Standing::First(waiting);
+                self.attempts.change(owner, |attempt| attempt.standing = standing);
                 Wake::Name(name)
             }
             News::Gone(name) => Wake::Name(name),
             News::Reconnected => {
-                self.pay(node);
+                self.owed.retry(node);
                 Wake::All
             }
         }
     }
 
+    fn caveats(&self) -> Vec<String> {
+        let by_name = self.nodes.iter().flat_map(|node| {
+            let name = node.describe();
+            node.caveats().into_iter().map(move |caveat| format!("{name}: {caveat}"))
+        });
+        by_name.collect()
+    }
+
     fn describe(&self) -> &str {
         &self.shown
     }
+}
+
+/// What one of the nodes tells, and which.
+async fn next(news: &mut [Pin<Box<dyn Future<Output = News> + Send + '_>>]) -> (usize, News) {
+    poll_fn(|cx| {
+        let ready =
+            news.iter_mut().enumerate().find_map(|(node, news)| match news.as_mut().poll(cx) {
+                Poll::Ready(news) => Some((node, news)),
+                Poll::Pending => None,
+            });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

@@ -12,6 +12,20 @@ use crate::name::{LockName, Owner};
 /// clock can drive the ballots away from what the others accept.
 pub const CLAMP: Duration = Duration::from_secs(1);
 
+/// Which server it is, whatever its name: two that are equal are one server,
+/// and have one vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerId(pub u128);
+
+/// What a node said, and which server said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed<T> {
+    /// The server that the node's name led to.
+    pub by: ServerId,
+    /// What it said.
+    pub said: T,
+}
+
 /// A claim for one node.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -180,25 +194,26 @@ pub enum News {
 ///
 /// A request is on its way as soon as its future was polled once, and arrives
 /// or not whatever becomes of the future. `unavailable` at once when there is
-/// no connection; the node looks for a new one by itself.
+/// no connection; the node looks for a new one by itself. Every answer tells
+/// which server it is from: of a round's answers each server's first one counts.
 #[async_trait]
 pub trait Node: Send + Sync + 'static {
     /// Ask for a vote.
-    async fn vote(&self, ask: &Ask) -> Result<Said, Error>;
+    async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error>;
 
     /// Give back what was or may have been granted, and wake the first of the
     /// line or grant to the next.
-    async fn give_back(&self, back: &Return) -> Result<Returned, Error>;
+    async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error>;
 
     /// Restart the ttl of leases that are held here, and take in those that are
     /// not while nobody else holds the lock; one answer each, in order.
-    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error>;
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error>;
 
     /// Take the lock from whoever holds it. Answers whether somebody did.
-    async fn evict(&self, name: &LockName) -> Result<bool, Error>;
+    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error>;
 
     /// The locks that are held or waited for here: all, or the one of this name.
-    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error>;
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error>;
 
     /// What the node tells next. Only one caller waits at a time.
     async fn news(&self) -> News;
@@ -209,6 +224,11 @@ pub trait Node: Send + Sync + 'static {
     /// Its wall clock as it was read at connect, in microseconds since 1970, and
     /// how long ago that was; `None` before the first connection.
     fn clock_at_connect(&self) -> Option<(u64, crate::time::Instant)>;
+
+    /// What it promises less, as it is configured; for people to read.
+    fn caveats(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// As messages name it; without passwords.
     fn describe(&self) -> &str;

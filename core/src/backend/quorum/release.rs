@@ -1,6 +1,10 @@
 //! One release, told to all nodes, and the claim that it hands the lock to.
 
+use std::sync::Arc;
+
+use super::attempts::end;
 use super::node::{Ask, Ends, Return, Returned, Role};
+use super::owed::Debt;
 use super::round::Round;
 use super::tally::{Heard, Tally};
 use super::{LAG, Quorum};
@@ -13,30 +17,37 @@ impl Quorum {
         held: &Held,
         then: Option<&Claim>,
     ) -> Result<Released, Error> {
-        self.attempts.retire(held.owner);
+        let attempt = self.attempts.retire(held.owner);
+        let now = self.runtime.now();
         let arbiter = self.arbiter(&held.name);
         // Larger than that of the lease, whatever was asked before.
         let next = then.map(|then| {
             self.attempts.change(then.owner, |attempt| attempt.stale = true);
-            self.attempts.begin(then, || self.choose_ballot()).ok_or(Answer::Retired)
+            self.attempts.begin(then, now, || self.choose_ballot()).ok_or(Answer::Retired)
         });
         let ask = next.as_ref().and_then(|next| next.as_ref().ok());
-        let back = |role| Return {
-            name: held.name.clone(),
-            owner: held.owner,
-            ballot: held.fence,
-            what: Ends::Lease,
-            next: ask.map(|next| Ask { claim: next.claim.clone(), ballot: next.ballot, role }),
+        let back = |next| Debt {
+            back: Arc::new(Return {
+                name: held.name.clone(),
+                owner: held.owner,
+                ballot: held.fence,
+                what: Ends::Lease,
+                next,
+            }),
+            until: end(now, held.ttl),
         };
-        let (to_arbiter, to_others) = (back(Role::Arbiter), back(Role::Newcomer));
-        let questions = self.nodes.iter().enumerate().map(|(number, node)| {
-            node.give_back(if number == arbiter { &to_arbiter } else { &to_others })
+        let and_next = |role| {
+            back(ask.map(|next| Ask { claim: next.claim.clone(), ballot: next.ballot, role }))
+        };
+        let (to_arbiter, to_others) = (and_next(Role::Arbiter), and_next(Role::Newcomer));
+        let questions = (0..self.nodes.len()).map(|node| {
+            let debt = if node == arbiter { &to_arbiter } else { &to_others };
+            self.noted(node, debt.ask(&self.nodes[node]))
         });
         let mut round = Round::of_all(questions);
         self.hear_release(&mut round, arbiter, ask.is_some()).await;
-        let round = self.ask_all(round, |_| true).await?;
+        let mut round = self.ask_all(round, |_| true).await?;
         self.attempts.forget(held.owner);
-        self.owe_failed(&round, &to_others, held.ttl);
         let next = next.map(|next| match next {
             Ok(attempt) => {
                 let answer =
@@ -46,10 +57,13 @@ impl Quorum {
             }
             Err(retired) => retired,
         });
-        let held = round.answers().filter(|back| back.held).count();
+        let was_held = round.answers().filter(|back| back.held).count();
         let silent = round.nodes() - round.answers().count();
         let others = round.answers().map(|back| back.waiting).max().unwrap_or_default();
-        Ok(Released { held: held > 0 && held + silent >= self.majority(), next, others })
+        let began = attempt.map(|attempt| attempt.began);
+        self.owe_rest(&mut round, began, &back(None));
+        let held = was_held > 0 && was_held + silent >= self.majority();
+        Ok(Released { held, next, others })
     }
 
     /// Wait until a majority has or has not had the lease and, if somebody is to

@@ -1,7 +1,11 @@
 //! Renewals, which bring a lease to the nodes that do not have it yet.
 
+use std::sync::Arc;
+
 use super::Quorum;
+use super::attempts::end;
 use super::node::{Ends, Kept, Return, Vow};
+use super::owed::Debt;
 use super::round::Round;
 use crate::backend::{Claim, Held, Renewal};
 use crate::error::Error;
@@ -9,11 +13,14 @@ use crate::error::Error;
 impl Quorum {
     pub(super) async fn renew_or_heal(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         let vows: Vec<Vow> = leases.iter().map(|held| self.vow(held)).collect();
-        let round = Round::of_all(self.nodes.iter().map(|node| node.renew(&vows)));
+        let ask = |node: usize| self.noted(node, self.nodes[node].renew(&vows));
+        let mut round = Round::of_all((0..self.nodes.len()).map(ask));
         let is_decided = |round: &Round<'_, Vec<Kept>>| {
             (0..vows.len()).all(|at| self.renewal(round, at, round.open()) != Renewal::Unknown)
         };
-        let round = self.ask_all(round, is_decided).await?;
+        // Who is slow does not make the others' answers late.
+        self.hear_soon(&mut round, is_decided).await;
+        let round = self.ask_all(round, |_| true).await?;
         let silent = round.nodes() - round.answers().count();
         let renewals: Vec<_> = (0..vows.len()).map(|at| self.renewal(&round, at, silent)).collect();
         for (at, vow) in vows.iter().enumerate() {
@@ -38,18 +45,21 @@ impl Quorum {
     }
 
     fn take_back(&self, vow: &Vow) {
-        let back = Return {
+        let back = Arc::new(Return {
             name: vow.claim.name.clone(),
             owner: vow.claim.owner,
             ballot: vow.ballot,
             what: Ends::Lease,
             next: None,
-        };
-        Round::of_all(self.nodes.iter().map(|node| node.give_back(&back))).send();
+        });
+        let debt = Debt { back, until: end(self.runtime.now(), vow.claim.ttl) };
+        for (number, node) in self.nodes.iter().enumerate() {
+            self.owed.tell(number, debt.clone(), debt.ask(node));
+        }
     }
 
     fn vow(&self, held: &Held) -> Vow {
-        let asked = self.attempts.find(held.owner).map(|attempt| attempt.claim);
+        let asked = self.attempts.renew(held.owner, held.ttl, self.runtime.now());
         let claim = Claim {
             name: held.name.clone(),
             owner: held.owner,

@@ -1,13 +1,17 @@
 //! One question to many nodes, and no waiting for more answers than it takes.
+//!
+//! Answers are counted by server and not by name: where two nodes' names lead
+//! to one server, the second answer is an error.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use crate::error::Error;
+use super::node::{ServerId, Signed};
+use crate::error::{Error, Outcome};
 
 /// A request under way.
-pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<Signed<T>, Error>> + Send + 'a>>;
 
 /// Node by node, what was asked and what was answered.
 pub(crate) struct Round<'a, T> {
@@ -17,7 +21,16 @@ pub(crate) struct Round<'a, T> {
 enum State<'a, T> {
     Unasked,
     Asked(Asking<'a, T>),
-    Answered(Result<T, Error>),
+    Answered(Option<ServerId>, Result<T, Error>),
+}
+
+impl<T> State<'_, T> {
+    fn answered_by(&self) -> Option<ServerId> {
+        match self {
+            State::Answered(by, _) => *by,
+            _ => None,
+        }
+    }
 }
 
 impl<'a, T> Round<'a, T> {
@@ -45,7 +58,7 @@ impl<'a, T> Round<'a, T> {
 
     pub(super) fn answer(&self, node: usize) -> Option<&Result<T, Error>> {
         match &self.nodes[node] {
-            State::Answered(answer) => Some(answer),
+            State::Answered(_, answer) => Some(answer),
             _ => None,
         }
     }
@@ -57,7 +70,7 @@ impl<'a, T> Round<'a, T> {
     #[cfg(feature = "redis")]
     pub(crate) fn into_answers(self) -> Vec<Option<Result<T, Error>>> {
         let answer = |state| match state {
-            State::Answered(answer) => Some(answer),
+            State::Answered(_, answer) => Some(answer),
             _ => None,
         };
         self.nodes.into_iter().map(answer).collect()
@@ -68,9 +81,15 @@ impl<'a, T> Round<'a, T> {
         self.nodes.iter().filter(|state| matches!(state, State::Asked(_))).count()
     }
 
-    /// Let everything go out, and do not care what becomes of it.
-    pub(super) fn send(mut self) {
-        self.poll(&mut Context::from_waker(Waker::noop()), &mut |_, _| ());
+    /// What a node was asked and has not answered.
+    pub(super) fn take_open(&mut self, node: usize) -> Option<Asking<'a, T>> {
+        match std::mem::replace(&mut self.nodes[node], State::Unasked) {
+            State::Asked(asking) => Some(asking),
+            other => {
+                self.nodes[node] = other;
+                None
+            }
+        }
     }
 
     /// Until there are `enough` answers, or all. Each is shown to `hear` when it
@@ -88,14 +107,29 @@ impl<'a, T> Round<'a, T> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, hear: &mut impl FnMut(usize, &T)) {
-        for (node, state) in self.nodes.iter_mut().enumerate() {
-            let State::Asked(asking) = state else { continue };
-            if let Poll::Ready(answer) = asking.as_mut().poll(cx) {
-                if let Ok(answer) = &answer {
-                    hear(node, answer);
+        for node in 0..self.nodes.len() {
+            let State::Asked(asking) = &mut self.nodes[node] else { continue };
+            let Poll::Ready(answer) = asking.as_mut().poll(cx) else { continue };
+            let (by, answer) = match answer {
+                Ok(Signed { by, .. }) if self.has_answer_by(by) => (None, Err(twin())),
+                Ok(Signed { by, said }) => {
+                    hear(node, &said);
+                    (Some(by), Ok(said))
                 }
-                *state = State::Answered(answer);
-            }
+                Err(e) => (None, Err(e)),
+            };
+            self.nodes[node] = State::Answered(by, answer);
         }
     }
+
+    fn has_answer_by(&self, server: ServerId) -> bool {
+        self.nodes.iter().any(|state| state.answered_by() == Some(server))
+    }
+}
+
+fn twin() -> Error {
+    let why = "its name leads to the server of another node, which has answered already; \
+               one server has one vote";
+    // The name may lead elsewhere by the next time.
+    Error::unavailable(why).with_outcome(Outcome::Unknown)
 }

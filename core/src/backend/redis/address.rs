@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+use super::keys;
+use crate::backend::net::{self, Timeouts};
 use crate::error::Error;
 use crate::time::drift;
 
@@ -18,6 +20,9 @@ pub(crate) struct Address {
     /// Stands before every lock's name.
     pub(super) prefix: String,
     pub(super) quarantine: Option<Quarantine>,
+    pub(super) timeouts: Timeouts,
+    /// For how long after its last use a name is remembered.
+    pub(super) remember: Duration,
     /// Whether it is one of a quorum.
     pub(super) is_node: bool,
     /// As messages name the server: no user, no password.
@@ -62,11 +67,13 @@ impl Quarantine {
 
 const PREFIX: &str = "leasehold:";
 const MAX_TTL: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Address {
     /// Which server it was when data may have been lost last.
     pub(super) fn epoch_key(&self) -> String {
-        format!("{}leasehold:epoch", self.prefix)
+        keys::epoch_key(&self.prefix)
     }
 
     /// A lease longer than the quarantine could outlive it.
@@ -99,8 +106,13 @@ impl Address {
             .ok_or_else(|| unreadable(scheme, "expected redis://user:password@host:port/db"))?;
         let mut rest = Rest::default();
         for (option, value) in options {
+            if let Some(set) = rest.timeouts.set(option, value) {
+                set?;
+                continue;
+            }
             match &**option {
-                "prefix" => rest.prefix = Some(value.clone()),
+                "prefix" => rest.prefix = Some(prefix(value)?),
+                "remember" => rest.remember = Some(remember(value)?),
                 "quarantine" => rest.quarantine = on_or_off(value)?,
                 "max_ttl" => rest.max_ttl = Some(span(value)?),
                 "ca" if tls => rest.ca = Some(value.into()),
@@ -121,7 +133,9 @@ struct Rest {
     prefix: Option<String>,
     quarantine: bool,
     max_ttl: Option<Duration>,
+    remember: Option<Duration>,
     ca: Option<PathBuf>,
+    timeouts: Timeouts,
 }
 
 impl Rest {
@@ -155,7 +169,9 @@ impl Rest {
         };
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
         let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
-        Ok(Address { place, login, prefix, quarantine, is_node: false, shown })
+        let (timeouts, remember) = (self.timeouts, self.remember.unwrap_or(REMEMBER));
+        let is_node = false;
+        Ok(Address { place, login, prefix, quarantine, timeouts, remember, is_node, shown })
     }
 }
 
@@ -165,7 +181,8 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, tls: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl";
+    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl, remember, \
+                 connect_timeout, response_timeout";
     let known = if tls { format!("{known}, ca") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))
 }
@@ -179,9 +196,22 @@ fn on_or_off(value: &str) -> Result<bool, Error> {
 }
 
 pub(super) fn span(value: &str) -> Result<Duration, Error> {
-    humantime::parse_duration(value).map_err(|e| {
-        let message = format!("max_ttl={value} in the URL is not a time such as 30s");
-        Error::invalid(message).because(e)
+    net::span("max_ttl", value)
+}
+
+/// What a NUL follows is ours.
+fn prefix(value: &str) -> Result<String, Error> {
+    match value.contains('\0') {
+        true => Err(Error::invalid("prefix in the URL cannot hold a NUL byte")),
+        false => Ok(value.to_owned()),
+    }
+}
+
+/// Not less than a claim may be on its way, which is refused for as long.
+fn remember(value: &str) -> Result<Duration, Error> {
+    let span = humantime::parse_duration(value).ok();
+    span.filter(|span| (HOUR..=30 * REMEMBER).contains(span)).ok_or_else(|| {
+        Error::invalid(format!("remember={value} in the URL is not a time from 1h to 30d"))
     })
 }
 
@@ -202,6 +232,9 @@ mod tests {
         let login = &address.login;
         assert_eq!((login.username(), login.password()), (Some("ann"), Some("p@ss")));
         assert_eq!((address.shown.as_str(), address.prefix.as_str()), ("redis://h:7000/3", "a:"));
+        let address = parse("redis://h?connect_timeout=7s&response_timeout=400ms").unwrap();
+        let (connect, response) = (Duration::from_secs(7), Duration::from_millis(400));
+        assert_eq!(address.timeouts, Timeouts { connect, response });
         let address = parse("redis+unix:///run/redis.sock?db=2&pass=x").unwrap();
         assert_eq!((address.login.db(), address.login.password()), (2, Some("x")));
         assert!(!address.shown.contains('x') || address.shown.contains("unix"));
@@ -218,7 +251,11 @@ mod tests {
             ("redis://h?quarantine=1", "neither"),
             ("redis://h?max_ttl=30s", "quarantine"),
             ("redis://h?quarantine=on&max_ttl=30", "max_ttl"),
+            ("redis://h?connect_timeout=5", "connect_timeout"),
+            ("redis://h?response_timeout=0s", "response_timeout"),
             ("redis://h/x", "database"),
+            ("redis://h?prefix=a%00b", "NUL"),
+            ("redis://h?remember=59m", "1h"),
             ("redis:///1", "host"),
             ("rediss://h#insecure", "insecure"),
         ] {

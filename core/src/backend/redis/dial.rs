@@ -2,28 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use ::redis::{Cmd, Value};
 use async_trait::async_trait;
-use tokio::io::AsyncRead;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::address::{Address, Place};
 use super::failure::Failure;
 use super::inbox::{Inbox, News};
 use super::link::Link;
-use super::{scripts, strange};
+use super::queue::Expected;
+use super::request::Request;
+use super::servers::{Servers, misled};
+use super::{eviction, scripts, strange, unheard};
 use crate::backend::connection::{self, Driver};
+use crate::backend::net::{Patience, connect_tcp};
+use crate::backend::quorum::ServerId;
 #[cfg(feature = "tls")]
 use crate::backend::tls::Trust;
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
 use crate::time::Instant;
-
-/// How long it may take in all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A link that is logged in and hears its channel.
 #[derive(Clone)]
@@ -31,11 +32,15 @@ pub(super) struct Session {
     pub(super) link: Arc<Link>,
     /// Which server it is, where that matters: with a quarantine.
     pub(super) epoch: Option<Arc<Epoch>>,
+    /// What it promises less as it is configured.
+    pub(super) caveat: Option<Arc<str>>,
 }
 
 /// Which server it is.
 pub(super) struct Epoch {
     pub(super) identity: String,
+    /// Its process.
+    pub(super) server: ServerId,
     /// Rises with every quarantine.
     pub(super) number: u64,
     /// Whether it has no record yet, and so grants nothing.
@@ -81,6 +86,13 @@ impl Drivers {
     }
 }
 
+impl Drop for Drivers {
+    /// Nobody waits on a link that nobody drives, however that came about.
+    fn drop(&mut self) {
+        self.main.shut("the connection to the server was closed");
+    }
+}
+
 /// How a session is opened.
 pub(super) struct Dial {
     pub(super) address: Arc<Address>,
@@ -89,6 +101,8 @@ pub(super) struct Dial {
     pub(super) runtime: Arc<dyn Runtime>,
     /// The largest number of an epoch that was seen there.
     pub(super) number: u64,
+    /// Which servers the nodes of a quorum are, and this one of them.
+    pub(super) servers: Option<Arc<Servers>>,
 }
 
 #[async_trait]
@@ -100,8 +114,16 @@ impl connection::Dial for Dial {
         let opened = tokio::select! {
             biased;
             opened = self.main(number) => opened.map_err(Error::from),
-            () = self.runtime.sleep(CONNECT_TIMEOUT) => {
-                Err(Error::unavailable(format!("it does not answer within {CONNECT_TIMEOUT:?}")))
+            () = Patience::of(self.address.timeouts.connect).end(&*self.runtime) => {
+                let limit = self.address.timeouts.connect;
+                let hint = match self.address.place {
+                    #[cfg(feature = "tls")]
+                    Place::Tls { .. } => "is it alive, and does this port speak TLS?",
+                    _ => "is it alive?",
+                };
+                let message =
+                    format!("it does not answer within {limit:?} (connect_timeout); {hint}");
+                Err(Error::unavailable(message))
             }
         };
         let (session, drivers) = opened.map_err(|e| {
@@ -121,38 +143,48 @@ impl connection::Dial for Dial {
 
 impl Dial {
     async fn main(&self, number: u64) -> Result<(Session, Drivers), Failure> {
-        let link = self.connect(number).await?;
+        let link = self.connect(number, false).await?;
         let greet = async {
             let hears = self.say_hello(&link).await?;
+            // No answer to it is waited for alone.
+            let memory = link.send(words(&["INFO", "memory"]), Expected::Word, None)?;
             if hears {
-                link.call(&words(&["SUBSCRIBE", &self.channel])).await?;
+                self.subscribe(&link).await?;
             }
             let unrecorded = match self.may_be_new() {
                 true => Unrecorded::Look,
                 false => Unrecorded::Quarantine,
             };
+            let (servers, number) = (self.servers.as_deref(), self.number);
             let epoch =
-                enter(&link, &self.address, unrecorded, self.number, &*self.runtime).await?;
+                enter(&link, &self.address, unrecorded, number, servers, &*self.runtime).await?;
             if self.address.is_node {
                 teach(&link).await;
             }
-            Ok((hears, epoch))
+            let caveat = eviction::caveat(&memory.wait(&link).await);
+            Ok((hears, epoch, caveat.map(Into::into)))
         };
-        let (hears, epoch) = link.driven(greet, &*self.runtime).await?;
+        let (hears, epoch, caveat) = match link.driven(greet).await {
+            // Later ones are known to be what they should be.
+            Err(e) if number == 1 && !link.has_answered() => {
+                return Err(unheard::explain(&self.address.place, e.error, &*self.runtime).await);
+            }
+            greeted => greeted?,
+        };
         let ear = if hears { None } else { Some(self.ear(number).await?) };
         Ok((
-            Session { link: link.clone(), epoch: epoch.map(Arc::new) },
+            Session { link: link.clone(), epoch: epoch.map(Arc::new), caveat },
             Drivers { main: link, ear, is_node: self.address.is_node },
         ))
     }
 
     async fn ear(&self, number: u64) -> Result<Arc<Link>, Failure> {
-        let link = self.connect(number).await?;
+        let link = self.connect(number, true).await?;
         let listen = async {
             self.log_in(&link).await?;
-            link.call(&words(&["SUBSCRIBE", &self.channel])).await
+            self.subscribe(&link).await
         };
-        link.driven(listen, &*self.runtime).await?;
+        link.driven(listen).await?;
         Ok(link)
     }
 
@@ -165,7 +197,13 @@ impl Dial {
         }
         hello.arg("SETNAME").arg("leasehold");
         match link.call(&hello).await {
-            Ok(_) => {}
+            Ok(Value::Map(about)) if is_sentinel(&about) => {
+                let message = "this is a sentinel, which has no locks; the URL must lead to the \
+                               primary that it watches";
+                return Err(Error::new(Kind::Unsupported, message).into());
+            }
+            Ok(Value::Map(_)) => {}
+            Ok(other) => return Err(no_redis("HELLO", &other)),
             Err(e) if e.is_unknown_command() || e.code == "NOPROTO" => {
                 self.log_in(link).await?;
                 return Ok(false);
@@ -182,7 +220,8 @@ impl Dial {
             if let Some(user) = self.address.login.username() {
                 auth.arg(user);
             }
-            link.call(auth.arg(password)).await?;
+            let answer = link.call(auth.arg(password)).await?;
+            is_ok("AUTH", &answer)?;
         }
         self.select_database(link).await
     }
@@ -190,15 +229,22 @@ impl Dial {
     async fn select_database(&self, link: &Link) -> Result<(), Failure> {
         if self.address.login.db() != 0 {
             let selected = link.call(words(&["SELECT"]).arg(self.address.login.db())).await;
-            selected.map_err(|e| match &*e.code {
+            let answer = selected.map_err(|e| match &*e.code {
                 "ERR" => Error::invalid("the server has no such database").because(e.error).into(),
                 _ => e,
             })?;
+            is_ok("SELECT", &answer)?;
         }
         Ok(())
     }
 
-    async fn connect(&self, number: u64) -> Result<Arc<Link>, Error> {
+    async fn subscribe(&self, link: &Link) -> Result<(), Failure> {
+        let subscribe = words(&["SUBSCRIBE", &self.channel]);
+        link.ask(subscribe, Expected::Subscription, None).await.map(drop)
+    }
+
+    /// `hears_lists`: to be subscribed without RESP3.
+    async fn connect(&self, number: u64, hears_lists: bool) -> Result<Arc<Link>, Error> {
         let failed = |e: std::io::Error| {
             Error::unavailable("is the server running, and the address right?").because(e)
         };
@@ -206,12 +252,12 @@ impl Dial {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
+                Ok(self.link(number, hears_lists, reader, writer))
             }
             Place::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let (reader, writer) = stream.into_split();
-                Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
+                Ok(self.link(number, hears_lists, reader, writer))
             }
             #[cfg(feature = "tls")]
             Place::Tls { host, port, ca } => {
@@ -219,13 +265,21 @@ impl Dial {
                 let stream =
                     Trust { ca: ca.as_deref(), ..Trust::default() }.wrap(stream, host).await?;
                 let (reader, writer) = tokio::io::split(stream);
-                Ok(Link::over(number, self.runtime.clone(), self.inbox(reader), writer))
+                Ok(self.link(number, hears_lists, reader, writer))
             }
         }
     }
 
-    fn inbox(&self, reader: impl AsyncRead + Send + 'static) -> Inbox {
-        Inbox::of(reader, self.news.clone())
+    fn link(
+        &self,
+        number: u64,
+        hears_lists: bool,
+        reader: impl AsyncRead + Send + 'static,
+        writer: impl AsyncWrite + Send + 'static,
+    ) -> Arc<Link> {
+        let inbox = Inbox::of(reader, self.channel.clone(), hears_lists, self.news.clone());
+        let (clock, timeouts) = (self.runtime.clone(), self.address.timeouts);
+        Link::over(number, clock, timeouts.response, inbox, writer)
     }
 
     fn may_be_new(&self) -> bool {
@@ -239,7 +293,12 @@ impl Dial {
 /// learn them in time.
 async fn teach(link: &Link) {
     for script in [&scripts::VOTE, &scripts::GIVE_BACK, &scripts::KEEP] {
-        drop(link.call(&words(&["SCRIPT", "LOAD", &script.body])).await);
+        let loaded = link.call(&words(&["SCRIPT", "LOAD", &script.body])).await;
+        if let Ok(other) = loaded
+            && !matches!(&other, Value::BulkString(hash) if hash == script.hash.as_bytes())
+        {
+            link.shut("the server did not load a script that it was given");
+        }
     }
 }
 
@@ -254,23 +313,30 @@ pub(super) enum Unrecorded {
     Found,
 }
 
-/// Learn which server it is; `None` where that does not matter.
+/// Learn which server it is; `None` where that does not matter. Refused if it is
+/// another node's, of the `servers` or by its own record.
 pub(super) async fn enter(
     link: &Link,
     address: &Address,
     unrecorded: Unrecorded,
     number: u64,
+    servers: Option<&Servers>,
     runtime: &dyn Runtime,
 ) -> Result<Option<Epoch>, Failure> {
     let Some(quarantine) = &address.quarantine else { return Ok(None) };
-    let mut epoch = words(&["EVAL", &scripts::EPOCH.body, "1"]);
-    epoch.arg(address.epoch_key()).arg(quarantine.span.as_millis() as u64);
-    epoch.arg(&quarantine.agreed).arg(number).arg(match unrecorded {
-        Unrecorded::Quarantine => "quarantine",
-        Unrecorded::Look => "look",
-        Unrecorded::Found => "found",
-    });
-    let answer = link.call(&epoch).await?;
+    let node = if address.is_node { &*address.shown } else { "" };
+    let epoch = Request::over(&scripts::EPOCH, &[address.epoch_key()])
+        .arg(quarantine.span.as_millis() as u64)
+        .arg(&quarantine.agreed)
+        .arg(number)
+        .arg(match unrecorded {
+            Unrecorded::Quarantine => "quarantine",
+            Unrecorded::Look => "look",
+            Unrecorded::Found => "found",
+        })
+        .arg(node)
+        .arg(servers.map_or(String::new(), |servers| servers.others(node)));
+    let answer = epoch.send_whole(link).await?;
     let at = runtime.now();
     let Value::Array(parts) = &answer else { return Err(strange(&answer).into()) };
     let text = |part: &Value| match part {
@@ -278,23 +344,43 @@ pub(super) async fn enter(
         _ => String::new(),
     };
     match &parts[..] {
-        [_, others] => Err(disagreement(&text(others), &quarantine.agreed, address).into()),
-        [what, identity, Value::Int(number), Value::Int(micros)] => Ok(Some(Epoch {
-            identity: text(identity),
-            number: *number as u64,
-            is_missing: text(what) == "missing",
-            micros: *micros as u64,
-            at,
-        })),
+        [what, other] => match (&*text(what), text(other)) {
+            ("other", others) => Err(disagreement(&others, &quarantine.agreed, address).into()),
+            ("node", other) => Err(misled(node, &other, &address.epoch_key()).into()),
+            (_, run_id) => {
+                servers.map_or(Ok(()), |servers| servers.meet(node, &run_id))?;
+                Err(Error::unavailable("another node's server was there until now").into())
+            }
+        },
+        [what, identity, Value::Int(number), Value::Int(micros)] => {
+            let identity = text(identity);
+            let run_id = identity.get(..RUN_ID).ok_or_else(|| strange(parts))?;
+            servers.map_or(Ok(()), |servers| servers.meet(node, run_id))?;
+            // Most of it is enough to tell servers apart.
+            let most = run_id.get(..32).unwrap_or_default();
+            let server = u128::from_str_radix(most, 16).map_err(|_| strange(parts))?;
+            Ok(Some(Epoch {
+                server: ServerId(server),
+                identity,
+                number: *number as u64,
+                is_missing: text(what) == "missing",
+                micros: *micros as u64,
+                at,
+            }))
+        }
         _ => Err(strange(parts).into()),
     }
 }
 
+/// How many hexadecimal digits stand first in an identity, of the process.
+const RUN_ID: usize = 40;
+
 fn disagreement(others: &str, ours: &str, address: &Address) -> Error {
     let message = format!(
         "other clients use this server as {others}, this one as {ours}; give all the same URL. To \
-         change what they use, stop them all, then DEL {} on every server",
-        address.epoch_key()
+         change what they use, stop them all, then DEL \"{}\" in redis-cli on every server",
+        // As redis-cli reads it.
+        address.epoch_key().replace('\0', "\\x00")
     );
     Error::new(Kind::Refused, message)
 }
@@ -307,8 +393,19 @@ fn words(words: &[&str]) -> Cmd {
     command
 }
 
-async fn connect_tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+fn is_sentinel(about: &[(Value, Value)]) -> bool {
+    let is = |value: &Value, word: &[u8]| matches!(value, Value::BulkString(text) if text == word);
+    about.iter().any(|(what, how)| is(what, b"mode") && is(how, b"sentinel"))
+}
+
+fn is_ok(command: &str, answer: &Value) -> Result<(), Failure> {
+    match answer {
+        Value::Okay => Ok(()),
+        other => Err(no_redis(command, other)),
+    }
+}
+
+fn no_redis(command: &str, answer: &Value) -> Failure {
+    let message = format!("is this a Redis server? It answers {command} by {answer:?}");
+    Error::unavailable(message).into()
 }

@@ -1,6 +1,6 @@
 //! What the errors of servers mean, and what to do about them.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 
 /// A request without a usable answer.
 #[derive(Debug)]
@@ -11,13 +11,19 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// What a server answered instead of doing it; nothing has changed.
-    pub(super) fn answer(code: &str, details: Option<&str>) -> Self {
-        let said = format!("{code} {}", details.unwrap_or_default());
-        let code = code_within(code, &said);
-        let known = MEANINGS.iter().find(|known| known.0 == code);
+    /// What a server answered instead of doing it. Nothing has changed, unless a
+    /// script was stopped midway.
+    pub(super) fn refusal(said: &str) -> Self {
+        let code = code_within(said.split(' ').next().unwrap_or_default(), said);
+        let known = WORDS.iter().find(|known| said.contains(known.0));
+        let known = known.or_else(|| MEANINGS.iter().find(|known| known.0 == code));
         let (kind, cure) = known.map_or((Kind::Internal, "the request failed"), |m| (m.1, m.2));
         let error = Error::new(kind, format!("{cure} (the server says: {})", said.trim_end()));
+        let outcome = match is_about_a_script(said) {
+            true => Outcome::Unknown,
+            false => Outcome::NotHeld,
+        };
+        let error = error.with_outcome(outcome);
         Self { code: code.to_owned(), error }
     }
 
@@ -49,6 +55,11 @@ impl From<Failure> for Error {
     }
 }
 
+/// Whether a command of a script has failed, after others that were carried out.
+fn is_about_a_script(said: &str) -> bool {
+    said.contains("script: ") || said.contains("user_script:")
+}
+
 /// Redis 6 wraps what a command of a script fails with in an error of its own.
 fn code_within<'a>(code: &'a str, said: &'a str) -> &'a str {
     let mut words = said.split(['-', ' ', ':']);
@@ -56,7 +67,27 @@ fn code_within<'a>(code: &'a str, said: &'a str) -> &'a str {
     if code == "ERR" { wrapped.unwrap_or(code) } else { code }
 }
 
+/// Those that have no code of their own.
+const WORDS: &[(&str, Kind, &str)] = &[
+    (
+        "max number of clients reached",
+        Kind::Unavailable,
+        "the server has as many clients as it may; raise its maxclients",
+    ),
+    (
+        "unknown command",
+        Kind::Unsupported,
+        "the server lacks a command that is needed; is it a sentinel, a proxy, or older than 6.2?",
+    ),
+];
+
 const MEANINGS: &[(&str, Kind, &str)] = &[
+    (
+        "DENIED",
+        Kind::Refused,
+        "the server is in protected mode and takes only clients of its own machine; give it a \
+         password, or bind it to an address",
+    ),
     ("LOADING", Kind::Unavailable, "the server is still loading its data"),
     ("READONLY", Kind::Unavailable, "this server is a replica; the URL must lead to the primary"),
     ("MASTERDOWN", Kind::Unavailable, "this server is a replica without a primary"),
@@ -87,9 +118,9 @@ const MEANINGS: &[(&str, Kind, &str)] = &[
     (
         "NOPERM",
         Kind::Refused,
-        "the server's user may not do this; it needs the keys of the prefix and their side keys, \
-         the channels leasehold:*, and the commands of our scripts (ACL SETUSER … ~* \
-         &leasehold:* +@all -@admin)",
+        "the server's user may not do this; it needs the keys of the prefix, the channels \
+         leasehold:*, and the commands of our scripts (ACL SETUSER … ~PREFIX* &leasehold:* +@all \
+         -@admin)",
     ),
     ("NOAUTH", Kind::Refused, "the server wants a password: redis://:password@host"),
     ("WRONGPASS", Kind::Refused, "the server does not accept this user and password"),
@@ -107,13 +138,29 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_script_is_known_in_both_forms() {
-        let plain =
-            Failure::answer("OOM", Some("command not allowed when used memory > 'maxmemory'."));
-        let text = "Error running script (call to f_1): @user_script:1: -OOM command not allowed";
-        for Failure { error, .. } in [plain, Failure::answer("ERR", Some(text))] {
+        let plain = "OOM command not allowed when used memory > 'maxmemory'.";
+        let wrapped =
+            "ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed";
+        let whole = Failure::refusal("NOPERM this user has no permissions to run 'evalsha'");
+        assert_eq!(whole.error.outcome(), Outcome::NotHeld);
+        for text in [
+            "NOPERM No permissions to access a channel script: 6f1, on @user_script:7.",
+            "ERR Error running script (call to f_6f1): @user_script:7: NOPERM No permissions",
+        ] {
+            let midway = Failure::refusal(text);
+            assert_eq!(midway.error.outcome(), Outcome::Unknown, "{text}");
+        }
+        for Failure { error, .. } in [plain, wrapped].map(Failure::refusal) {
             assert_eq!(error.kind(), Kind::Unavailable);
             assert!(error.to_string().contains("maxmemory"), "{error}");
         }
-        assert_eq!(Failure::answer("ERR", Some("syntax error")).error.kind(), Kind::Internal);
+        for (said, kind) in [
+            ("ERR syntax error", Kind::Internal),
+            ("ERR max number of clients reached", Kind::Unavailable),
+            ("ERR unknown command 'EVALSHA', with args beginning with: ", Kind::Unsupported),
+            ("DENIED Redis is running in protected mode because", Kind::Refused),
+        ] {
+            assert_eq!(Failure::refusal(said).error.kind(), kind, "{said}");
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Who holds and who waits, for people to read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
 
-use super::keys::{EVERY_SIDE, Keys};
+use super::keys::Keys;
 use super::link::Link;
 use super::request::Request;
 use super::{scripts, strange};
@@ -12,20 +13,81 @@ use crate::backend::{Holder, Status};
 use crate::error::Error;
 use crate::name::LockName;
 
+/// So many names are asked about in one script.
+const TOGETHER: usize = 200;
+
+/// Each lock that is held or waited for, and its holder's ballot, zero for none.
 pub(super) async fn inspect(
     link: &Link,
     prefix: &str,
     name: Option<&LockName>,
 ) -> Result<Vec<(Status, u64)>, Error> {
-    let names = match name {
-        Some(name) => vec![name.clone()],
-        None => names(link, prefix).await?,
+    if let Some(name) = name {
+        return about(link, prefix, std::slice::from_ref(name)).await;
+    }
+    let (mut found, mut cursor) = (Vec::new(), "0".to_owned());
+    loop {
+        let names;
+        (names, cursor) = some_names(link, prefix, &cursor).await?;
+        for names in names.chunks(TOGETHER) {
+            found.extend(about(link, prefix, names).await?);
+        }
+        if cursor == "0" {
+            break;
+        }
+    }
+    // A server may tell a name twice while its keys move.
+    found.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    found.dedup_by(|(a, _), (b, _)| a.name == b.name);
+    Ok(found)
+}
+
+/// Some of the names that are remembered, and where to go on.
+async fn some_names(
+    link: &Link,
+    prefix: &str,
+    cursor: &str,
+) -> Result<(Vec<LockName>, String), Error> {
+    let mut scan = Cmd::new();
+    scan.arg("SCAN").arg(cursor).arg("MATCH").arg(Keys::every_side(prefix)).arg("COUNT").arg(1000);
+    let answer = link.call(&scan).await.map_err(Error::from)?;
+    let Value::Array(answer) = &answer else { return Err(strange(&answer)) };
+    let [next, Value::Array(keys)] = &answer[..] else { return Err(strange(answer)) };
+    let name = |side: String| LockName::new(Keys::lock_of_side(&side)?.strip_prefix(prefix)?).ok();
+    let names = keys.iter().filter_map(text).filter_map(name).collect();
+    Ok((names, text(next).unwrap_or_default()))
+}
+
+async fn about(link: &Link, prefix: &str, names: &[LockName]) -> Result<Vec<(Status, u64)>, Error> {
+    let keys: Vec<Keys> = names.iter().map(|name| Keys::of(prefix, name.as_str())).collect();
+    let all: Vec<&str> =
+        keys.iter().flat_map(|keys| [&*keys.lock, &*keys.side, &*keys.line]).collect();
+    let answer = match Request::over(&scripts::INSPECT, &all).send(link).await {
+        // A node of a cluster takes keys of one slot only.
+        Err(failure) if failure.code == "CROSSSLOT" => {
+            let mut found = Vec::new();
+            for name in names {
+                found.extend(Box::pin(about(link, prefix, std::slice::from_ref(name))).await?);
+            }
+            return Ok(found);
+        }
+        answer => answer?,
     };
+    let Value::Array(parts) = &answer else { return Err(strange(&answer)) };
+    let [time, locks @ ..] = &parts[..] else { return Err(strange(parts)) };
+    let now = micros(time);
     let mut found = Vec::new();
-    for name in names {
-        let keys = Keys::of(prefix, name.as_str());
-        let answer = Request::about(&scripts::INSPECT, &keys, None).send(link).await?;
-        let seen = status(name, &answer)?;
+    for lock in locks {
+        let mut lock = Seen::read(lock).ok_or_else(|| strange(lock))?;
+        let asked = names.get(lock.number).zip(keys.get(lock.number));
+        let (name, keys) = asked.ok_or_else(|| strange(parts))?;
+        let mut waiters = lock.waiters(now);
+        while let Some(last) = lock.more.take() {
+            let (places, more) = queued(link, keys, &last).await?;
+            waiters.extend(places);
+            lock.more = more;
+        }
+        let seen = lock.status(name.clone(), waiters, now);
         if seen.0.holder.is_some() || !seen.0.waiters.is_empty() {
             found.push(seen);
         }
@@ -33,62 +95,99 @@ pub(super) async fn inspect(
     Ok(found)
 }
 
-/// Every lock that was used in the last day, in order.
-async fn names(link: &Link, prefix: &str) -> Result<Vec<LockName>, Error> {
-    let (mut names, mut cursor) = (Vec::new(), "0".to_owned());
-    loop {
-        let mut scan = Cmd::new();
-        scan.arg("SCAN").arg(&cursor).arg("MATCH").arg(EVERY_SIDE).arg("COUNT").arg(1000);
-        let answer = link.call(&scan).await.map_err(Error::from)?;
-        let Value::Array(answer) = &answer else { return Err(strange(&answer)) };
-        let [next, Value::Array(keys)] = &answer[..] else { return Err(strange(answer)) };
-        let locks = keys.iter().filter_map(text);
-        names.extend(locks.filter_map(|side| {
-            LockName::new(Keys::lock_of_side(&side)?.strip_prefix(prefix)?).ok()
-        }));
-        cursor = text(next).unwrap_or_default();
-        if cursor == "0" {
-            break;
-        }
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
+/// Those who stand behind somebody, and the last one's score if there are more.
+async fn queued(
+    link: &Link,
+    keys: &Keys,
+    last: &str,
+) -> Result<(Vec<Arc<str>>, Option<String>), Error> {
+    let answer = Request::about(&scripts::QUEUED, keys, None).arg(last).send(link).await?;
+    let Value::Array(parts) = &answer else { return Err(strange(&answer)) };
+    let [time, Value::Array(places), more] = &parts[..] else { return Err(strange(parts)) };
+    Ok((waiters(places, micros(time)), text(more)))
 }
 
-/// The lock, and its holder's ballot, zero for none. See `inspect.lua` for the
-/// answer.
-fn status(name: LockName, answer: &Value) -> Result<(Status, u64), Error> {
-    let Value::Array(parts) = answer else { return Err(strange(answer)) };
-    let [owner, Value::Int(free_in), fence, granted, ballot, time, places @ ..] = &parts[..] else {
-        return Err(strange(parts));
-    };
-    let time = text(time).unwrap_or_default();
-    let (seconds, micros) = time.split_once(' ').unwrap_or_default();
-    let number = |text: &str| text.parse::<u64>().unwrap_or_default();
-    let now = number(seconds) * 1_000_000 + number(micros);
-    let fence = text(fence).map_or(0, |fence| number(&fence));
-    let granted = text(granted).unwrap_or_default();
-    let is_ours = |owner: &str| granted.split(' ').next() == Some(owner);
-    let ballot = text(ballot).filter(|_| text(owner).is_some_and(|owner| is_ours(&owner)));
-    let ballot = ballot.map(|ballot| number(&ballot));
-    let holder = text(owner).map(|owner| {
-        let label = granted.splitn(3, ' ').nth(2).filter(|_| is_ours(&owner));
-        // A fence is at least, and a ballot about, the clock at its grant.
-        let since = if is_ours(&owner) { ballot.unwrap_or(fence) } else { now };
-        Holder {
+/// A lock, as `inspect.lua` tells of it.
+struct Seen<'a> {
+    number: usize,
+    holder: Option<String>,
+    free_in: i64,
+    fence: u64,
+    ballot: Option<u64>,
+    places: &'a [Value],
+    /// More wait, behind this score.
+    more: Option<String>,
+}
+
+impl<'a> Seen<'a> {
+    fn read(value: &'a Value) -> Option<Self> {
+        let Value::Array(parts) = value else { return None };
+        let [Value::Int(number), holder, Value::Int(free_in), fence, ballot, places, more] =
+            &parts[..]
+        else {
+            return None;
+        };
+        let Value::Array(places) = places else { return None };
+        Some(Self {
+            number: usize::try_from(*number).ok()?,
+            holder: text(holder),
+            free_in: *free_in,
+            fence: text(fence).map_or(0, |fence| number_in(&fence)),
+            ballot: text(ballot).map(|ballot| number_in(&ballot)),
+            places,
+            more: text(more),
+        })
+    }
+
+    fn waiters(&self, now: u64) -> Vec<Arc<str>> {
+        waiters(self.places, now)
+    }
+
+    fn status(self, name: LockName, waiters: Vec<Arc<str>>, now: u64) -> (Status, u64) {
+        let label = self.holder.as_deref().map(label);
+        let is_ours = matches!(label, Some(Some(_)));
+        let ballot = self.ballot.filter(|_| is_ours);
+        let holder = label.map(|label| Holder {
             label: label.unwrap_or("a client of another library").into(),
-            held_for: Duration::from_micros(now.saturating_sub(since)),
-            free_in: u64::try_from(*free_in).map_or(Duration::MAX, Duration::from_millis),
-        }
-    });
+            // A fence is at least, and a ballot about, the clock at its grant.
+            held_for: Duration::from_micros(if is_ours {
+                now.saturating_sub(ballot.unwrap_or(self.fence))
+            } else {
+                0
+            }),
+            free_in: u64::try_from(self.free_in).map_or(Duration::MAX, Duration::from_millis),
+        });
+        (Status { name, fence: self.fence, holder, waiters }, ballot.unwrap_or_default())
+    }
+}
+
+/// The label in a holder's value `owner channel label`, if it is one of ours.
+fn label(holder: &str) -> Option<&str> {
+    let mut words = holder.splitn(3, ' ');
+    words.next().filter(|owner| u128::from_str_radix(owner, 16).is_ok())?;
+    words.next().filter(|channel| channel.starts_with("leasehold:"))?;
+    words.next()
+}
+
+/// The labels in places `until ttl channel label` that have not lapsed.
+fn waiters(places: &[Value], now: u64) -> Vec<Arc<str>> {
     let waiter = |place: String| {
         let mut words = place.splitn(4, ' ');
-        let until = number(words.next()?) * 1000;
+        let until = number_in(words.next()?) * 1000;
         words.nth(2).filter(|_| until > now).map(Into::into)
     };
-    let waiters = places.iter().filter_map(text).filter_map(waiter).collect();
-    Ok((Status { name, fence, holder, waiters }, ballot.unwrap_or_default()))
+    places.iter().filter_map(text).filter_map(waiter).collect()
+}
+
+/// What `TIME` says, in µs.
+fn micros(time: &Value) -> u64 {
+    let time = text(time).unwrap_or_default();
+    let (seconds, micros) = time.split_once(' ').unwrap_or_default();
+    number_in(seconds) * 1_000_000 + number_in(micros)
+}
+
+fn number_in(text: &str) -> u64 {
+    text.parse().unwrap_or_default()
 }
 
 fn text(value: &Value) -> Option<String> {

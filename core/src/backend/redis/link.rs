@@ -1,33 +1,32 @@
 //! One connection to a server: many requests under way at once, answered in
-//! order, and what the server says unasked.
+//! order.
 
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
-use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, oneshot};
 
 use super::failure::Failure;
-use super::inbox::Inbox;
+use super::inbox::{Heard, Inbox};
+use super::queue::{Expected, Queue, Repeat, Told, Waiting};
+use crate::backend::net::Patience;
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
-use crate::time::Instant;
-
-/// A server that answers nothing for this long, or for up to twice as long, is
-/// given up, and the connection made anew.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection. It works while it is [driven](Link::drive).
 pub(super) struct Link {
     /// Different for every connection of this client.
     pub(super) number: u64,
     clock: Arc<dyn Runtime>,
+    /// A server that answers nothing for this long is given up.
+    response_timeout: Duration,
+    /// The next number that only one request has.
+    next: AtomicU64,
     queue: Mutex<Queue>,
     inbox: Mutex<Inbox>,
     /// Rung when the driver has something to write.
@@ -38,41 +37,23 @@ pub(super) struct Link {
     pub(super) forgot: Notify,
 }
 
-struct Queue {
-    writer: Pin<Box<dyn AsyncWrite + Send>>,
-    /// What could not be written at once.
-    unwritten: BytesMut,
-    waiting: VecDeque<oneshot::Sender<Value>>,
-    sent: u64,
-    answered: u64,
-    /// Since when nothing has come that is waited for.
-    silent_since: Option<Instant>,
-    watched: bool,
-    /// Why it has ended.
-    broken: Option<Arc<str>>,
-}
-
 impl Link {
     pub(super) fn over(
         number: u64,
         clock: Arc<dyn Runtime>,
+        response_timeout: Duration,
         inbox: Inbox,
         writer: impl AsyncWrite + Send + 'static,
     ) -> Arc<Self> {
-        let queue = Queue {
-            writer: Box::pin(writer),
-            unwritten: BytesMut::new(),
-            waiting: VecDeque::new(),
-            sent: 0,
-            answered: 0,
-            silent_since: None,
-            watched: false,
-            broken: None,
-        };
+        // Not even an answer that a middleman gives twice, or to another's
+        // connection, can be taken for one of this connection.
+        let next = AtomicU64::new(clock.random() as u64);
         Arc::new(Self {
             number,
             clock,
-            queue: Mutex::new(queue),
+            response_timeout,
+            next,
+            queue: Mutex::new(Queue::over(writer)),
             inbox: Mutex::new(inbox),
             flush: Notify::new(),
             watch: Notify::new(),
@@ -80,36 +61,51 @@ impl Link {
         })
     }
 
+    /// A number that only one request has.
+    pub(super) fn next_number(&self) -> String {
+        format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Put a request on its way, after all that were sent before. It is carried
-    /// out even if the answer is not waited for.
-    pub(super) fn send(&self, command: &Cmd) -> Result<Answering, Failure> {
+    /// out even if the answer is not waited for, unless it must be repeated.
+    pub(super) fn send(
+        &self,
+        command: Cmd,
+        expected: Expected,
+        repeat: Option<Repeat>,
+    ) -> Result<Answering, Failure> {
+        let (tell, answer) = oneshot::channel();
+        let packed = command.get_packed_command();
+        let repeat = repeat.map(|repeat| (command, repeat));
+        let waiting = Waiting { tell, expected, repeat };
         let mut queue = self.queue();
         if let Some(why) = &queue.broken {
             return Err(Error::unavailable(&**why).into());
         }
-        let (tell, answer) = oneshot::channel();
-        let packed = command.get_packed_command();
-        // The caller's thread writes it itself, unless others are under way:
-        // those are then written together.
-        let alone = queue.waiting.is_empty() && queue.unwritten.is_empty();
-        queue.waiting.push_back(tell);
-        queue.sent += 1;
-        queue.silent_since.get_or_insert_with(|| self.clock.now());
-        if !(alone && queue.write_at_once(&packed)) {
+        let (is_written, is_watched) = queue.add(waiting, &packed, self.clock.now());
+        drop(queue);
+        if !is_written {
             self.flush.notify_one();
         }
-        if !alone {
-            queue.unwritten.extend_from_slice(&packed);
-        }
-        if !std::mem::replace(&mut queue.watched, true) {
+        if !is_watched {
             self.watch.notify_one();
         }
         Ok(Answering(answer))
     }
 
-    /// One request and its answer. An error that the server answers is an `Err`.
+    /// One request and its answer. A refusal is an `Err`.
+    pub(super) async fn ask(
+        &self,
+        command: Cmd,
+        expected: Expected,
+        repeat: Option<Repeat>,
+    ) -> Result<Value, Failure> {
+        self.send(command, expected, repeat)?.wait(self).await
+    }
+
+    /// The same of a plain command. What it answers does not say whose it is.
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, Failure> {
-        self.send(command)?.wait(self).await
+        self.ask(command.clone(), Expected::Word, None).await
     }
 
     /// Whether it works and no answer is overdue.
@@ -119,12 +115,14 @@ impl Link {
         queue.broken.is_none() && !queue.silent_since.is_some_and(overdue)
     }
 
+    /// Whether anything was ever answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.queue().answered > 0
+    }
+
     /// End the connection; every request under way fails.
     pub(super) fn shut(&self, why: &str) {
-        let mut queue = self.queue();
-        queue.broken.get_or_insert_with(|| why.into());
-        queue.waiting.clear();
-        drop(queue);
+        self.queue().shut(why);
         self.flush.notify_one();
     }
 
@@ -140,42 +138,11 @@ impl Link {
 }
 
 /// An answer on its way.
-pub(super) struct Answering(oneshot::Receiver<Value>);
+pub(super) struct Answering(oneshot::Receiver<Result<Value, Failure>>);
 
 impl Answering {
     pub(super) async fn wait(self, link: &Link) -> Result<Value, Failure> {
-        match self.0.await {
-            Ok(Value::ServerError(error)) => Err(Failure::answer(error.code(), error.details())),
-            Ok(value) => Ok(value),
-            Err(_) => Err(link.ended()),
-        }
-    }
-}
-
-impl Queue {
-    /// Answers whether all is written; else the driver has the rest to do, and
-    /// finds the error if there was one.
-    fn write_at_once(&mut self, packed: &[u8]) -> bool {
-        let mut now = Context::from_waker(Waker::noop());
-        let written = match self.writer.as_mut().poll_write(&mut now, packed) {
-            Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
-        };
-        self.unwritten.extend_from_slice(packed.get(written..).unwrap_or_default());
-        let flushed = self.writer.as_mut().poll_flush(&mut now);
-        self.unwritten.is_empty() && matches!(flushed, Poll::Ready(Ok(())))
-    }
-
-    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unwritten.is_empty() {
-            match self.writer.as_mut().poll_write(cx, &self.unwritten) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.unwritten.advance(written),
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        self.writer.as_mut().poll_flush(cx)
+        self.0.await.unwrap_or_else(|_| Err(link.ended()))
     }
 }
 
@@ -184,26 +151,38 @@ impl Link {
     pub(super) async fn drive(&self, runtime: &dyn Runtime) -> String {
         let why = tokio::select! {
             biased;
-            why = std::future::poll_fn(|cx| self.inbox().poll_read(self, cx)) => why,
-            why = self.write() => why,
-            () = self.until_hung(runtime) => {
-                format!("the server has not answered for {RESPONSE_TIMEOUT:?}; is it alive?")
-            }
+            why = self.work() => why,
+            () = self.until_hung(runtime) => format!(
+                "the server has not answered for {:?} (response_timeout); is it alive?",
+                self.response_timeout
+            ),
         };
         self.shut(&why);
         why
     }
 
-    /// Drive it while something is done with it.
+    /// Drive it while something is done with it, for as long as that takes.
     pub(super) async fn driven<T>(
         &self,
         doing: impl Future<Output = Result<T, Failure>>,
-        runtime: &dyn Runtime,
     ) -> Result<T, Failure> {
+        let mut doing = pin!(doing);
+        let why = tokio::select! {
+            biased;
+            result = &mut doing => return result,
+            why = self.work() => why,
+        };
+        self.shut(&why);
+        // The last that came may be its answer, or say why there is none.
+        doing.await
+    }
+
+    /// Read and write until it ends; answers why it ended.
+    async fn work(&self) -> String {
         tokio::select! {
             biased;
-            result = doing => result,
-            why = self.drive(runtime) => Err(Error::unavailable(why).into()),
+            why = std::future::poll_fn(|cx| self.poll_read(cx)) => why,
+            why = self.write() => why,
         }
     }
 
@@ -211,28 +190,40 @@ impl Link {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hand out answers, in order; returns those that nobody waits for.
-    pub(super) fn deliver(&self, values: impl Iterator<Item = Value>) -> Vec<Value> {
-        let (mut told, mut unasked) = (Vec::new(), Vec::new());
+    /// Ready when nothing more will come, with the reason.
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<String> {
+        loop {
+            let (heard, more) = ready!(self.inbox().poll_heard(cx));
+            if let Err(why) = self.deliver(heard).and(more) {
+                return Poll::Ready(why);
+            }
+        }
+    }
+
+    fn deliver(&self, heard: Vec<Heard>) -> Result<(), String> {
+        if heard.is_empty() {
+            return Ok(());
+        }
         let mut queue = self.queue();
-        for value in values {
-            match queue.waiting.pop_front() {
-                Some(tell) => told.push((tell, value)),
-                None => unasked.push(value),
-            }
+        let (told, more) = queue.take(heard);
+        if let Err(why) = &more {
+            // Before anybody hears that there is no answer.
+            queue.shut(why);
         }
-        queue.answered += told.len() as u64;
         queue.silent_since = (!queue.waiting.is_empty()).then(|| self.clock.now());
+        let is_written = queue.unwritten.is_empty();
         drop(queue);
-        for (tell, value) in told {
-            match tell.send(value) {
-                Err(Value::ServerError(error)) if error.code() == "NOSCRIPT" => {
-                    self.forgot.notify_one();
-                }
-                _ => {}
+        if !is_written {
+            self.flush.notify_one();
+        }
+        for Told { tell, answer } in told {
+            if let Err(Err(failure)) = tell.send(answer)
+                && failure.code == "NOSCRIPT"
+            {
+                self.forgot.notify_one();
             }
         }
-        unasked
+        more
     }
 
     async fn write(&self) -> String {
@@ -250,18 +241,22 @@ impl Link {
 
     /// Ends when an answer is overdue. No timer runs while none is waited for.
     async fn until_hung(&self, runtime: &dyn Runtime) {
+        let mut patience = Patience::of(self.response_timeout);
         loop {
-            let sent = {
+            let answered = {
                 let mut queue = self.queue();
                 queue.watched = !queue.waiting.is_empty();
-                queue.watched.then_some(queue.sent)
+                queue.watched.then_some(queue.answered)
             };
-            let Some(sent) = sent else {
+            let Some(answered) = answered else {
                 self.watch.notified().await;
+                patience = Patience::of(self.response_timeout);
                 continue;
             };
-            runtime.sleep(RESPONSE_TIMEOUT).await;
-            if self.queue().answered < sent {
+            let is_over = patience.slice(runtime).await;
+            if self.queue().answered != answered {
+                patience = Patience::of(self.response_timeout);
+            } else if is_over {
                 return;
             }
         }

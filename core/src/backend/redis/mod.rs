@@ -6,7 +6,6 @@
 //! line, and locks that are handed on by the release itself are ours; every
 //! request is one script, in a file of its own under `lua/`.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,23 +14,30 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::record::Retired;
 use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod address;
 mod dial;
+mod eviction;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod inbox;
 mod inspect;
 mod keys;
 mod link;
 mod node;
+mod past;
+mod queue;
 mod redlock;
 mod request;
+mod resp;
 mod scripts;
+mod servers;
+mod unheard;
 
 pub(crate) use address::Address;
 use dial::{Dial, Session};
@@ -39,13 +45,14 @@ use failure::Failure;
 use inbox::News;
 use keys::Keys;
 use link::Link;
+use past::{Past, Sent};
 pub(crate) use redlock::Redlock;
 use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
 const LATE: Duration = Duration::from_secs(60 * 60);
-/// Stands for a link that is not known.
-const ANY_LINK: u64 = 0;
+/// How long a lock that a release hands on lasts at most, as in `hand_on.lua`.
+const GRANT_WINDOW: Duration = Duration::from_secs(1);
 /// Renewals of so many leases go in one command.
 const BATCH: usize = 1000;
 
@@ -61,15 +68,23 @@ const BATCH: usize = 1000;
 ///   for one server: with the same key, locks of redis-py, node-redlock or
 ///   redsync exclude ours and ours theirs.
 /// * `quarantine=on` and `max_ttl=30s`: see below.
+/// * `remember=24h`, from `1h` to `30d`: see *Memory*.
 /// * `ca=FILE` (`rediss` only): the authority that signed the server's
 ///   certificate, instead of those that the system trusts.
+/// * `connect_timeout=5s`: until a connection can be used.
+/// * `response_timeout=3s`: a server that answers nothing for so long while an
+///   answer is due is given up, and connected to anew. Time in which this
+///   process did not run does not count. A lease outlives one connection that
+///   has died without a word if this is less than half of its ttl: renewals begin
+///   at a third of it.
 ///
 /// # What it promises
 /// One holder at a time, and rising fences, as long as the server keeps its
 /// data and its wall clock does not jump: Redis expires keys by the wall clock,
 /// so a jump ahead ends leases early. Fences still rise then, and also when
 /// data is lost while the clock is sane. A server that evicts keys
-/// (`maxmemory-policy` other than `noeviction`) evicts locks too.
+/// (`maxmemory-policy` other than `noeviction`) evicts locks too; it is named by
+/// [`Client::caveats`](crate::Client::caveats), as it was at the last connect.
 ///
 /// A server that restarts without its last writes, or a replica that takes over
 /// without them, has forgotten leases that their holders believe in. With
@@ -83,10 +98,24 @@ const BATCH: usize = 1000;
 /// the same step. That grant lasts a second unless the client renews it, which
 /// it does by itself, so a waiter that hangs costs the others a second.
 ///
+/// # Memory
+/// The fence of a name, about 170 bytes with its key, stays on the server for a
+/// day after the last use of the name, and an hour more at most. With one lock for
+/// each message and 1 000 messages a second that comes to 86 million names and
+/// 15 GB; with `remember=1h` to 3.7 million and 0.6 GB. What a shorter memory gives
+/// up: the next fence of a name that was idle for longer is larger than the last
+/// only as long as the server's clock has not been set back behind it. Give all
+/// clients the same; of several, the shortest counts. [`list`](crate::Client::list)
+/// goes through all names that are remembered, about 100 000 of them in a second,
+/// in steps that keep no other client waiting.
+///
 /// # Access
 /// One connection per client (two where the server does not speak RESP3). The
-/// user needs the keys of the prefix and `{*}:leasehold:*`, the channels
-/// `leasehold:*`, and scripts.
+/// user needs the keys `PREFIX*`, the channels `leasehold:*`, and scripts. What
+/// is stored beside the plain keys of the locks has their names, a NUL byte, which
+/// no name can hold, and some letters. Let nobody else both read those keys and
+/// publish on those channels: whoever can is able to make a waiter believe, until
+/// its renewal some 20 ms later, that it was handed the lock.
 pub struct Redis {
     address: Arc<Address>,
     connection: Connection<Session>,
@@ -97,45 +126,6 @@ pub struct Redis {
     /// The server is a node of a cluster, which takes only keys of one slot in
     /// a command. Renewals are then sent one by one.
     in_cluster: AtomicBool,
-}
-
-/// What is to be known about owners whose claims may still be on their way.
-#[derive(Default)]
-struct Past {
-    /// Released or withdrawn: over this connection no claim of theirs can come
-    /// after that, as a server answers in order. A bug of ours could send one.
-    retired: Retired,
-    /// The number of the link over which a claim without an answer was sent, or
-    /// [`ANY_LINK`].
-    in_doubt: BTreeMap<Owner, u64>,
-}
-
-impl Past {
-    /// Only as many as can matter, whatever happens.
-    const MAX_IN_DOUBT: usize = 65_536;
-
-    fn doubt(&mut self, owner: Owner, link: u64) {
-        self.in_doubt.insert(owner, link);
-        if self.in_doubt.len() > Self::MAX_IN_DOUBT {
-            self.in_doubt.pop_first();
-        }
-    }
-}
-
-/// A claim that has been sent, and not answered before it is dropped.
-struct Sent<'a> {
-    redis: &'a Redis,
-    owner: Owner,
-    link: u64,
-    answered: bool,
-}
-
-impl Drop for Sent<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.redis.past().doubt(self.owner, self.link);
-        }
-    }
 }
 
 impl Redis {
@@ -162,6 +152,7 @@ impl Redis {
             news: tell,
             runtime: runtime.clone(),
             number: 0,
+            servers: None,
         };
         let connection = Connection::start(dial, runtime);
         connection.session().await?;
@@ -191,12 +182,7 @@ impl Redis {
     ) -> Request<'a> {
         let epoch =
             session.epoch.as_ref().map(|epoch| (self.address.epoch_key(), &*epoch.identity));
-        Request::about(script, &self.keys(name), epoch)
-    }
-
-    /// Whether a claim of this owner may come later than what is sent now.
-    fn may_come_late(&self, owner: Owner, link: &Link) -> bool {
-        self.past().in_doubt.get(&owner).is_some_and(|number| *number != link.number)
+        Request::about(script, &self.keys(name), epoch).arg(millis(self.address.remember))
     }
 
     async fn withdraw_over(
@@ -205,18 +191,21 @@ impl Redis {
         name: &LockName,
         owner: Owner,
     ) -> Result<(), Error> {
-        let late = self.may_come_late(owner, &session.link);
+        let late = self.past().may_come_late(owner, session.link.number);
         let refuse = if late { LATE } else { Duration::ZERO };
         let request = self.request(&scripts::WITHDRAW, name, session);
-        request.arg(owner.to_string()).arg(millis(refuse)).send(&session.link).await?;
+        let request = request.arg(owner.to_string()).arg(millis(refuse)).owed();
+        request.send(&session.link).await?;
         self.past().in_doubt.remove(&owner);
         Ok(())
     }
 
     /// Renew in one command.
     async fn renew_together(&self, leases: &[Held], link: &Link) -> Result<Vec<Renewal>, Failure> {
-        let locks: Vec<_> = leases.iter().map(|held| self.keys(&held.name).lock).collect();
-        let mut request = Request::over(&scripts::RENEW, &locks);
+        let keys = leases.iter().map(|held| self.keys(&held.name));
+        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock, keys.side]).collect();
+        let mut request = Request::over(&scripts::RENEW, &keys);
+        request = request.arg(millis(self.address.remember));
         for held in leases {
             request = request.arg(held.owner.to_string()).arg(millis(held.ttl));
         }
@@ -243,7 +232,9 @@ impl Redis {
             name: name(words.next()?)?,
             owner: Owner::from_bits(owner),
             fence,
-            lasts: Duration::from_millis(millis),
+            // Whoever may publish here can say anything: it lasts no longer than any
+            // that a script grants, until it is renewed.
+            lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
         }))
     }
 }
@@ -262,8 +253,13 @@ impl Backend for Redis {
             .arg(self.who(claim))
             .arg(millis(claim.ttl))
             .arg(claim.place.map_or(0, millis));
-        let mut sent =
-            Sent { redis: self, owner: claim.owner, link: session.link.number, answered: false };
+        let mut sent = Sent {
+            past: &self.past,
+            owner: claim.owner,
+            link: session.link.number,
+            is_release: false,
+            answered: false,
+        };
         let answer = request.send(&session.link).await;
         sent.answered = Failure::is_answer(&answer);
         let reply = numbers(answer?)?;
@@ -273,7 +269,7 @@ impl Backend for Redis {
                 ahead: ahead as usize,
                 fence: fence as u64,
             }),
-            [1, fence] => Ok(Answer::Granted { fence: fence as u64, term: None }),
+            [1, fence] if fence > 0 => Ok(Answer::Granted { fence: fence as u64, term: None }),
             [2] => Ok(Answer::Retired),
             [3, ends_in] => {
                 if ends_in < 0 {
@@ -312,23 +308,30 @@ impl Backend for Redis {
             let withdrawn = then.is_some_and(|then| past.retired.contains(then.owner));
             let next = then.filter(|_| !withdrawn);
             if let Some(next) = next {
-                // The next may withdraw while the release is under way, which is
-                // sent again where the server has forgotten the script.
-                past.doubt(next.owner, ANY_LINK);
+                past.doubt(next.owner).is_next = true;
             }
             (withdrawn, next)
         };
+        let mut sent = next.map(|next| Sent {
+            past: &self.past,
+            owner: next.owner,
+            link: session.link.number,
+            is_release: true,
+            answered: false,
+        });
         let request = self
             .request(&scripts::RELEASE, &held.name, &session)
             .arg(held.owner.to_string())
             .arg(next.map_or(String::new(), |next| next.owner.to_string()))
             .arg(next.map_or(String::new(), |next| self.who(next)))
             .arg(next.map_or(0, |next| millis(next.ttl)));
-        let late = self.may_come_late(held.owner, &session.link);
+        let request = if next.is_none() { request.owed() } else { request };
+        let late = self.past().may_come_late(held.owner, session.link.number);
         let answer = request.send(&session.link).await;
-        if let Some(next) = next.filter(|_| Failure::is_answer(&answer)) {
-            self.past().in_doubt.remove(&next.owner);
+        if let Some(sent) = &mut sent {
+            sent.answered = Failure::is_answer(&answer);
         }
+        drop(sent);
         let reply = numbers(answer?)?;
         let [was_held, others, fence] = reply[..] else { return Err(strange(&reply)) };
         if late {
@@ -365,6 +368,11 @@ impl Backend for Redis {
         Ok(found.into_iter().map(|(status, _)| status).collect())
     }
 
+    fn caveats(&self) -> Vec<String> {
+        let session = self.connection.session_now().ok();
+        session.and_then(|session| session.caveat).iter().map(|text| text.to_string()).collect()
+    }
+
     async fn wake(&self) -> Wake {
         let mut news = self.news.lock().await;
         loop {
@@ -392,4 +400,5 @@ fn millis(span: Duration) -> u64 {
 
 fn strange(reply: &impl std::fmt::Debug) -> Error {
     Error::new(Kind::Internal, format!("a script answered what none of ours does: {reply:?}"))
+        .with_outcome(Outcome::Unknown)
 }

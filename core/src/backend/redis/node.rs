@@ -1,6 +1,8 @@
 //! A Redis server as one node of a quorum.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ::redis::Value;
@@ -12,10 +14,12 @@ use super::dial::{self, Dial, Epoch, Session, Unrecorded};
 use super::inbox;
 use super::keys::Keys;
 use super::request::{Request, numbers};
+use super::servers::Servers;
 use super::{BATCH, inspect, millis, scripts, strange};
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
-    Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, Vote, Vow,
+    Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
+    Vow,
 };
 use crate::error::Error;
 use crate::name::{LockName, Owner};
@@ -23,6 +27,12 @@ use crate::runtime::Runtime;
 use crate::time::Instant;
 
 const REPLACED: &str = "the server is not the one any more to which we connected";
+
+impl Session {
+    fn signed<T>(&self, said: T) -> Signed<T> {
+        Signed { by: self.epoch.as_ref().map_or(ServerId(0), |epoch| epoch.server), said }
+    }
+}
 
 /// One client's connection to it.
 pub(super) struct RedisNode {
@@ -34,8 +44,14 @@ pub(super) struct RedisNode {
 }
 
 impl RedisNode {
-    /// Begin to connect. `channel`: where the client is told what concerns it.
-    pub(super) fn start(address: Address, channel: Arc<str>, runtime: Arc<dyn Runtime>) -> Self {
+    /// Begin to connect. `channel`: where the client is told what concerns it;
+    /// `servers`: which ones its other nodes are.
+    pub(super) fn start(
+        address: Address,
+        channel: Arc<str>,
+        servers: Arc<Servers>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
         let address = Arc::new(address);
         let (tell, news) = mpsc::unbounded_channel();
         let dial = Dial {
@@ -44,6 +60,7 @@ impl RedisNode {
             news: tell,
             runtime: runtime.clone(),
             number: 0,
+            servers: Some(servers),
         };
         let connection = Connection::start(dial, runtime.clone());
         let news = tokio::sync::Mutex::new(news);
@@ -51,17 +68,18 @@ impl RedisNode {
     }
 
     /// Which server it is, when it is known whether it can be reached.
-    pub(super) async fn epoch(&self) -> Result<Arc<Epoch>, Error> {
+    pub(super) async fn epoch(&self) -> Result<Signed<Arc<Epoch>>, Error> {
         let session = self.connection.session().await?;
-        session.epoch.ok_or_else(|| strange(&"no epoch"))
+        let epoch = session.epoch.clone().ok_or_else(|| strange(&"no epoch"))?;
+        Ok(session.signed(epoch))
     }
 
     /// Make a record where there was none when we looked: the server is new, or
     /// begins a quarantine. If it is another one by now, the next vote finds out.
     pub(super) async fn enter(&self, seen: &Epoch, unrecorded: Unrecorded) -> Result<(), Error> {
-        let Session { link, epoch } = self.connection.session_now()?;
+        let Session { link, epoch, .. } = self.connection.session_now()?;
         if epoch.is_some_and(|epoch| epoch.identity == seen.identity) {
-            dial::enter(&link, &self.address, unrecorded, 0, &*self.runtime).await?;
+            dial::enter(&link, &self.address, unrecorded, 0, None, &*self.runtime).await?;
         }
         Ok(())
     }
@@ -74,7 +92,8 @@ impl RedisNode {
     ) -> Request<'a> {
         let keys = Keys::of(&self.address.prefix, name.as_str());
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        Request::about(script, &keys, Some((self.address.epoch_key(), identity)))
+        let epoch = Some((self.address.epoch_key(), identity));
+        Request::about(script, &keys, epoch).arg(millis(self.address.remember))
     }
 
     fn who(&self, ask: &Ask) -> String {
@@ -138,7 +157,8 @@ impl RedisNode {
         let keys = keys.flat_map(|keys| [keys.lock, keys.side]);
         let keys: Vec<String> = std::iter::once(self.address.epoch_key()).chain(keys).collect();
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        let mut request = Request::over(&scripts::KEEP, &keys).arg(identity);
+        let mut request = Request::over(&scripts::KEEP, &keys);
+        request = request.arg(millis(self.address.remember)).arg(identity);
         for Vow { claim, ballot } in leases {
             let who = format!("{} {}", self.channel, claim.label);
             request = request.arg(claim.owner.to_string()).arg(who).arg(millis(claim.ttl));
@@ -161,17 +181,35 @@ impl RedisNode {
     }
 }
 
+/// What they come to, all begun before any is waited for.
+async fn together<T>(doing: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut doing: Vec<_> = doing.map(|one| (Box::pin(one), None)).collect();
+    poll_fn(|cx| {
+        for (one, done) in doing.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(result) = one.as_mut().poll(cx) {
+                *done = Some(result);
+            }
+        }
+        match doing.iter().all(|(_, done)| done.is_some()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    doing.into_iter().filter_map(|(_, done)| done).collect()
+}
+
 #[async_trait]
 impl Node for RedisNode {
-    async fn vote(&self, ask: &Ask) -> Result<Said, Error> {
+    async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
         let session = self.connection.session_now()?;
         let request = self.request(&scripts::VOTE, &ask.claim.name, &session);
         let request = self.with_vote(request.arg(ask.claim.owner.to_string()), ask);
         let reply = numbers(request.send(&session.link).await?)?;
-        self.said(&reply, &session)
+        Ok(session.signed(self.said(&reply, &session)?))
     }
 
-    async fn give_back(&self, back: &Return) -> Result<Returned, Error> {
+    async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
         let session = self.connection.session_now()?;
         let request = self.request(&scripts::GIVE_BACK, &back.name, &session);
         let request = request.arg(back.owner.to_string()).arg(back.ballot);
@@ -183,7 +221,8 @@ impl Node for RedisNode {
         };
         let request = match &back.next {
             Some(next) => self.with_vote(request.arg(next.claim.owner.to_string()), next),
-            None => request.arg(""),
+            // Nobody may wait for it.
+            None => request.arg("").owed(),
         };
         let reply = numbers(request.send(&session.link).await?)?;
         let [held, waiting, vote @ ..] = &reply[..] else { return Err(strange(&reply)) };
@@ -191,28 +230,29 @@ impl Node for RedisNode {
             [] => None,
             vote => Some(self.said(vote, &session)?),
         };
-        Ok(Returned { held: *held == 1, waiting: *waiting as usize, next })
+        Ok(session.signed(Returned { held: *held == 1, waiting: *waiting as usize, next }))
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Vec<Kept>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
         let session = self.connection.session_now()?;
+        let batches = leases.chunks(BATCH).map(|batch| self.keep(batch, &session));
         let mut answers = Vec::with_capacity(leases.len());
-        for batch in leases.chunks(BATCH) {
-            answers.extend(self.keep(batch, &session).await?);
+        for kept in together(batches).await {
+            answers.extend(kept?);
         }
-        Ok(answers)
+        Ok(session.signed(answers))
     }
 
-    async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         let session = self.connection.session_now()?;
         let request = self.request(&scripts::OUST, name, &session);
         match request.send(&session.link).await? {
-            Value::Int(evicted) => Ok(evicted == 1),
+            Value::Int(evicted) => Ok(session.signed(evicted == 1)),
             other => Err(strange(&other)),
         }
     }
 
-    async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Seen>, Error> {
+    async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         let session = self.connection.session_now()?;
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
         let seen = found.into_iter().map(|(status, ballot)| Seen {
@@ -220,7 +260,7 @@ impl Node for RedisNode {
             holder: status.holder.map(|holder| (ballot, holder)),
             waiters: status.waiters,
         });
-        Ok(seen.collect())
+        Ok(session.signed(seen.collect()))
     }
 
     async fn news(&self) -> News {
@@ -245,6 +285,11 @@ impl Node for RedisNode {
     fn clock_at_connect(&self) -> Option<(u64, Instant)> {
         let epoch = self.connection.session_now().ok()?.epoch?;
         Some((epoch.micros, epoch.at))
+    }
+
+    fn caveats(&self) -> Vec<String> {
+        let session = self.connection.session_now().ok();
+        session.and_then(|session| session.caveat).iter().map(|text| text.to_string()).collect()
     }
 
     fn describe(&self) -> &str {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::address::{Address, Quarantine, span};
+use super::address::{self, Address, Quarantine, span};
 use super::dial::{Epoch, Unrecorded};
 use super::node::RedisNode;
+use super::servers::Servers;
 use crate::backend::Quorum;
 use crate::backend::quorum::round::{Asking, Round};
 use crate::backend::quorum::{CLAMP, LAG, Node, check_number};
@@ -67,7 +68,11 @@ impl Redlock {
         }
         let names: Vec<&str> = nodes.iter().map(|node| node.shown.as_str()).collect();
         let (needed, names) = (nodes.len() / 2 + 1, names.join(","));
-        let agreed = format!("{needed} of {names}, max_ttl={max_ttl:?}");
+        let mut agreed = format!("{needed} of {names}, max_ttl={max_ttl:?}");
+        // A ballot may be as old as a record that is forgotten.
+        if nodes[0].remember != address::REMEMBER {
+            agreed += &format!(", remember={:?}", nodes[0].remember);
+        }
         let founding = Arc::new(AtomicBool::new(true));
         // Longer than a lease, and than what ballots may be ahead by the longest
         // step back of a clock that is allowed for.
@@ -83,7 +88,11 @@ impl Redlock {
     /// Connect to as many as can be reached.
     pub(crate) async fn connect(self, runtime: Arc<dyn Runtime>) -> Result<Quorum, Error> {
         let channel: Arc<str> = format!("leasehold:{:032x}", runtime.random()).into();
-        let start = |address| Arc::new(RedisNode::start(address, channel.clone(), runtime.clone()));
+        let servers: Arc<Servers> = Arc::default();
+        let start = |address| {
+            let (channel, servers) = (channel.clone(), servers.clone());
+            Arc::new(RedisNode::start(address, channel, servers, runtime.clone()))
+        };
         let nodes: Vec<Arc<RedisNode>> = self.nodes.into_iter().map(start).collect();
         let epochs = look(&nodes, &*runtime).await;
         check(&nodes, &epochs)?;
@@ -126,11 +135,11 @@ async fn look(nodes: &[Arc<RedisNode>], runtime: &dyn Runtime) -> Vec<Option<See
 
 /// Whether this is a quorum that can be worked with.
 fn check(nodes: &[Arc<RedisNode>], epochs: &[Option<Seen>]) -> Result<(), Error> {
-    let mut up: Vec<(&str, &Address)> = Vec::new();
+    let mut up = 0;
     let mut failures = Vec::new();
-    for (node, epoch) in nodes.iter().zip(epochs) {
+    for epoch in epochs {
         match epoch {
-            Some(Ok(epoch)) => up.push((&epoch.identity, &node.address)),
+            Some(Ok(_)) => up += 1,
             // What does not mend itself is not to be found out in an emergency.
             Some(Err(e)) if e.kind() != Kind::Unavailable => {
                 return Err(Error::new(e.kind(), e.to_string()));
@@ -139,16 +148,11 @@ fn check(nodes: &[Arc<RedisNode>], epochs: &[Option<Seen>]) -> Result<(), Error>
             None => {}
         }
     }
-    up.sort_by_key(|(identity, _)| *identity);
-    if let Some(twice) = up.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(same(twice[0].1, twice[1].1));
-    }
     let (all, needed) = (nodes.len(), nodes.len() / 2 + 1);
-    match up.len() >= needed {
+    match up >= needed {
         true => Ok(()),
         false => Err(Error::unavailable(format!(
-            "{} of {all} nodes can be used, and it takes {needed}: {}",
-            up.len(),
+            "{up} of {all} nodes can be used, and it takes {needed}: {}",
             failures.join("; ")
         ))),
     }

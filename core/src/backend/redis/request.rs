@@ -1,10 +1,11 @@
 //! One run of a script.
 
-use ::redis::{Arg, Cmd, Value};
+use ::redis::{Cmd, Value};
 
 use super::failure::Failure;
 use super::keys::Keys;
 use super::link::Link;
+use super::queue::{Expected, Repeat};
 use super::scripts::Script;
 use super::strange;
 use crate::error::Error;
@@ -15,6 +16,7 @@ pub(super) struct Request<'a> {
     command: Cmd,
     /// The last argument, where it matters which server it is.
     identity: Option<&'a str>,
+    is_owed: bool,
 }
 
 impl<'a> Request<'a> {
@@ -32,12 +34,12 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn over(script: &'static Script, keys: &[impl AsRef<str>]) -> Self {
-        let mut command = Cmd::with_capacity(keys.len() + 8, 512);
+        let mut command = Cmd::with_capacity(keys.len() + 9, 512);
         command.arg("EVALSHA").arg(&script.hash).arg(keys.len());
         for key in keys {
             command.arg(key.as_ref());
         }
-        Self { script, command, identity: None }
+        Self { script, command, identity: None, is_owed: false }
     }
 
     pub(super) fn arg(mut self, argument: impl ::redis::ToRedisArgs) -> Self {
@@ -45,31 +47,37 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The same with the script itself, which the server then knows. It may be
-    /// told to forget it at any moment, so loading it first is not enough.
-    fn with_body(&self) -> Cmd {
-        let mut eval = Cmd::new();
-        eval.arg("EVAL").arg(&self.script.body);
-        for argument in self.command.args_iter().skip(2) {
-            if let Arg::Simple(bytes) = argument {
-                eval.arg(bytes);
-            }
-        }
-        eval
+    /// It is to be carried out whether its answer is waited for or not, also if
+    /// the server must be taught the script first. Not for one that asks for a
+    /// lock: its owner may have left by then.
+    pub(super) fn owed(mut self) -> Self {
+        self.is_owed = true;
+        self
     }
 
     /// Send it, and teach the server the script if it has forgotten it.
     pub(super) async fn send(mut self, link: &Link) -> Result<Value, Failure> {
-        self.command.arg(self.identity);
-        let mut answer = link.call(&self.command).await;
-        if answer.as_ref().is_err_and(|failure| failure.code == "NOSCRIPT") {
-            answer = link.call(&self.with_body()).await;
-        }
+        let number = self.finish(link);
+        let repeat = Repeat { script: self.script, is_owed: self.is_owed };
+        let answer = link.ask(self.command, Expected::Number(number), Some(repeat)).await;
         if answer.as_ref().is_err_and(Failure::is_about_the_server) {
             // Its name may lead to another server by now.
             link.shut("the server became a replica");
         }
         answer
+    }
+
+    /// The same with the script itself, for one that the server is not asked often.
+    pub(super) async fn send_whole(mut self, link: &Link) -> Result<Value, Failure> {
+        let number = self.finish(link);
+        let whole = self.script.whole(&self.command);
+        link.ask(whole, Expected::Number(number), None).await
+    }
+
+    fn finish(&mut self, link: &Link) -> String {
+        let number = link.next_number();
+        self.command.arg(self.identity).arg(&number);
+        number
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,16 +15,25 @@ use crate::name::LockName;
 use crate::runtime::Runtime;
 use crate::time::{Clock, SystemClock};
 
+mod access;
 mod bell;
+mod bells;
+mod chores;
+mod disk;
 mod file;
 mod fork;
+mod here;
 mod lane;
+mod rows;
 mod store;
+mod world;
 
-use bell::{Bell, Bells};
+use bell::Bell;
+use chores::Chores;
 use file::Failure;
 use lane::Lane;
 use store::Store;
+use world::World;
 
 /// The embedded backend: a file, and real locks between the processes of one
 /// machine.
@@ -37,22 +46,25 @@ use store::Store;
 /// forked lives on; then they are free when their ttl has passed. A forked
 /// child cannot use it if the parent did before the fork: that is refused.
 pub struct Sqlite {
-    store: Mutex<Store>,
-    lane: Lane,
+    world: Arc<World>,
+    // Until the world is over.
+    store: Mutex<Option<Store>>,
+    renewals: Lane,
+    chores: Chores,
     bell: Bell,
-    bells: Bells,
     // Claims are made in the caller's future and never outlive it, so that
     // what this process retired is all there is to know.
     retired: Arc<Mutex<Retired>>,
     runtime: Arc<dyn Runtime>,
-    commits: AtomicU32,
+    untidied: AtomicU32,
+    tidying: Arc<AtomicBool>,
     description: String,
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Broken(error) => error,
+            Failure::Broken(error) | Failure::Occupied(error) => error,
             Failure::Busy => Error::unavailable(
                 "the database is kept locked by another process, perhaps a stopped one",
             ),
@@ -66,36 +78,41 @@ impl Sqlite {
     const REQUEST: Duration = Duration::from_secs(2);
     /// Nobody asks again for a connect: as long as the engine bears an outage.
     const CONNECT: Duration = Duration::from_secs(10);
+    /// How often the table is looked through for what is old.
     const COMMITS_PER_TIDYING: u32 = 1000;
+    /// From which size on the log is moved into the database more often than that,
+    const LONG_LOG: u64 = 1 << 20;
+    /// but not more often than this: others may be about to do it.
+    const COMMITS_PER_LOOK: u32 = 100;
+    /// How many sockets a client that comes looks at for those of the dead.
+    const SOCKETS_PER_SWEEP: usize = 64;
 
     /// Open or create the database at `path`; its directory must exist.
     ///
     /// `runtime` must run its tasks on Tokio with I/O enabled, as the default does.
     pub async fn open(path: &Path, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
         let description = format!("sqlite:{}", path.display());
-        let store = patiently(&*runtime, Self::CONNECT, || Store::open(path)).await?;
-        // One name for all processes, whatever their working directory.
-        let path = path.canonicalize().map_err(|e| {
-            Error::unavailable(format!("cannot find the database {path:?}")).because(e)
-        })?;
-        let lane = Lane::start(patiently(&*runtime, Self::CONNECT, || Store::open(&path)).await?)?;
-        let bells = Bells::beside(&path)?;
-        let bell = Bell::hang(&bells, runtime.random() as u64)?;
-        let swept = bells.clone();
-        lane.later(move |store| {
+        let address = runtime.random() as u64;
+        let entry = patiently(&*runtime, Self::CONNECT, || World::enter(path, address)).await?;
+        let world = Arc::new(entry.world);
+        let second = patiently(&*runtime, Self::CONNECT, || world.open()).await?;
+        let chores = Chores::of(world.clone());
+        chores.later(move |store| {
             // Failing costs space, not safety; the next client does it again.
             drop(store.forget_old(now()));
             drop(store.checkpoint());
-            sweep(&swept, store);
+            sweep(store, address as usize);
         });
         Ok(Self {
-            store: Mutex::new(store),
-            lane,
-            bell,
-            bells,
+            store: Mutex::new(Some(Store::new(entry.database, world.clone()))),
+            renewals: Lane::start(Store::new(second, world.clone()))?,
+            chores,
+            bell: Bell::of(world.clone(), entry.listener),
+            world,
             retired: Arc::default(),
             runtime,
-            commits: AtomicU32::new(0),
+            untidied: AtomicU32::new(0),
+            tidying: Arc::default(),
             description,
         })
     }
@@ -128,21 +145,32 @@ impl Sqlite {
         &self,
         mut work: impl FnMut(&Store) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let answer = patiently(&*self.runtime, Self::REQUEST, || work(&self.store())).await?;
+        let work = || match &*self.store() {
+            Some(store) => work(store),
+            None => Err(self.world.refusal()),
+        };
+        let answer = patiently(&*self.runtime, Self::REQUEST, work).await?;
         self.count_commit();
         Ok(answer)
     }
 
     /// Now and then, see to it that neither the log nor the table grows for ever.
     fn count_commit(&self) {
-        let commits = self.commits.fetch_add(1, Ordering::Relaxed);
-        if commits % Self::COMMITS_PER_TIDYING == Self::COMMITS_PER_TIDYING - 1 {
-            self.lane.later(|store| {
-                // Failing costs space, not safety; it is done again.
-                drop(store.forget_old(now()));
-                drop(store.restart_log());
-            });
+        let commits = self.untidied.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_long = self.world.log_size() > Self::LONG_LOG && commits >= Self::COMMITS_PER_LOOK;
+        if !is_long && commits < Self::COMMITS_PER_TIDYING
+            || self.tidying.swap(true, Ordering::Relaxed)
+        {
+            return;
         }
+        self.untidied.store(0, Ordering::Relaxed);
+        let tidying = self.tidying.clone();
+        self.chores.later(move |store| {
+            // Failing costs space, not safety; it is done again.
+            drop(store.forget_old(now()));
+            drop(store.checkpoint());
+            tidying.store(false, Ordering::Relaxed);
+        });
     }
 
     /// Forget whoever stands before the claim and is proven dead, then claim.
@@ -155,14 +183,14 @@ impl Sqlite {
             record.expire(now.instant);
             match record.before(claim.owner).filter(|client| self.bell.is_dead(*client)) {
                 Some(dead) => record.bury(dead),
-                None => return record.claim(claim, self.bell.address(), now),
+                None => return record.claim(claim, self.world.address(), now),
             }
         }
     }
 
     /// Ring the first of the line that is alive, if the lock is free.
     async fn wake_next(&self, name: &LockName, mut next: Option<u64>) -> Result<(), Error> {
-        while let Some(client) = next.filter(|client| !self.bells.ring(*client, name)) {
+        while let Some(client) = next.filter(|client| !self.world.bells().ring(*client, name)) {
             let bury = |record: &mut Record| {
                 record.bury(client);
                 record.next_in_line()
@@ -176,7 +204,7 @@ impl Sqlite {
         lock(&self.retired).contains(claim.owner)
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
+    fn store(&self) -> MutexGuard<'_, Option<Store>> {
         lock(&self.store)
     }
 }
@@ -193,7 +221,9 @@ async fn patiently<T>(
     for turn in 0.. {
         match work() {
             Err(Failure::Busy) if turn < 10 => std::thread::yield_now(),
-            Err(Failure::Busy) if runtime.now().since(started) < patience => {
+            Err(Failure::Busy | Failure::Occupied(_))
+                if runtime.now().since(started) < patience =>
+            {
                 runtime.sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(10));
             }
@@ -219,20 +249,12 @@ impl Backend for Sqlite {
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
-        let leases = leases.to_vec();
-        let renew = |record: &mut Record, held: &Held| match record.renew(
-            held.owner,
-            held.ttl,
-            now().instant,
-        ) {
-            true => Renewal::Kept,
-            false => Renewal::Gone,
-        };
-        self.lane
-            .run(move |store| {
-                store.change_each(leases.iter().map(|held| (&held.name, held)), renew)
-            })
-            .await
+        if self.world.check().is_err() {
+            // Whoever opens the file now finds none of them.
+            return Ok(vec![Renewal::Gone; leases.len()]);
+        }
+        let (leases, world) = (leases.to_vec(), self.world.clone());
+        self.renewals.run(move |store| renew_some(store, &world, &leases)).await
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
@@ -241,13 +263,20 @@ impl Backend for Sqlite {
             let now = now();
             let was_held = record.release(held.owner, now.instant);
             let next = then.map(|then| match was_held && !self.is_retired(then) {
-                true => record.hand_over(then, self.bell.address(), now),
+                true => record.hand_over(then, self.world.address(), now),
                 false => self.claim_from_the_living(record, then),
             });
             let others = record.waiters_besides(then.map(|then| then.owner));
             (Released { held: was_held, next, others }, record.next_in_line())
         };
-        let (released, next) = self.request(|store| store.change(&held.name, release)).await?;
+        let asked = self.request(|store| store.change(&held.name, release)).await;
+        let (released, next) = match asked {
+            // As at a renewal: whoever opens the file now finds no lease.
+            Err(_) if self.world.check().is_err() => {
+                return Ok(Released { held: false, next: None, others: 0 });
+            }
+            asked => asked?,
+        };
         // The lock is free already: a line that is not woken asks by itself.
         drop(self.wake_next(&held.name, next).await);
         Ok(released)
@@ -270,14 +299,14 @@ impl Backend for Sqlite {
         };
         let (evicted, next) = self.request(|store| store.change(name, evict)).await?;
         let Some(tenant) = evicted else { return Ok(false) };
-        self.bells.ring(tenant.client, name);
+        self.world.bells().ring(tenant.client, name);
         self.wake_next(name, next).await?;
         Ok(true)
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let name = name.cloned();
-        let records = self.lane.run(move |store| store.read(name.as_ref())).await?;
+        let records = self.chores.run(move |store| store.read(name.as_ref())).await?;
         let now = now().instant;
         let status = |(name, mut record): (LockName, Record)| {
             record.expire(now);
@@ -292,7 +321,13 @@ impl Backend for Sqlite {
     }
 
     async fn wake(&self) -> Wake {
-        self.bell.heard().await
+        let wake = self.bell.heard().await;
+        if wake == Wake::All && self.world.check().is_err() {
+            // Another client of this process could not use the file before, see `here`.
+            self.renewals.end();
+            drop(self.store().take());
+        }
+        wake
     }
 
     fn describe(&self) -> &str {
@@ -300,12 +335,37 @@ impl Backend for Sqlite {
     }
 }
 
-/// Remove what the dead have left, but for those who still stand in somebody's way.
-fn sweep(bells: &Bells, store: &Store) {
-    let dead = bells.dead();
+/// Renew in short transactions, others between them, up to the first that fails.
+fn renew_some(store: &Store, world: &World, leases: &[Held]) -> Result<Vec<Renewal>, Failure> {
+    const AT_ONCE: usize = 256;
+    if world.check().is_err() {
+        return Ok(vec![Renewal::Gone; leases.len()]);
+    }
+    let renew = |record: &mut Record, held: &Held| match record.renew(
+        held.owner,
+        held.ttl,
+        now().instant,
+    ) {
+        true => Renewal::Kept,
+        false => Renewal::Gone,
+    };
+    let mut answers = Vec::new();
+    for some in leases.chunks(AT_ONCE) {
+        match store.change_each(some.iter().map(|held| (&held.name, held)), renew) {
+            Ok(more) => answers.extend(more),
+            Err(failure) if answers.is_empty() => return Err(failure),
+            Err(_) => break,
+        }
+    }
+    answers.resize(leases.len(), Renewal::Unknown);
+    Ok(answers)
+}
+
+/// Remove what the dead have left, but for those who still stand in somebody's way:
+/// a socket is all that proves its client dead.
+fn sweep(store: &Store, seed: usize) {
     let Ok(records) = store.read(None) else { return };
     let mentioned: HashSet<_> = records.iter().flat_map(|(_, record)| record.clients()).collect();
-    dead.iter()
-        .filter(|client| !mentioned.contains(client))
-        .for_each(|client| bells.remove(*client));
+    let bells = store.world().bells();
+    bells.sweep(seed, Sqlite::SOCKETS_PER_SWEEP, |client| mentioned.contains(&client));
 }

@@ -1,8 +1,10 @@
 -- Times are nanoseconds of the boot-time clock: they mean something only
 -- together with boot.id.
 CREATE TABLE boot (
-    id TEXT NOT NULL
+    id        TEXT NOT NULL,    -- the boot id and the time namespace
+    forgotten INTEGER NOT NULL  -- the largest fence of all locks that were dropped
 );
+INSERT INTO boot VALUES ('', 0);
 CREATE TABLE locks (
     name    TEXT PRIMARY KEY,
     fence   INTEGER NOT NULL,   -- of the last grant; at least its wall clock in µs

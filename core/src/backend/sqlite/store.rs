@@ -1,38 +1,59 @@
 //! The records in the file, and one short transaction per request.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
+use rusqlite::{Connection, ErrorCode, params};
 
-use super::file::{DataFile, Failure};
-use crate::backend::record::{Address, Now, Record, Tenant, Waiter};
-use crate::name::{LockName, Owner};
-use crate::time::Instant;
+use super::file::{self, Database, Failure};
+use super::rows;
+use super::world::World;
+use crate::backend::record::{Now, Record};
+use crate::error::Outcome;
+use crate::name::LockName;
 
 pub(super) struct Store {
-    db: Connection,
-    file: DataFile,
+    database: Database,
+    world: Arc<World>,
     /// Up to which name old records were looked for.
     swept_to: RefCell<String>,
 }
 
+/// How far the log was moved into the database, in pages.
+struct Progress {
+    log: i64,
+    moved: i64,
+}
+
 impl Store {
-    /// Open or create the database. Neither this nor any request waits for
-    /// other connections, see [`Store::wait_up_to`].
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let (file, db) = DataFile::open(path)?;
-        db.set_prepared_statement_cache_capacity(16);
-        Ok(Self { db, file, swept_to: RefCell::default() })
+    /// Neither this nor any request waits for other connections.
+    pub(super) fn new(database: Database, world: Arc<World>) -> Self {
+        database.connection.set_prepared_statement_cache_capacity(16);
+        Self { database, world, swept_to: RefCell::default() }
     }
 
-    /// From here on, block this long while another connection is in its
-    /// transaction.
-    pub(super) fn wait_up_to(&self, patience: Duration) -> Result<(), Failure> {
-        self.db.busy_timeout(patience).map_err(|e| self.file.failure(e))
+    /// With a connection that waits a while for those that are in their transactions.
+    pub(super) fn for_chores(world: Arc<World>) -> Result<Self, Failure> {
+        let store = Self::new(world.open()?, world);
+        store.wait_up_to(Duration::from_secs(1))?;
+        Ok(store)
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn wait_up_to(&self, patience: Duration) -> Result<(), Failure> {
+        self.db().busy_timeout(patience).map_err(|e| self.failure(e))
+    }
+
+    fn db(&self) -> &Connection {
+        &self.database.connection
+    }
+
+    fn failure(&self, e: rusqlite::Error) -> Failure {
+        file::failure(self.world.path(), e)
     }
 
     /// Change one lock's record in one transaction. The answer of `change`
@@ -42,13 +63,7 @@ impl Store {
         name: &LockName,
         change: impl FnOnce(&mut Record) -> T,
     ) -> Result<T, Failure> {
-        self.transaction(|db| {
-            let found = load(db, name)?;
-            let mut record = found.clone().unwrap_or_default();
-            let answer = change(&mut record);
-            save(db, name, found.as_ref(), &record)?;
-            Ok(answer)
-        })
+        self.transaction(|db| rows::change(db, name, change))
     }
 
     /// Change many records in one transaction, one answer each.
@@ -58,13 +73,7 @@ impl Store {
         mut change: impl FnMut(&mut Record, I) -> T,
     ) -> Result<Vec<T>, Failure> {
         self.transaction(|db| {
-            let one = |(name, item)| {
-                let found = load(db, name)?;
-                let mut record = found.clone().unwrap_or_default();
-                let answer = change(&mut record, item);
-                save(db, name, found.as_ref(), &record)?;
-                Ok(answer)
-            };
+            let one = |(name, item)| rows::change(db, name, |record| change(record, item));
             items.into_iter().map(one).collect()
         })
     }
@@ -74,48 +83,68 @@ impl Store {
         let sql = "SELECT fence, owner, client, label, since, expires, line, name FROM locks
                    WHERE (owner IS NOT NULL OR line IS NOT NULL) AND name = ifnull(?1, name)
                    ORDER BY name";
-        self.file.check()?;
-        let read = || {
-            let mut statement = self.db.prepare_cached(sql)?;
-            let rows = statement
-                .query_map([name.map(LockName::as_str)], |row| Ok((row.get(7)?, record(row)?)))?;
-            rows.collect::<rusqlite::Result<Vec<(String, Record)>>>()
-        };
-        let rows = read().map_err(|e| self.file.failure(e))?;
+        let rows = self.select(sql, [name.map(LockName::as_str)])?;
         let named = rows.into_iter().map(|(name, record)| Ok((LockName::new(&name)?, record)));
         named.collect::<Result<_, _>>().map_err(Failure::Broken)
     }
 
-    /// Move what was written into the database file, beside the writers.
+    fn select(
+        &self,
+        sql: &str,
+        what: impl rusqlite::Params,
+    ) -> Result<Vec<(String, Record)>, Failure> {
+        self.world.check()?;
+        let read = || {
+            let mut statement = self.db().prepare_cached(sql)?;
+            let rows = statement.query_map(what, |row| Ok((row.get(7)?, rows::record(row)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|e| self.failure(e))
+    }
+
+    /// Move what was written into the database file, and start the log anew if it
+    /// has grown long.
     pub(super) fn checkpoint(&self) -> Result<(), Failure> {
-        self.file.check()?;
-        let run = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        run.map_err(|e| self.file.failure(e))
+        const LONG: i64 = 256;
+        const LITTLE: i64 = 64;
+        const ROUNDS: usize = 5;
+        // A checkpoint beside busy writers never catches up quite; a log can only be
+        // started anew while they are kept out. So first as much as possible beside
+        // them, and only the little that is left while they wait.
+        for round in 1..=ROUNDS {
+            let done = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+            if done.log <= LONG {
+                return Ok(());
+            }
+            if done.log - done.moved <= LITTLE || round == ROUNDS {
+                break;
+            }
+        }
+        // It keeps writers out while it waits for readers: not for long.
+        self.wait_up_to(Duration::from_millis(20))?;
+        let done = self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)");
+        self.wait_up_to(Duration::from_secs(1))?;
+        done.map(drop)
     }
 
-    /// Start the log anew. A checkpoint beside busy writers never catches up;
-    /// this keeps them out for the little that it has left.
-    pub(super) fn restart_log(&self) -> Result<(), Failure> {
-        self.checkpoint()?;
-        let run = self.db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
-        run.map_err(|e| self.file.failure(e))
+    fn run_checkpoint(&self, sql: &str) -> Result<Progress, Failure> {
+        self.world.check()?;
+        let run = self
+            .db()
+            .query_row(sql, [], |row| Ok(Progress { log: row.get(1)?, moved: row.get(2)? }));
+        run.map_err(|e| self.failure(e))
     }
 
-    /// Drop the records that nobody has used for a day, among the next
-    /// thousand by name: never much work at once, however large the table is.
+    /// Drop the records that nobody has used for a day, among the next thousand by
+    /// name: never much work at once, however large the table is. Others get their
+    /// turn after every few.
     pub(super) fn forget_old(&self, now: Now) -> Result<(), Failure> {
         const BATCH: usize = 1000;
-        self.file.check()?;
+        const AT_ONCE: usize = 100;
         let sql = "SELECT fence, owner, client, label, since, expires, line, name FROM locks
                    WHERE name > ?1 ORDER BY name LIMIT ?2";
         let after = self.swept_to.take();
-        let read = || {
-            let mut statement = self.db.prepare_cached(sql)?;
-            let rows = statement
-                .query_map(params![after, BATCH as u32], |row| Ok((row.get(7)?, record(row)?)))?;
-            rows.collect::<rusqlite::Result<Vec<(String, Record)>>>()
-        };
-        let mut rows = read().map_err(|e| self.file.failure(e))?;
+        let mut rows = self.select(sql, params![after, BATCH as u32])?;
         if rows.len() == BATCH
             && let Some((last, _)) = rows.last()
         {
@@ -123,146 +152,58 @@ impl Store {
         }
         rows.iter_mut().for_each(|(_, record)| record.expire(now.instant));
         rows.retain(|(_, record)| record.is_forgettable(now.wall_micros));
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.transaction(|db| {
-            // Whoever was granted it since has another fence.
-            let mut delete =
-                db.prepare_cached("DELETE FROM locks WHERE name = ?1 AND fence = ?2")?;
-            for (name, record) in &rows {
-                delete.execute(params![name, record.fence as i64])?;
-            }
-            Ok(())
-        })
+        rows.chunks(AT_ONCE).try_for_each(|some| self.transaction(|db| forget(db, some)))
     }
 
     fn transaction<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        self.file.check()?;
+        self.world.check()?;
+        let db = self.db();
         let run = || {
-            self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            let answer = work(&self.db)?;
-            self.db.prepare_cached("COMMIT")?.execute([])?;
-            Ok(answer)
+            db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            work(db)
         };
-        run().map_err(|e| {
-            if !self.db.is_autocommit() {
-                drop(self.db.execute_batch("ROLLBACK"));
+        let commit = |answer| db.prepare_cached("COMMIT")?.execute([]).map(|_| answer);
+        let (done, is_last) = match run() {
+            Ok(answer) => (commit(answer), true),
+            Err(e) => (Err(e), false),
+        };
+        done.map_err(|e| {
+            if !db.is_autocommit() {
+                drop(db.execute_batch("ROLLBACK"));
             }
-            self.file.failure(e)
+            // After an I/O error in the middle of a commit nobody knows.
+            let is_unknown = is_last && e.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+            match self.failure(e) {
+                Failure::Broken(e) if is_unknown => {
+                    Failure::Broken(e.with_outcome(Outcome::Unknown))
+                }
+                failure => failure,
+            }
         })
     }
 }
 
-fn load(db: &Connection, name: &LockName) -> rusqlite::Result<Option<Record>> {
-    let sql = "SELECT fence, owner, client, label, since, expires, line FROM locks WHERE name = ?1";
-    db.prepare_cached(sql)?.query_row([name.as_str()], record).optional()
-}
-
-/// Write what `record` became, given what was `found`.
-fn save(
-    db: &Connection,
-    name: &LockName,
-    found: Option<&Record>,
-    record: &Record,
-) -> rusqlite::Result<()> {
-    let sql = match found {
-        Some(found) if found == record => return Ok(()),
-        Some(_) => {
-            "UPDATE locks SET fence = ?2, owner = ?3, client = ?4, label = ?5, since = ?6,
-                 expires = ?7, line = ?8 WHERE name = ?1"
-        }
-        None => {
-            "INSERT INTO locks (name, fence, owner, client, label, since, expires, line)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-        }
-    };
-    let tenant = record.tenant.as_ref();
-    let line = match record.line.is_empty() {
-        true => None,
-        false => Some(
-            Place::write(&record.line)
-                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
-        ),
-    };
-    db.prepare_cached(sql)?.execute(params![
-        name.as_str(),
-        record.fence as i64,
-        tenant.map(|t| t.owner.bits().to_be_bytes()),
-        tenant.map(|t| t.client as i64),
-        tenant.map(|t| &*t.label),
-        tenant.map(|t| t.since.as_nanos() as i64),
-        tenant.map(|t| t.expires.as_nanos() as i64),
-        line,
-    ])?;
-    Ok(())
-}
-
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let fence = row.get::<_, i64>(0)? as u64;
-    let owner = row.get::<_, Option<[u8; 16]>>(1)?;
-    let tenant = match owner {
-        None => None,
-        Some(owner) => Some(Tenant {
-            owner: Owner::from_bits(u128::from_be_bytes(owner)),
-            client: row.get::<_, i64>(2)? as Address,
-            label: row.get::<_, String>(3)?.into(),
-            since: Instant::from_nanos(row.get::<_, i64>(4)? as u64),
-            expires: Instant::from_nanos(row.get::<_, i64>(5)? as u64),
-        }),
-    };
-    let line = match row.get_ref(6)?.as_str_or_null()? {
-        None => VecDeque::new(),
-        Some(line) => Place::read(line).map_err(|e| {
-            rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, e)
-        })?,
-    };
-    Ok(Record { fence, tenant, line })
-}
-
-/// A waiter as the column `line` holds it.
-#[derive(Serialize, Deserialize)]
-struct Place<'a> {
-    owner: &'a str,
-    client: Address,
-    #[serde(borrow)]
-    label: std::borrow::Cow<'a, str>,
-    until: u64,
-}
-
-impl Place<'_> {
-    fn write(line: &VecDeque<Waiter>) -> serde_json::Result<String> {
-        let owners: Vec<String> = line.iter().map(|w| w.owner.to_string()).collect();
-        let place = |(w, owner)| -> Place<'_> {
-            let w: &Waiter = w;
-            Place { owner, client: w.client, label: (*w.label).into(), until: w.until.as_nanos() }
-        };
-        let places = line.iter().zip(owners.iter().map(String::as_str)).map(place);
-        serde_json::to_string(&places.collect::<Vec<_>>())
+fn forget(db: &Connection, some: &[(String, Record)]) -> rusqlite::Result<()> {
+    // Whoever was granted it since has another fence.
+    let mut delete = db.prepare_cached("DELETE FROM locks WHERE name = ?1 AND fence = ?2")?;
+    let mut largest = 0;
+    for (name, record) in some {
+        delete.execute(params![name, record.fence as i64])?;
+        largest = largest.max(record.fence);
     }
-
-    fn read(line: &str) -> Result<VecDeque<Waiter>, Box<dyn std::error::Error + Send + Sync>> {
-        let waiter = |p: Place<'_>| {
-            Ok(Waiter {
-                owner: Owner::from_bits(u128::from_str_radix(p.owner, 16)?),
-                client: p.client,
-                label: p.label.into(),
-                // Waiters are woken here, not granted: they say it again.
-                ttl: Duration::ZERO,
-                until: Instant::from_nanos(p.until),
-            })
-        };
-        serde_json::from_str::<Vec<Place<'_>>>(line)?.into_iter().map(waiter).collect()
-    }
+    let sql = "UPDATE boot SET forgotten = max(forgotten, ?1)";
+    db.prepare_cached(sql)?.execute([largest as i64]).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Claim, Mode};
+    use crate::backend::{Answer, Claim, Mode};
+    use crate::name::Owner;
+    use crate::time::Instant;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -288,17 +229,52 @@ mod tests {
         }
     }
 
+    fn store(dir: &tempfile::TempDir) -> Store {
+        let Ok(entry) = World::enter(&dir.path().join("locks.db"), 1) else {
+            panic!("no database")
+        };
+        Store::new(entry.database, Arc::new(entry.world))
+    }
+
+    #[test]
+    fn no_two_trips_of_the_clock_bring_back_an_old_fence() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let fence = |name: &str, owner, now| {
+            let name = LockName::new(name).unwrap();
+            let granted = store.change(&name, |record| {
+                let answer = record.claim(&claim(&name, owner), 0, now);
+                record.release(Owner::from_bits(owner), now.instant);
+                answer
+            });
+            let Ok(Answer::Granted { fence, .. }) = granted else { panic!("it is free") };
+            fence
+        };
+        let today = at(Duration::ZERO);
+        // Once the clock is ten days ahead, and once again, when the record is dropped.
+        let ahead = Now { wall_micros: at(10 * DAY).wall_micros, ..today };
+        let far_ahead = Now { wall_micros: at(20 * DAY).wall_micros, ..today };
+        let first = fence("x", 1, ahead);
+        assert!(store.forget_old(far_ahead).is_ok());
+        let left = store.db().query_row("SELECT count(*) FROM locks", [], |row| row.get(0));
+        assert_eq!(left, Ok(0));
+        let second = fence("x", 2, today);
+        assert!(second > first, "{second} after {first}");
+        assert!(store.forget_old(far_ahead).is_ok());
+        assert!(fence("y", 3, today) > second);
+    }
+
     #[test]
     fn records_of_yesterday_are_forgotten_batch_by_batch_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
-        let Ok(store) = Store::open(&dir.path().join("locks.db")) else { panic!("no database") };
+        let store = store(&dir);
         let take = |name: &str, owner, now| {
             let name = LockName::new(name).unwrap();
             let taken = store.change(&name, |record| record.claim(&claim(&name, owner), 0, now));
             assert!(taken.is_ok());
         };
         let left = || -> u32 {
-            store.db.query_row("SELECT count(*) FROM locks", [], |row| row.get(0)).unwrap()
+            store.db().query_row("SELECT count(*) FROM locks", [], |row| row.get(0)).unwrap()
         };
         // None is released: these are the leases of processes that died.
         (0..1500).for_each(|number| take(&format!("old {number}"), number, at(Duration::ZERO)));

@@ -1,6 +1,8 @@
 //! A database of a test's own, and what the tests ask of it. Times are real;
 //! whatever has a bound has a generous one.
 
+mod process;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::{Client, Error, Kind, Lease, Status, connect};
+
+pub(crate) use process::{Process, serve};
 
 /// A bound for broken code; nothing has to be fast.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -58,7 +62,8 @@ impl Place {
 
     pub(crate) fn sockets(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.bells()).expect("a directory").flatten();
-        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != "world").collect()
     }
 }
 

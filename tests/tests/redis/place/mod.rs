@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use leasehold::Client;
+use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, until};
 pub(crate) use leasehold_tests::scene::{LONG, SECOND, Scene, Waiter};
 use leasehold_tests::servers::{Server, Settings};
@@ -52,8 +53,7 @@ impl Place {
 
     /// How many stand in the server's line for a plain name.
     pub(crate) fn line(&self, name: &str) -> i64 {
-        let line = format!("{{leasehold:{name}}}:leasehold:line");
-        self.server.command(&["ZCARD", &line]).as_int().unwrap()
+        own_keys::waiting(&self.server, &format!("leasehold:{name}"))
     }
 
     /// How many connections clients of ours have now.

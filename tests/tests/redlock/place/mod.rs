@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use leasehold::{Client, Lease};
+use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, until};
 pub(crate) use leasehold_tests::scene::{LONG, SECOND, Scene, Waiter};
 use leasehold_tests::servers::{Server, Settings};
@@ -78,12 +79,10 @@ impl Place {
 
     /// How many wait for a plain name, on whichever server the line is.
     pub(crate) fn line(&self, name: &str) -> i64 {
-        let line = format!("{{leasehold:{name}}}:leasehold:line");
-        let waiting = |server: &Server| {
-            let reply = server.try_command(&["ZCARD", &line], LIMIT).ok();
-            reply.and_then(|reply| reply.as_int()).unwrap_or_default()
-        };
-        self.servers.iter().map(waiting).max().unwrap()
+        let key = format!("leasehold:{name}");
+        let runs = |server: &&Server| server.try_command(&["PING"], LIMIT).is_ok();
+        let running = self.servers.iter().filter(runs);
+        running.map(|server| own_keys::waiting(server, &key)).max().unwrap()
     }
 
     /// The server that keeps the line for a name, found by queueing for it.
@@ -91,8 +90,8 @@ impl Place {
     pub(crate) fn arbiter(&self, client: &Client, name: &str) -> usize {
         let lease = self.hold(client, name);
         let waiter = self.stand_in_line(&self.client(), name);
-        let line = format!("{{leasehold:{name}}}:leasehold:line");
-        let keeps = |server: &Server| server.command(&["EXISTS", &line]).as_int() == Some(1);
+        let key = format!("leasehold:{name}");
+        let keeps = |server: &Server| own_keys::line(server, &key).is_some();
         let arbiter = self.servers.iter().position(keeps).unwrap();
         waiter.abort();
         self.wait(lease.release()).unwrap();
@@ -117,7 +116,7 @@ impl Place {
     /// Until when a server grants nothing, in µs by its clock, and that clock.
     pub(crate) fn quarantine(&self, node: usize) -> (u64, u64) {
         let server = &self.servers[node];
-        let ends = server.command(&["HGET", "leasehold:leasehold:epoch", "until"]);
+        let ends = server.command(&["HGET", own_keys::EPOCH, "until"]);
         let time = server.command(&["TIME"]);
         let number = |text: &str| text.parse::<u64>().unwrap();
         let [seconds, micros] = time.as_list().unwrap() else { panic!("{time:?}") };

@@ -1,14 +1,18 @@
 //! Where the cluster is and how to log in: what a URL and its options say.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
 use super::messages::AuthenticateRequest;
+use crate::backend::net::Timeouts;
 use crate::error::Error;
 
 const PORT: u16 = 2379;
 const PREFIX: &str = "leasehold/";
+/// How long one of several members is waited for.
+const EACH: Duration = Duration::from_secs(2);
 
 /// A cluster, and how this client uses it.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct Address {
     pub(in crate::backend::etcd) prefix: String,
     /// As messages name the cluster: no user, no password.
     pub(super) shown: String,
+    /// How long each member is waited for.
+    pub(super) timeouts: Timeouts,
 }
 
 /// The files that encryption needs.
@@ -48,13 +54,21 @@ impl Address {
         let endpoints = endpoints.collect::<Result<Vec<_>, Error>>()?;
         let (mut prefix, mut tls) = (PREFIX.to_owned(), Tls::default());
         let (mut cert, mut key) = (None, None);
+        let mut timeouts = match endpoints.len() {
+            1 => Timeouts::default(),
+            // There are others to ask.
+            _ => Timeouts { connect: EACH, response: EACH },
+        };
         for (option, value) in options {
             match &**option {
                 "prefix" => prefix = value.clone(),
                 "ca" if is_encrypted => tls.ca = Some(value.into()),
                 "cert" if is_encrypted => cert = Some(PathBuf::from(value)),
                 "key" if is_encrypted => key = Some(PathBuf::from(value)),
-                _ => return Err(unknown(option, is_encrypted)),
+                _ => match timeouts.set(option, value) {
+                    Some(set) => set?,
+                    None => return Err(unknown(option, is_encrypted)),
+                },
             }
         }
         tls.identity = match (cert, key) {
@@ -64,7 +78,7 @@ impl Address {
         };
         let shown = format!("{scheme}://{hosts}");
         let tls = is_encrypted.then_some(tls);
-        Ok(Self { endpoints, login, tls, prefix, shown })
+        Ok(Self { endpoints, login, tls, prefix, shown, timeouts })
     }
 }
 
@@ -102,7 +116,7 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, is_encrypted: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix";
+    let known = "ttl, wait, max_hold, label, prefix, connect_timeout, response_timeout";
     let known = if is_encrypted { format!("{known}, ca, cert, key") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))
 }
@@ -127,6 +141,11 @@ mod tests {
         assert_eq!((&*login.name, &*login.password), ("ann", "p@s,s"));
         assert_eq!((&*address.prefix, &*address.shown), ("x/", "etcd://a,b:1,[::1]:2"));
         assert!(address.tls.is_none());
+        assert_eq!(address.timeouts, Timeouts { connect: EACH, response: EACH });
+        assert_eq!(parse("etcd://a").unwrap().timeouts, Timeouts::default());
+        let address = parse("etcd://a,b?connect_timeout=7s&response_timeout=300ms").unwrap();
+        let (connect, response) = (Duration::from_secs(7), Duration::from_millis(300));
+        assert_eq!(address.timeouts, Timeouts { connect, response });
         let address = parse("etcds://a/?ca=/ca&cert=/c&key=/k").unwrap();
         let tls = address.tls.unwrap();
         assert_eq!((tls.ca, tls.identity), (Some("/ca".into()), Some(("/c".into(), "/k".into()))));
@@ -143,6 +162,8 @@ mod tests {
             ("etcd://a?prefx=a", "prefx"),
             ("etcd://a?ca=/x", "ca"),
             ("etcds://a?cert=/x", "key"),
+            ("etcd://a?connect_timeout=soon", "connect_timeout"),
+            ("etcd://a?response_timeout=0s", "response_timeout"),
         ] {
             let error = parse(url).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid, "{url}");

@@ -1,29 +1,25 @@
 //! Opening a connection to one member after the other, until one will do.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Uri;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::address::Address;
 use super::failure::{Is, Trouble};
-use super::link::Link;
-use super::messages::{StatusRequest, StatusResponse, TxnResponse, WatchResponse};
+use super::link::{Identity, Link, Manner};
+use super::messages::{Answer, StatusRequest, StatusResponse, TxnResponse, WatchResponse};
 use super::watches::Watches;
 use super::{TXN, version, words};
 use crate::backend::connection::{self, Driver};
 use crate::backend::etcd::cluster::{Keys, News, Order, Read, Step, Txn};
+use crate::backend::net::{Patience, connect_tcp};
 #[cfg(feature = "tls")]
 use crate::backend::tls::Trust;
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
-
-/// How long one member may take in all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A member that we are logged in to.
 #[derive(Clone)]
@@ -38,7 +34,9 @@ pub(super) struct Session {
 pub(super) struct Dial {
     address: Address,
     runtime: Arc<dyn Runtime>,
-    news: mpsc::UnboundedSender<News>,
+    changes: mpsc::Sender<News>,
+    reconnected: Arc<Notify>,
+    identity: Arc<Identity>,
     /// Which member is next.
     next: usize,
 }
@@ -47,11 +45,12 @@ impl Dial {
     pub(super) fn new(
         address: Address,
         runtime: Arc<dyn Runtime>,
-        news: mpsc::UnboundedSender<News>,
+        changes: mpsc::Sender<News>,
+        reconnected: Arc<Notify>,
     ) -> Self {
         // So that not all clients are at the same.
         let next = runtime.random() as usize % address.endpoints.len();
-        Self { address, runtime, news, next }
+        Self { address, runtime, changes, reconnected, identity: Arc::default(), next }
     }
 }
 
@@ -60,15 +59,17 @@ impl connection::Dial for Dial {
     type Session = Session;
 
     async fn open(&mut self, _: u64) -> Result<(Session, Driver), Error> {
-        let mut failed: Option<Error> = None;
+        let mut failed: Vec<Error> = Vec::new();
+        let limit = self.address.timeouts.connect;
         for _ in 0..self.address.endpoints.len() {
             let (host, port) = self.address.endpoints[self.next].clone();
             self.next = (self.next + 1) % self.address.endpoints.len();
             let opened = tokio::select! {
                 biased;
                 opened = self.enter(&host, port) => opened.map_err(Error::from),
-                () = self.runtime.sleep(CONNECT_TIMEOUT) => {
-                    let message = format!("it does not answer within {CONNECT_TIMEOUT:?}");
+                () = Patience::of(limit).end(&*self.runtime) => {
+                    let message =
+                        format!("it does not answer within {limit:?} (connect_timeout in the URL)");
                     Err(Error::unavailable(message))
                 }
             };
@@ -76,15 +77,15 @@ impl connection::Dial for Dial {
                 Ok(opened) => return Ok(opened),
                 Err(e) => {
                     let message = format!("cannot use {host}:{port} of {}", self.address.shown);
-                    failed = Some(Error::new(e.kind(), message).because(e));
+                    failed.push(Error::new(e.kind(), message).because(e));
                 }
             }
         }
-        Err(failed.unwrap_or_else(|| Error::invalid("the URL names no host")))
+        Err(all_of(failed))
     }
 
     fn reconnected(&self) {
-        drop(self.news.send(News::Reconnected));
+        self.reconnected.notify_one();
     }
 }
 
@@ -104,10 +105,18 @@ impl Dial {
                 limit: 1,
             };
             let txn = Txn { then: vec![Step::Read(look)], ..Txn::default() };
-            let _: TxnResponse = link.call(TXN, words::request(&txn)).await?;
-            let status = link.call("/etcdserverpb.Maintenance/Status", StatusRequest {}).await;
+            let looked = async {
+                let answer: TxnResponse = link.call(TXN, words::request(&txn)).await?;
+                match words::done(&txn, answer) {
+                    Some(_) => Ok(()),
+                    None => Err(Trouble::strange("the answer to another transaction")),
+                }
+            };
+            let status = link.call("/etcdserverpb.Maintenance/Status", StatusRequest {});
+            let (looked, status) = tokio::join!(looked, status);
+            looked?;
             match status {
-                Ok(StatusResponse { version }) => Ok(version),
+                Ok(StatusResponse { version, .. }) => Ok(version),
                 // Where there are users, only root may know.
                 Err(trouble) if trouble.error.kind() == Kind::Refused => Ok(String::new()),
                 Err(trouble) => Err(trouble),
@@ -143,7 +152,7 @@ impl Dial {
     fn watches(&self, link: &Arc<Link>) -> (Arc<Watches>, Driver) {
         let (requests, to_send) = mpsc::unbounded_channel();
         let watches = Arc::new(Watches::new(requests));
-        let (heard, link, news) = (watches.clone(), link.clone(), self.news.clone());
+        let (heard, link, changes) = (watches.clone(), link.clone(), self.changes.clone());
         let runtime = self.runtime.clone();
         let listen = async move {
             let requests = UnboundedReceiverStream::new(to_send);
@@ -158,16 +167,22 @@ impl Dial {
                     Err(status) => return Trouble::from(status).error.to_string(),
                 };
                 let Some(message) = message else { return "the watches ended".to_owned() };
+                if let Err(trouble) = link.check(message.header()) {
+                    return trouble.error.to_string();
+                }
                 let heard = match heard.understand(message) {
                     Ok(heard) => heard,
                     Err(why) => return why,
                 };
-                heard.news.into_iter().for_each(|change| drop(news.send(change)));
+                for change in heard.news {
+                    drop(changes.send(change).await);
+                }
                 if let Some((key, after)) = heard.in_doubt {
-                    let (link, news) = (link.clone(), news.clone());
+                    let (link, changes) = (link.clone(), changes.clone());
                     runtime.spawn(Box::pin(async move {
                         if !exists_since(&link, &key, after).await {
-                            drop(news.send(News::Changed { key, value: String::new() }));
+                            let value = String::new();
+                            drop(changes.send(News::Changed { key, value }).await);
                         }
                     }));
                 }
@@ -180,9 +195,8 @@ impl Dial {
         let failed = |e: std::io::Error| {
             Error::unavailable("is the server running, and the address right?").because(e)
         };
-        let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        let (login, runtime) = (self.address.login.clone(), self.runtime.clone());
+        let stream = connect_tcp(host, port).await.map_err(failed)?;
+        let runtime = self.runtime.clone();
         let origin = |scheme: &str| {
             let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             let origin = format!("{scheme}://{host}:{port}").parse::<Uri>();
@@ -197,10 +211,34 @@ impl Dial {
                 protocol: Some("h2"),
             };
             let stream = trust.wrap(stream, host).await?;
-            return Link::over(stream, origin("https")?, login, runtime).await;
+            return Link::over(stream, self.manner(origin("https")?), runtime).await;
         }
-        Link::over(stream, origin("http")?, login, runtime).await
+        Link::over(stream, self.manner(origin("http")?), runtime).await
     }
+
+    fn manner(&self, origin: Uri) -> Manner {
+        Manner {
+            origin,
+            login: self.address.login.clone(),
+            response_timeout: self.address.timeouts.response,
+            identity: self.identity.clone(),
+        }
+    }
+}
+
+/// Why no member will do. One that may be there later is worth waiting for, even
+/// if another will never do.
+fn all_of(mut failed: Vec<Error>) -> Error {
+    let is_hope = |error: &Error| error.kind() == Kind::Unavailable;
+    let kind = match failed.iter().any(is_hope) {
+        true => Kind::Unavailable,
+        false => failed.last().map_or(Kind::Invalid, Error::kind),
+    };
+    if failed.len() > 1 {
+        let all: Vec<String> = failed.iter().map(Error::to_string).collect();
+        return Error::new(kind, all.join("; "));
+    }
+    failed.pop().unwrap_or_else(|| Error::invalid("the URL names no host"))
 }
 
 /// Whether a key is still the one that was there at a revision. No, too, if that
@@ -210,8 +248,8 @@ async fn exists_since(link: &Link, key: &str, revision: u64) -> bool {
     let look = Read { keys, before: None, order: Order::OldestFirst, limit: 1 };
     let txn = Txn { then: vec![Step::Read(look)], ..Txn::default() };
     let found: Result<TxnResponse, Trouble> = link.call(TXN, words::request(&txn)).await;
-    found.is_ok_and(|found| {
-        let mut entries = words::done(found).reads.into_iter().flat_map(|read| read.entries);
-        entries.any(|entry| entry.created <= revision)
+    found.ok().and_then(|found| words::done(&txn, found)).is_some_and(|found| {
+        let mut entries = found.reads.into_iter().flat_map(|read| read.entries);
+        entries.any(|entry| entry.key == key && entry.created <= revision)
     })
 }

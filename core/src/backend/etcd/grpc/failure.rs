@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use tonic::{Code, Status};
 
+use crate::backend::etcd::proof::strange;
 use crate::error::{Error, Kind, Outcome};
 
 /// A request without a usable answer.
@@ -42,6 +43,13 @@ impl From<Error> for Trouble {
     }
 }
 
+impl Trouble {
+    /// The member has answered what cannot be; the request may have been done.
+    pub(super) fn strange(what: &str) -> Self {
+        Self { error: strange(what), is: Is::TheMember }
+    }
+}
+
 impl From<Status> for Trouble {
     fn from(status: Status) -> Self {
         let said = &whole(&status);
@@ -53,9 +61,8 @@ impl From<Status> for Trouble {
         }
         let (kind, is) = match status.code() {
             _ if status.source().is_some() => (Kind::Unavailable, Is::Broken),
-            Code::Internal | Code::InvalidArgument | Code::Unimplemented => {
-                (Kind::Internal, Is::Told)
-            }
+            // Our own side says "internal" of what it cannot read.
+            Code::InvalidArgument | Code::Unimplemented => (Kind::Internal, Is::Told),
             Code::PermissionDenied | Code::Unauthenticated => (Kind::Refused, Is::Told),
             _ => (Kind::Unavailable, Is::TheMember),
         };

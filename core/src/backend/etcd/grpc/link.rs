@@ -1,7 +1,7 @@
 //! One connection to one member: HTTP/2, and gRPC over it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,19 +19,55 @@ use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::failure::{Is, Trouble};
-use super::messages::{AuthenticateRequest, AuthenticateResponse};
+use super::messages::{Answer, AuthenticateRequest, AuthenticateResponse, ResponseHeader};
 use crate::backend::connection::Driver;
-use crate::error::{Error, Outcome};
+use crate::backend::net::Patience;
+use crate::error::{Error, Kind, Outcome};
 use crate::runtime::Runtime;
 
-/// A member that has not answered a request for this long is given up.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// So long may what stands before an answer be.
+const MOST_HEADERS: u32 = 16 << 10;
+
+/// How a member is spoken to.
+pub(super) struct Manner {
+    pub(super) origin: Uri,
+    pub(super) login: Option<AuthenticateRequest>,
+    /// One that has not answered a request for this long is given up.
+    pub(super) response_timeout: Duration,
+    pub(super) identity: Arc<Identity>,
+}
+
+/// Which cluster a client uses: the first that it came to, for ever. Another one
+/// knows nothing of its leases.
+#[derive(Default)]
+pub(super) struct Identity(OnceLock<u64>);
+
+impl Identity {
+    fn check(&self, header: Option<&ResponseHeader>) -> Result<(), Trouble> {
+        let id = header.map_or(0, |header| header.cluster_id);
+        if id == 0 {
+            return Err(Trouble::strange("an answer that names no cluster"));
+        }
+        let ours = *self.0.get_or_init(|| id);
+        if ours == id {
+            return Ok(());
+        }
+        let message = format!(
+            "another cluster answers here, {id:x} instead of {ours:x}: are the members that the \
+             URL names all of one cluster? Close this client and connect again to use another"
+        );
+        let error = Error::new(Kind::Refused, message).with_outcome(Outcome::Unknown);
+        Err(Trouble { error, is: Is::TheMember })
+    }
+}
 
 /// A connection, which works while its driver does.
 pub(super) struct Link {
     grpc: Grpc<Channel>,
     runtime: Arc<dyn Runtime>,
     login: Option<AuthenticateRequest>,
+    response_timeout: Duration,
+    identity: Arc<Identity>,
     token: Mutex<Option<MetadataValue<Ascii>>>,
     /// Why it has to end.
     broken: Mutex<Option<String>>,
@@ -45,18 +81,20 @@ impl Link {
     /// Speak HTTP/2 over a stream.
     pub(super) async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        origin: Uri,
-        login: Option<AuthenticateRequest>,
+        manner: Manner,
         runtime: Arc<dyn Runtime>,
     ) -> Result<(Arc<Self>, Driver), Error> {
-        let spawner = Spawner(runtime.clone());
-        let opened = http2::Builder::new(spawner).handshake(TokioIo::new(stream)).await;
+        let mut http = http2::Builder::new(Spawner(runtime.clone()));
+        http.max_header_list_size(MOST_HEADERS);
+        let opened = http.handshake(TokioIo::new(stream)).await;
         let (sender, connection) =
             opened.map_err(|e| Error::unavailable("it does not speak HTTP/2").because(e))?;
         let link = Arc::new(Self {
-            grpc: Grpc::with_origin(Channel(sender), origin),
+            grpc: Grpc::with_origin(Channel(sender), manner.origin),
             runtime,
-            login,
+            login: manner.login,
+            response_timeout: manner.response_timeout,
+            identity: manner.identity,
             token: Mutex::default(),
             broken: Mutex::default(),
             end: Notify::new(),
@@ -86,7 +124,7 @@ impl Link {
     pub(super) async fn call<Q, A>(&self, method: Method, message: Q) -> Result<A, Trouble>
     where
         Q: prost::Message + Clone + 'static,
-        A: prost::Message + Default + 'static,
+        A: Answer,
     {
         self.logged_in(|| self.call_once(method, message.clone())).await
     }
@@ -95,7 +133,7 @@ impl Link {
     pub(super) async fn call_for_one<Q, A>(&self, method: Method, message: Q) -> Result<A, Trouble>
     where
         Q: prost::Message + Clone + 'static,
-        A: prost::Message + Default + 'static,
+        A: Answer,
     {
         self.logged_in(|| {
             let (mut grpc, request) = (self.grpc.clone(), self.request(message.clone()));
@@ -104,7 +142,7 @@ impl Link {
                 let path = PathAndQuery::from_static(method);
                 let mut answers = grpc.server_streaming(request, path, codec()).await?.into_inner();
                 let answer: Option<A> = answers.message().await?;
-                answer.ok_or_else(|| Error::unavailable("the member answered nothing").into())
+                answer.ok_or_else(|| Trouble::strange("nothing"))
             })
         })
         .await
@@ -127,7 +165,7 @@ impl Link {
     async fn call_once<Q, A>(&self, method: Method, message: Q) -> Result<A, Trouble>
     where
         Q: prost::Message + 'static,
-        A: prost::Message + Default + 'static,
+        A: Answer,
     {
         let (mut grpc, request) = (self.grpc.clone(), self.request(message));
         let answered = async move {
@@ -176,16 +214,26 @@ impl Link {
         request
     }
 
+    /// Whether an answer comes from the cluster that this client uses.
+    pub(super) fn check(&self, header: Option<&ResponseHeader>) -> Result<(), Trouble> {
+        self.identity.check(header)
+    }
+
     /// A member that does not answer, or says that it cannot, is given up.
-    async fn in_time<T>(
+    async fn in_time<A: Answer>(
         &self,
-        answered: impl Future<Output = Result<T, Trouble>>,
-    ) -> Result<T, Trouble> {
+        answered: impl Future<Output = Result<A, Trouble>>,
+    ) -> Result<A, Trouble> {
+        let limit = self.response_timeout;
         let answer = tokio::select! {
             biased;
-            answer = answered => answer,
-            () = self.runtime.sleep(RESPONSE_TIMEOUT) => {
-                let message = format!("the member has not answered for {RESPONSE_TIMEOUT:?}");
+            answer = answered => {
+                answer.and_then(|answer| self.check(answer.header()).map(|()| answer))
+            }
+            () = Patience::of(limit).end(&*self.runtime) => {
+                let message = format!(
+                    "the member has not answered for {limit:?} (response_timeout in the URL)"
+                );
                 let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
                 Err(Trouble { error, is: Is::TheMember })
             }

@@ -7,6 +7,8 @@ use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ResponseHeader {
+    #[prost(uint64, tag = "1")]
+    pub(super) cluster_id: u64,
     #[prost(int64, tag = "3")]
     pub(super) revision: i64,
 }
@@ -17,6 +19,8 @@ pub(super) struct KeyValue {
     pub(super) key: Vec<u8>,
     #[prost(int64, tag = "2")]
     pub(super) create_revision: i64,
+    #[prost(int64, tag = "3")]
+    pub(super) mod_revision: i64,
     #[prost(bytes = "vec", tag = "5")]
     pub(super) value: Vec<u8>,
     #[prost(int64, tag = "6")]
@@ -65,7 +69,21 @@ pub(super) struct PutRequest {
 pub(super) struct DeleteRangeRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub(super) key: Vec<u8>,
+    /// To be told what was deleted.
+    #[prost(bool, tag = "3")]
+    pub(super) prev_kv: bool,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeleteRangeResponse {
+    #[prost(int64, tag = "2")]
+    pub(super) deleted: i64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) prev_kvs: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PutResponse {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct RequestOp {
@@ -85,9 +103,18 @@ pub(super) enum Request {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ResponseOp {
-    /// Empty for what is no range.
-    #[prost(message, optional, tag = "1")]
-    pub(super) range: Option<RangeResponse>,
+    #[prost(oneof = "Response", tags = "1, 2, 3")]
+    pub(super) response: Option<Response>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum Response {
+    #[prost(message, tag = "1")]
+    Range(RangeResponse),
+    #[prost(message, tag = "2")]
+    Put(PutResponse),
+    #[prost(message, tag = "3")]
+    DeleteRange(DeleteRangeResponse),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,6 +143,8 @@ pub(super) enum Target {
 pub(super) const EQUAL: i32 = 0;
 pub(super) const CREATION: i32 = 1;
 pub(super) const LEASE: i32 = 4;
+pub(super) const GREATER: i32 = 1;
+pub(super) const LESS: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TxnRequest {
@@ -141,10 +170,15 @@ pub(super) struct TxnResponse {
 pub(super) struct LeaseGrantRequest {
     #[prost(int64, tag = "1")]
     pub(super) ttl: i64,
+    /// Of our choice, so that the answer names its question.
+    #[prost(int64, tag = "2")]
+    pub(super) id: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LeaseGrantResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
     #[prost(int64, tag = "2")]
     pub(super) id: i64,
     #[prost(int64, tag = "3")]
@@ -158,9 +192,20 @@ pub(super) struct LeaseRequest {
     pub(super) id: i64,
 }
 
+/// Of `LeaseRevoke`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseRevokeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
+}
+
 /// Of `LeaseKeepAlive` and `LeaseTimeToLive`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LeaseResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
+    #[prost(int64, tag = "2")]
+    pub(super) id: i64,
     /// In seconds; none left if it is over.
     #[prost(int64, tag = "3")]
     pub(super) ttl: i64,
@@ -214,6 +259,9 @@ pub(super) struct WatchResponse {
     pub(super) compact_revision: i64,
     #[prost(string, tag = "6")]
     pub(super) cancel_reason: String,
+    /// Only who asks for it gets a message in parts.
+    #[prost(bool, tag = "7")]
+    pub(super) fragment: bool,
     #[prost(message, repeated, tag = "11")]
     pub(super) events: Vec<Event>,
 }
@@ -238,6 +286,8 @@ pub(super) struct AuthenticateRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct AuthenticateResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
     #[prost(string, tag = "2")]
     pub(super) token: String,
 }
@@ -247,6 +297,33 @@ pub(super) struct StatusRequest {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
     #[prost(string, tag = "2")]
     pub(super) version: String,
 }
+
+/// An answer that names the cluster that gave it.
+pub(super) trait Answer: Message + Default + 'static {
+    fn header(&self) -> Option<&ResponseHeader>;
+}
+
+macro_rules! answers {
+    ($($answer:ty),+ $(,)?) => {$(
+        impl Answer for $answer {
+            fn header(&self) -> Option<&ResponseHeader> {
+                self.header.as_ref()
+            }
+        }
+    )+};
+}
+
+answers![
+    AuthenticateResponse,
+    LeaseGrantResponse,
+    LeaseResponse,
+    LeaseRevokeResponse,
+    StatusResponse,
+    TxnResponse,
+    WatchResponse,
+];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 mod address;
 mod dial;
@@ -18,7 +18,11 @@ mod words;
 pub(crate) use address::Address;
 use dial::{Dial, Session};
 use failure::{Is, Trouble};
-use messages::{LeaseGrantRequest, LeaseGrantResponse, LeaseRequest, LeaseResponse, TxnResponse};
+use link::Link;
+use messages::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseRequest, LeaseResponse, LeaseRevokeResponse,
+    TxnResponse,
+};
 
 use super::cluster::{Change, Cluster, Done, Failure, News, SessionId, Txn};
 use crate::backend::connection::Connection;
@@ -27,11 +31,16 @@ use crate::runtime::Runtime;
 
 const TXN: &str = "/etcdserverpb.KV/Txn";
 
+/// So many changes are kept for who listens; then the member has to wait.
+const MOST_NEWS: usize = 1024;
+
 /// The members of a cluster, one of which is asked at a time.
 pub(super) struct Members {
     shown: String,
+    runtime: Arc<dyn Runtime>,
     connection: Connection<Session>,
-    news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
+    changes: tokio::sync::Mutex<mpsc::Receiver<News>>,
+    reconnected: Arc<Notify>,
 }
 
 impl Members {
@@ -40,12 +49,22 @@ impl Members {
         address: Address,
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, Error> {
-        let (tell, news) = mpsc::unbounded_channel();
-        let shown = address.shown.clone();
-        let dial = Dial::new(address, runtime.clone(), tell);
-        let connection = Connection::start(dial, runtime);
+        let (tell, changes) = mpsc::channel(MOST_NEWS);
+        let (shown, reconnected) = (address.shown.clone(), Arc::new(Notify::new()));
+        let dial = Dial::new(address, runtime.clone(), tell, reconnected.clone());
+        let connection = Connection::start(dial, runtime.clone());
         connection.session().await?;
-        Ok(Self { shown, connection, news: tokio::sync::Mutex::new(news) })
+        let changes = tokio::sync::Mutex::new(changes);
+        Ok(Self { shown, runtime, connection, changes, reconnected })
+    }
+
+    /// The answer, unless it says what cannot be.
+    fn proven<T>(&self, link: &Link, answer: Option<T>, what: &str) -> Result<T, Error> {
+        answer.ok_or_else(|| {
+            let trouble = Trouble::strange(what);
+            link.shut(&trouble.error.to_string());
+            trouble.error
+        })
     }
 }
 
@@ -61,26 +80,32 @@ impl From<Trouble> for Failure {
 #[async_trait]
 impl Cluster for Members {
     async fn txn(&self, txn: &Txn) -> Result<Done, Failure> {
-        let session = self.connection.session().await?;
-        let answer = session.link.call(TXN, words::request(txn)).await;
-        let answer: TxnResponse = answer?;
-        Ok(words::done(answer))
+        let link = self.connection.session().await?.link;
+        let answer: TxnResponse = link.call(TXN, words::request(txn)).await?;
+        Ok(self.proven(&link, words::done(txn, answer), "the answer to another transaction")?)
     }
 
     async fn open(&self, seconds: u64) -> Result<(SessionId, Duration), Error> {
-        let session = self.connection.session().await?;
-        let request = LeaseGrantRequest { ttl: seconds as i64 };
-        let answer = session.link.call("/etcdserverpb.Lease/LeaseGrant", request).await;
-        let LeaseGrantResponse { id, ttl } = answer?;
-        Ok((SessionId(id), Duration::from_secs(ttl as u64)))
+        let link = self.connection.session().await?.link;
+        let id = (self.runtime.random() as i64 & i64::MAX).max(1);
+        let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let request = LeaseGrantRequest { ttl, id };
+        let answer: LeaseGrantResponse =
+            link.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
+        let ttl = u64::try_from(answer.ttl).ok().filter(|_| answer.id == id);
+        let ttl = self.proven(&link, ttl, "it has granted another lease")?;
+        Ok((SessionId(id), Duration::from_secs(ttl)))
     }
 
-    async fn keep_alive(&self, session: SessionId) -> Result<bool, Error> {
+    async fn keep_alive(&self, session: SessionId) -> Result<Option<Duration>, Error> {
         let link = self.connection.session().await?.link;
         let request = LeaseRequest { id: session.0 };
         let answer = link.call_for_one("/etcdserverpb.Lease/LeaseKeepAlive", request).await;
         let answer: LeaseResponse = answer?;
-        Ok(answer.ttl > 0)
+        let is_ours = (answer.id == session.0).then_some(());
+        self.proven(&link, is_ours, "it has kept another lease alive")?;
+        let ttl = u64::try_from(answer.ttl).ok().filter(|ttl| *ttl > 0);
+        Ok(ttl.map(Duration::from_secs))
     }
 
     async fn end(&self, session: SessionId) -> Result<(), Error> {
@@ -88,7 +113,7 @@ impl Cluster for Members {
         let request = LeaseRequest { id: session.0 };
         let ended = link.call("/etcdserverpb.Lease/LeaseRevoke", request).await;
         match ended {
-            Ok(LeaseResponse { .. }) => Ok(()),
+            Ok(LeaseRevokeResponse { .. }) => Ok(()),
             Err(trouble) if trouble.is == Is::NoSession => Ok(()),
             Err(trouble) => Err(trouble.into()),
         }
@@ -97,10 +122,12 @@ impl Cluster for Members {
     async fn ends_in(&self, session: SessionId) -> Result<Option<Duration>, Error> {
         let link = self.connection.session().await?.link;
         let request = LeaseRequest { id: session.0 };
-        let answer = link.call("/etcdserverpb.Lease/LeaseTimeToLive", request).await;
-        let LeaseResponse { ttl } = answer?;
+        let answer: LeaseResponse =
+            link.call("/etcdserverpb.Lease/LeaseTimeToLive", request).await?;
+        let is_ours = (answer.id == session.0).then_some(());
+        self.proven(&link, is_ours, "it tells of another lease")?;
         // -1: it is over.
-        Ok(u64::try_from(ttl).ok().map(Duration::from_secs))
+        Ok(u64::try_from(answer.ttl).ok().map(Duration::from_secs))
     }
 
     fn watch(&self, key: &str, change: Change, after: u64) {
@@ -117,10 +144,17 @@ impl Cluster for Members {
     }
 
     async fn news(&self) -> News {
-        match self.news.lock().await.recv().await {
-            Some(news) => news,
-            // The client's thread has ended.
-            None => std::future::pending().await,
+        let mut changes = self.changes.lock().await;
+        tokio::select! {
+            biased;
+            Some(change) = changes.recv() => change,
+            () = self.reconnected.notified() => News::Reconnected,
+        }
+    }
+
+    fn distrust(&self, why: &str) {
+        if let Ok(session) = self.connection.session_now() {
+            session.link.shut(why);
         }
     }
 

@@ -13,6 +13,7 @@ use super::messages::{
     WatchUnion,
 };
 use crate::backend::etcd::cluster::{Change, News};
+use crate::backend::etcd::proof;
 
 /// What a message of the stream says.
 #[derive(Default)]
@@ -39,8 +40,22 @@ struct State {
 
 struct Watch {
     key: String,
+    change: Change,
     /// The revision after which changes are to be told; zero: from its begin on.
     after: u64,
+    /// The revision after which they are told, when that is known.
+    begins: Option<i64>,
+}
+
+impl State {
+    /// Whether we have ended it, so that what comes of it has crossed that.
+    fn is_ended(&self, number: i64) -> bool {
+        (1..=self.last).contains(&number) && !self.watches.contains_key(&number)
+    }
+}
+
+fn strange(what: &str) -> String {
+    proof::strange(what).to_string()
 }
 
 impl Watches {
@@ -56,7 +71,8 @@ impl Watches {
         state.last += 1;
         let watch_id = state.last;
         state.numbers.insert(key.to_owned(), watch_id);
-        state.watches.insert(watch_id, Watch { key: key.to_owned(), after });
+        let watch = Watch { key: key.to_owned(), change, after, begins: None };
+        state.watches.insert(watch_id, watch);
         let unwanted = match change {
             Change::Written => NO_DELETE,
             Change::Deleted => NO_PUT,
@@ -74,39 +90,60 @@ impl Watches {
         }
     }
 
-    /// What a message of the stream means; an error ends the connection.
+    /// What a message of the stream means; an error ends the connection. Nothing
+    /// is heard here but hints, and none that was not asked for.
     pub(super) fn understand(&self, message: WatchResponse) -> Result<Heard, String> {
         let mut state = self.state();
-        // Else it was we who ended it.
-        let Some(watch) = state.watches.get(&message.watch_id) else { return Ok(Heard::default()) };
+        let number = message.watch_id;
+        if message.canceled && message.compact_revision == 0 && !state.is_ended(number) {
+            return Err(format!("the member ended a watch: {}", message.cancel_reason));
+        }
+        if state.is_ended(number) {
+            return Ok(Heard::default());
+        }
+        let Some(watch) = state.watches.get_mut(&number).filter(|_| !message.fragment) else {
+            return Err(strange("it watches what it was not asked for"));
+        };
         let key = watch.key.clone();
         if message.canceled {
-            state.watches.remove(&message.watch_id);
+            state.watches.remove(&number);
             state.numbers.remove(&key);
-            return match message.compact_revision {
-                0 => Err(format!("the member ended a watch: {}", message.cancel_reason)),
-                _ => {
-                    let news = vec![News::Changed { key, value: String::new() }];
-                    Ok(Heard { news, in_doubt: None })
+            let news = vec![News::Changed { key, value: String::new() }];
+            return Ok(Heard { news, in_doubt: None });
+        }
+        let now = message.header.map_or(0, |header| header.revision);
+        if message.created {
+            return match (watch.begins, message.events.is_empty()) {
+                (None, true) => {
+                    watch.begins = Some(now);
+                    let is_late = watch.after > 0 && now > watch.after as i64;
+                    let in_doubt = is_late.then_some((key, watch.after));
+                    Ok(Heard { news: Vec::new(), in_doubt })
                 }
+                _ => Err(strange("a watch begins twice")),
             };
         }
-        let begins = message.header.map_or(0, |header| header.revision as u64);
-        if message.created {
-            let after = watch.after;
-            let is_late = after > 0 && begins > after;
-            return Ok(Heard { news: Vec::new(), in_doubt: is_late.then_some((key, after)) });
+        let Some(begins) = watch.begins else {
+            return Err(strange("a watch tells before it begins"));
+        };
+        let is_deletion = watch.change == Change::Deleted;
+        let mut news = Vec::with_capacity(message.events.len());
+        for event in message.events {
+            let kv = event.kv.unwrap_or_default();
+            let is_ours = kv.key == key.as_bytes() && (event.kind == DELETE) == is_deletion;
+            if !is_ours || !(begins + 1..=now).contains(&kv.mod_revision) {
+                return Err(strange("a change of what is not watched"));
+            }
+            let value = String::from_utf8_lossy(&kv.value).into_owned();
+            news.push(News::Changed { key: key.clone(), value });
         }
         drop(state);
-        if message.events.iter().any(|event| event.kind == DELETE) {
+        if is_deletion && !news.is_empty() {
             // There is no more to hear.
+            news.truncate(1);
             self.unwatch(&key);
         }
-        let news = message.events.into_iter().filter_map(|event| {
-            let value = String::from_utf8_lossy(&event.kv?.value).into_owned();
-            Some(News::Changed { key: key.clone(), value })
-        });
-        Ok(Heard { news: news.collect(), in_doubt: None })
+        Ok(Heard { news, in_doubt: None })
     }
 
     fn send(&self, request: WatchUnion) {

@@ -1,8 +1,9 @@
 //! Transactions in etcd's words.
 
 use super::messages::{
-    ASCEND, BY_CREATION, CREATION, Compare, DESCEND, DeleteRangeRequest, EQUAL, KeyValue, LEASE,
-    PutRequest, RangeRequest, RangeResponse, Request, RequestOp, Target, TxnRequest, TxnResponse,
+    ASCEND, BY_CREATION, CREATION, Compare, DESCEND, DeleteRangeRequest, EQUAL, GREATER, KeyValue,
+    LEASE, LESS, PutRequest, RangeRequest, RangeResponse, Request, RequestOp, Response, Target,
+    TxnRequest, TxnResponse,
 };
 use crate::backend::etcd::cluster::{
     Condition, Done, Entry, Found, Keys, Order, Read, SessionId, Step, Txn,
@@ -20,12 +21,32 @@ pub(super) fn request(txn: &Txn) -> TxnRequest {
     }
 }
 
-pub(super) fn done(response: TxnResponse) -> Done {
-    Done {
-        met: response.succeeded,
-        revision: response.header.map_or(0, |header| header.revision as u64),
-        reads: response.responses.into_iter().filter_map(|op| op.range).map(found).collect(),
+/// What the answer to a transaction says: one answer to each of its steps, of the
+/// kind that belongs to it. `None`: it is none.
+pub(super) fn done(txn: &Txn, response: TxnResponse) -> Option<Done> {
+    let revision = u64::try_from(response.header?.revision).ok()?;
+    let met = response.succeeded;
+    let steps = if met { &txn.then } else { &txn.otherwise };
+    if steps.len() != response.responses.len() {
+        return None;
     }
+    let mut done = Done { met, revision, ..Done::default() };
+    for (step, op) in steps.iter().zip(response.responses) {
+        match (step, op.response?) {
+            (Step::Put { .. }, Response::Put(_)) => {}
+            (Step::Delete(_), Response::DeleteRange(gone)) => {
+                let is_told = gone.deleted == gone.prev_kvs.len() as i64 && gone.deleted <= 1;
+                let gone = is_told.then_some(gone.prev_kvs)?.into_iter().next();
+                done.deleted.push(match gone {
+                    Some(kv) => Some(entry(kv, revision)?),
+                    None => None,
+                });
+            }
+            (Step::Read(_), Response::Range(range)) => done.reads.push(found(range, revision)?),
+            _ => return None,
+        }
+    }
+    Some(done)
 }
 
 /// The first key, and the end, which is empty for that key alone.
@@ -48,16 +69,23 @@ fn range(keys: &Keys) -> (Vec<u8>, Vec<u8>) {
 
 fn compare(condition: &Condition) -> Compare {
     let one = |key: &String| Keys::One(key.clone());
-    let (keys, target, value) = match condition {
+    let created = |revision: u64| Target::CreateRevision(revision as i64);
+    let (keys, result, value) = match condition {
         // What does not exist counts as created at zero.
-        Condition::Absent(keys) => (keys.clone(), CREATION, Target::CreateRevision(0)),
-        Condition::Created(key, revision) => {
-            (one(key), CREATION, Target::CreateRevision(*revision as i64))
+        Condition::Absent(keys) => (keys.clone(), EQUAL, created(0)),
+        Condition::Created(key, revision) => (one(key), EQUAL, created(*revision)),
+        Condition::Within(key, session) => (one(key), EQUAL, Target::Lease(session.0)),
+        // So none of them is not before any revision, and not after one.
+        Condition::NoneBefore(start, revision) => {
+            (Keys::Under(start.clone()), GREATER, created(revision.saturating_sub(1)))
         }
-        Condition::Within(key, session) => (one(key), LEASE, Target::Lease(session.0)),
+        Condition::NoneAfter(start, revision) => {
+            (Keys::Under(start.clone()), LESS, created(revision + 1))
+        }
     };
+    let target = if matches!(value, Target::Lease(_)) { LEASE } else { CREATION };
     let (key, range_end) = range(&keys);
-    Compare { result: EQUAL, target, key, target_union: Some(value), range_end }
+    Compare { result, target, key, target_union: Some(value), range_end }
 }
 
 fn step_request(step: &Step) -> Request {
@@ -68,7 +96,8 @@ fn step_request(step: &Step) -> Request {
             lease: session.map_or(0, |session| session.0),
         }),
         Step::Delete(key) => {
-            Request::DeleteRange(DeleteRangeRequest { key: key.clone().into_bytes() })
+            let key = key.clone().into_bytes();
+            Request::DeleteRange(DeleteRangeRequest { key, prev_kv: true })
         }
         Step::Read(read) => Request::Range(read_request(read)),
     }
@@ -90,17 +119,19 @@ fn read_request(read: &Read) -> RangeRequest {
     }
 }
 
-fn found(response: RangeResponse) -> Found {
-    let count = response.count as usize;
-    Found { entries: response.kvs.into_iter().map(entry).collect(), count }
+fn found(response: RangeResponse, revision: u64) -> Option<Found> {
+    let count = usize::try_from(response.count).ok()?;
+    let entries: Option<Vec<Entry>> =
+        response.kvs.into_iter().map(|kv| entry(kv, revision)).collect();
+    Some(Found { entries: entries?, count })
 }
 
-fn entry(kv: KeyValue) -> Entry {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Entry {
-        key: text(kv.key),
-        value: text(kv.value),
-        created: kv.create_revision as u64,
-        session: (kv.lease != 0).then_some(SessionId(kv.lease)),
-    }
+fn entry(kv: KeyValue, revision: u64) -> Option<Entry> {
+    let created = u64::try_from(kv.create_revision).ok()?;
+    let written = u64::try_from(kv.mod_revision).ok()?;
+    // A value may be anybody's, and of any bytes.
+    let value = String::from_utf8_lossy(&kv.value).into_owned();
+    let session = (kv.lease != 0).then_some(SessionId(kv.lease));
+    let key = String::from_utf8_lossy(&kv.key).into_owned();
+    (created <= written && written <= revision).then_some(Entry { key, value, created, session })
 }

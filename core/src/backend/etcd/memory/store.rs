@@ -25,6 +25,13 @@ struct Record {
     session: Option<SessionId>,
 }
 
+impl Record {
+    fn entry(&self, key: &str) -> Entry {
+        let (key, value) = (key.to_owned(), self.value.clone());
+        Entry { key, value, created: self.created, session: self.session }
+    }
+}
+
 /// A change of one key.
 pub(super) struct Event {
     pub(super) key: String,
@@ -75,16 +82,17 @@ impl Store {
         if steps.iter().any(is_over) {
             return Err(Failure::NoSession);
         }
-        let (revision, mut reads) = (self.revision + 1, Vec::new());
+        let revision = self.revision + 1;
+        let (mut reads, mut deleted) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Put { key, value, session } => self.put(key, value, *session, revision),
-                Step::Delete(key) => self.delete(key, revision),
+                Step::Delete(key) => deleted.push(self.delete(key, revision)),
                 Step::Read(read) => reads.push(self.read(read)),
             }
         }
         self.commit();
-        Ok(Done { met, revision: self.revision, reads })
+        Ok(Done { met, revision: self.revision, reads, deleted })
     }
 
     /// Delete what was written under a session, all in one revision.
@@ -94,7 +102,7 @@ impl Store {
         };
         let keys: Vec<String> = self.keys.iter().filter_map(its).collect();
         let revision = self.revision + 1;
-        keys.iter().for_each(|key| self.delete(key, revision));
+        keys.iter().for_each(|key| drop(self.delete(key, revision)));
         self.commit();
     }
 
@@ -112,10 +120,10 @@ impl Store {
         self.history.push(Event { key: key.to_owned(), revision, written });
     }
 
-    fn delete(&mut self, key: &str, revision: u64) {
-        if self.keys.remove(key).is_some() {
-            self.history.push(Event { key: key.to_owned(), revision, written: None });
-        }
+    fn delete(&mut self, key: &str, revision: u64) -> Option<Entry> {
+        let record = self.keys.remove(key)?;
+        self.history.push(Event { key: key.to_owned(), revision, written: None });
+        Some(record.entry(key))
     }
 
     fn meets(&self, condition: &Condition) -> bool {
@@ -127,6 +135,15 @@ impl Store {
             Condition::Within(key, session) => {
                 self.keys.get(key).is_some_and(|record| record.session == Some(*session))
             }
+            Condition::NoneBefore(start, revision) => {
+                let keys = Keys::Under(start.clone());
+                let mut all = self.of(&keys).peekable();
+                all.peek().is_some() && all.all(|(_, record)| record.created >= *revision)
+            }
+            Condition::NoneAfter(start, revision) => {
+                let keys = Keys::Under(start.clone());
+                self.of(&keys).all(|(_, record)| record.created <= *revision)
+            }
         }
     }
 
@@ -136,12 +153,7 @@ impl Store {
         let mut entries: Vec<Entry> = self
             .of(&read.keys)
             .filter(|(_, record)| asked(record))
-            .map(|(key, record)| Entry {
-                key: key.clone(),
-                value: record.value.clone(),
-                created: record.created,
-                session: record.session,
-            })
+            .map(|(key, record)| record.entry(key))
             .collect();
         match read.order {
             Order::OldestFirst => entries.sort_by_key(|entry| entry.created),

@@ -172,7 +172,7 @@ async fn nothing_is_written_under_a_session_that_is_over() {
     // Of the branch that is not taken nobody asks.
     let txn = Txn { otherwise: late, ..Txn::default() };
     assert!(place.client.txn(&txn).await.unwrap().met);
-    assert!(!place.client.keep_alive(session).await.unwrap());
+    assert_eq!(place.client.keep_alive(session).await.unwrap(), None);
     assert_eq!(place.client.ends_in(session).await.unwrap(), None);
     assert_ne!(place.session(1).await, session);
 }
@@ -184,13 +184,14 @@ async fn a_session_ends_unless_it_is_kept_alive() {
     place.run([put("b", "", Some(session)), put("a", "", Some(session)), put("c", "", None)]).await;
     place.pass(1500);
     assert_eq!(place.client.ends_in(session).await.unwrap(), Some(Duration::ZERO));
-    assert!(place.client.keep_alive(session).await.unwrap());
+    let ttl = Duration::from_secs(2);
+    assert_eq!(place.client.keep_alive(session).await.unwrap(), Some(ttl));
     place.pass(1999);
     assert_eq!(place.keys().await.len(), 3);
     place.pass(1);
     assert_eq!(place.run([all()]).await.revision, 3);
     assert_eq!(place.keys().await, [("c".to_owned(), 2)]);
-    assert!(!place.client.keep_alive(session).await.unwrap());
+    assert_eq!(place.client.keep_alive(session).await.unwrap(), None);
 }
 
 #[tokio::test]

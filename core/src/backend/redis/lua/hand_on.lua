@@ -1,22 +1,10 @@
--- Stands before every script that can make somebody the holder.
--- KEYS: 1 lock, 2 side, 3 line, and with quarantine=on 4 epoch; then the last
--- of ARGV is the identity of the server as the client knows it.
+-- Stands, after `line.lua`, before every script that can make somebody the holder.
+-- KEYS: with quarantine=on 4 epoch; then the last of ARGV is the identity of the
+-- server as the client knows it.
+-- In the side hash: 'fence', the last; and owner = 'gone ms', until when claims
+-- of this owner are refused.
 
 local GRANT_WINDOW = 1000 -- ms that a pushed grant lasts until its client extends it
-local HOUR, DAY = 3600000, 86400000
-
-local function micros()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
-
-local function millis()
-  return math.floor(micros() / 1000)
-end
-
-local function whole(number)
-  return string.format('%.0f', number)
-end
 
 -- Make `owner` the holder for `ttl` ms; answers its fence, larger than the last
 -- and, while the clock is sane, than any whose record is gone.
@@ -24,12 +12,9 @@ local function grant(owner, who, ttl, last, now)
   last = tonumber(last or redis.call('HGET', KEYS[2], 'fence')) or 0
   now = now or micros()
   local fence = math.max(last + 1, now)
-  redis.call('HSET', KEYS[2], 'fence', whole(fence), 'holder', owner .. ' ' .. who)
-  -- Once an hour is enough to keep it for a day after its last use.
-  if math.floor(now / 1000 / HOUR) ~= math.floor(last / 1000 / HOUR) then
-    redis.call('PEXPIRE', KEYS[2], DAY + HOUR)
-  end
-  redis.call('SET', KEYS[1], owner, 'PX', ttl)
+  redis.call('HSET', KEYS[2], 'fence', whole(fence))
+  remember(last, fence, tonumber(ttl))
+  redis.call('SET', KEYS[1], owner .. ' ' .. who, 'PX', ttl)
   return fence
 end
 
@@ -45,22 +30,21 @@ end
 -- `asking`, who needs no message, gets it for `ttl`. Answers owner and fence.
 local function hand_on(asking, ttl)
   if quarantine() ~= 0 then return nil end
+  local now = micros()
   while true do
-    local first = redis.call('ZPOPMIN', KEYS[3])[1]
+    local first, place, last = first_in_line(now)
     if not first then return nil end
-    local seen = redis.call('HMGET', KEYS[2], first, 'fence')
-    redis.call('HDEL', KEYS[2], first)
-    local till, wanted, who, channel = string.match(seen[1] or '', '^(%d+) (%d+) ((%S+) .*)$')
-    local now = micros()
-    if till and first == asking then return first, grant(first, who, ttl, seen[2], now) end
-    if till and tonumber(till) * 1000 > now then
-      -- Never more than its ttl, to which the next renewal would cut it down.
-      local lasts = math.min(GRANT_WINDOW, tonumber(wanted))
-      local fence = grant(first, who, lasts, seen[2], now)
-      local news = table.concat({'granted', first, whole(fence), lasts, KEYS[1]}, ' ')
-      if redis.call('PUBLISH', channel, news) > 0 then return first, fence end
-      redis.call('DEL', KEYS[1]) -- nobody listens: its process is gone
-    end
+    -- First of all: a script that has begun to write is given memory to go on.
+    leave(first)
+    local wanted, who, channel = string.match(place, '^%d+ (%d+) ((%S+) .*)$')
+    if first == asking then return first, grant(first, who, ttl, last, now) end
+    -- Never more than its ttl, to which the next renewal would cut it down.
+    local lasts = math.min(GRANT_WINDOW, tonumber(wanted))
+    local fence = grant(first, who, lasts, last, now)
+    local news = table.concat({'granted', first, whole(fence), lasts, KEYS[1]}, ' ')
+    if redis.call('PUBLISH', channel, news) > 0 then return first, fence end
+    redis.call('DEL', KEYS[1]) -- nobody listens: its process is gone
+    looks = looks - 10
   end
 end
 

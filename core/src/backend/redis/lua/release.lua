@@ -1,18 +1,18 @@
 -- Give the lock back, and hand it on.
 -- KEYS: 1 lock, 2 side, 3 line, (4 epoch)
--- ARGV: 1 owner, 2 next owner or '', 3 its channel and label, 4 its ttl in ms,
---       (5 identity)
+-- ARGV: 1 ms to remember, 2 owner, 3 next owner or '', 4 its channel and label,
+--       5 its ttl in ms, (6 identity)
 -- Reply: {1 if it was held, how many wait in the line, fence of the next owner
 --         or 0}
 
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0, 0, 0} end
+local next = ARGV[3]
+if not is_of(redis.call('GET', KEYS[1]), ARGV[2]) then return {0, 0, 0} end
 local fence = 0
-local place = ARGV[2] ~= '' and redis.call('HGET', KEYS[2], ARGV[2]) or ''
+local place = next ~= '' and redis.call('HGET', KEYS[2], next) or ''
 local is_gone = string.sub(place, 1, 4) == 'gone'
-if ARGV[2] ~= '' and not is_gone and quarantine() == 0 then
-  redis.call('ZREM', KEYS[3], ARGV[2])
-  redis.call('HDEL', KEYS[2], ARGV[2])
-  fence = grant(ARGV[2], ARGV[3], ARGV[4])
+if next ~= '' and not is_gone and quarantine() == 0 then
+  leave(next)
+  fence = grant(next, ARGV[4], ARGV[5])
 else
   free_and_hand_on()
 end

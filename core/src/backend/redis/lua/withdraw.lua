@@ -1,23 +1,18 @@
 -- Make a claim as if it had never been sent.
 -- KEYS: 1 lock, 2 side, 3 line, (4 epoch)
--- ARGV: 1 owner, 2 ms to refuse this owner's claims because one may come late
---       over an older connection (0: none can), (3 identity)
+-- ARGV: 1 ms to remember, 2 owner, 3 ms to refuse this owner's claims because one
+--       may come late over an older connection (0: none can), (4 identity)
 
-local owner, refuse = ARGV[1], tonumber(ARGV[2])
-redis.call('ZREM', KEYS[3], owner)
-redis.call('HDEL', KEYS[2], owner)
+local owner, refuse = ARGV[2], tonumber(ARGV[3])
+leave(owner)
 if refuse > 0 then
-  local now = millis()
-  local fields = redis.call('HGETALL', KEYS[2])
-  for i = 1, #fields, 2 do
-    local till = string.match(fields[i + 1], '^gone (%d+)$')
-    if till and tonumber(till) <= now then redis.call('HDEL', KEYS[2], fields[i]) end
-  end
-  redis.call('HSET', KEYS[2], owner, 'gone ' .. whole(now + refuse))
-  redis.call('PEXPIRE', KEYS[2], DAY + HOUR)
+  local now = micros()
+  sweep(now)
+  redis.call('HSET', KEYS[2], owner, 'gone ' .. whole(now / 1000 + refuse))
+  live(KEYS[2], refuse + STEP)
 end
 local holder = redis.call('GET', KEYS[1])
-if holder == owner or (not holder and redis.call('EXISTS', KEYS[3]) == 1) then
+if is_of(holder, owner) or (not holder and redis.call('EXISTS', KEYS[3]) == 1) then
   free_and_hand_on()
 end
 return 1
