@@ -1,6 +1,7 @@
 //! A lock that is held.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,16 @@ impl Lease {
     /// compares the two can only succeed while it is held. `None` elsewhere.
     pub fn key(&self) -> Option<String> {
         self.engine.backend().key(self.hold.held())
+    }
+
+    /// With SQLite, where a lock is free as soon as its holder's process is dead: the
+    /// descriptor by which others see it alive, all processes that have it open
+    /// together. For a child process that works under the lease: if it inherits a
+    /// copy, the lock is free when the child is dead, too, or the ttl has passed.
+    /// It is closed by an `exec` unless that is told otherwise. `None` elsewhere:
+    /// there the ttl has to pass in any case.
+    pub fn proof_of_life(&self) -> Option<BorrowedFd<'_>> {
+        self.engine.backend().proof_of_life()
     }
 
     /// The ttl that it is renewed by: that of the lock, or the next longer one

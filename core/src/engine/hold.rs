@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::Plan;
 use crate::backend::{Held, Term};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::name::Owner;
 use crate::time::{Instant, deadline, drift, grace};
 
@@ -79,6 +79,8 @@ pub(crate) struct Hold {
     offer: Mutex<Offer>,
     /// Whether the backend is asked if it is held, and not to renew it.
     checking: AtomicBool,
+    /// Why the last renewal failed, if it did.
+    trouble: Mutex<Option<Arc<Error>>>,
 }
 
 /// Whether somebody has it who was given it while waiting.
@@ -142,6 +144,7 @@ impl Hold {
             asked: AtomicBool::new(false),
             offer: Mutex::new(Offer::Open { renew_at: None }),
             checking: AtomicBool::new(false),
+            trouble: Mutex::default(),
         };
         hold.buy(start.since, start.lasts);
         hold.may_be_kept(start.now, start.lasts.max(plan.ttl));
@@ -187,6 +190,25 @@ impl Hold {
     /// Move the deadline to what a renewal sent at `sent` bought; never back.
     pub(super) fn extend(&self, sent: Instant) {
         self.buy(sent, self.held.ttl);
+        *self.last_trouble() = None;
+    }
+
+    /// A renewal has failed.
+    pub(super) fn not_extended(&self, why: Arc<Error>) {
+        *self.last_trouble() = Some(why);
+    }
+
+    fn last_trouble(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error of who uses it after it was lost, with what kept it from being renewed.
+    pub(super) fn lost_by(&self, loss: Loss) -> Error {
+        let error = Error::new(Kind::Lost, format!("the lease was lost: {loss}"));
+        match self.last_trouble().clone().filter(|_| loss == Loss::Expired) {
+            Some(trouble) => error.because(trouble),
+            None => error,
+        }
     }
 
     fn buy(&self, since: Instant, lasts: Duration) {

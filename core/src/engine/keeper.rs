@@ -298,6 +298,7 @@ impl Engine {
             return;
         }
         state.kept.change(owner, |entry| {
+            entry.hold.not_extended(error.clone());
             let at_most = entry.hold.held.ttl / 10;
             let pause = match entry.failures {
                 0 if entry.hold.is_checked() => Duration::ZERO,
@@ -326,6 +327,7 @@ impl Engine {
         let held = std::slice::from_ref(&hold.held);
         let about = |e: Error| {
             let e = e.about(&hold.held.name, self.backend.describe());
+            hold.not_extended(Arc::new(e.again()));
             // Renewed or not, it lasts until its deadline.
             if hold.is_valid(self.runtime.now()) { e.with_outcome(Outcome::Held) } else { e }
         };

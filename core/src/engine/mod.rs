@@ -237,11 +237,11 @@ impl Engine {
     /// The error for using a lease after its end.
     pub(crate) fn over(&self, hold: &Hold) -> Error {
         let error = match hold.loss() {
-            Some(loss) => Error::new(Kind::Lost, format!("the lease was lost: {loss}")),
+            Some(loss) => hold.lost_by(loss),
             None if hold.is_over() => Error::new(Kind::NotHeld, "the lease was released before"),
             None if self.is_foreign() => foreign(),
             // Nobody has come to say it yet.
-            None => Error::new(Kind::Lost, format!("the lease was lost: {}", hold.loss_by_time())),
+            None => hold.lost_by(hold.loss_by_time()),
         };
         error.about(&hold.held().name, self.backend.describe())
     }
