@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -48,8 +49,9 @@ through. \
 Outside Linux only the command itself is stopped, not its descendants.
 
 When leasehold itself is killed, the kernel kills the command (on Linux; not its descendants, and \
-not a setuid program such as sudo). What the command leaves running in the background is not \
-waited for.
+not a setuid program such as sudo), and the lock stays busy until its ttl has passed, with SQLite \
+at most: it is free when none of them is left. What the command leaves running in the background \
+is not waited for.
 
 ";
 
@@ -106,8 +108,8 @@ pub(crate) enum Task {
     /// Take a lock from whoever holds it; what runs under it is stopped
     #[command(after_help = BREAK_EXAMPLES)]
     Break {
-        /// The lock's name
-        name: String,
+        #[command(flatten)]
+        name: Name,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -121,14 +123,20 @@ pub(crate) enum Task {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Run {
+pub(crate) struct Name {
     /// The lock's name
     #[arg(required_unless_present = "dashed", value_name = "NAME")]
-    name: Option<String>,
+    plain: Option<String>,
     /// The lock's name, if it begins with a dash: --name=-x
-    #[arg(long = "name", id = "dashed", value_name = "NAME", conflicts_with = "name")]
+    #[arg(long = "name", id = "dashed", value_name = "NAME", conflicts_with = "plain")]
     #[arg(require_equals = true, allow_hyphen_values = true)]
     dashed: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) name: Name,
     /// How long the lease outlives this process's last sign of life, such as 500ms or 1m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
@@ -166,9 +174,20 @@ pub(crate) enum OnLost {
     Warn,
 }
 
-impl Run {
-    pub(crate) fn name(&self) -> &str {
-        self.name.as_deref().or(self.dashed.as_deref()).unwrap_or_default()
+impl Name {
+    pub(crate) fn as_str(&self) -> &str {
+        self.plain.as_deref().or(self.dashed.as_deref()).unwrap_or_default()
+    }
+}
+
+/// Where clap would advise what is no use here.
+pub(crate) fn cure(error: &clap::Error) -> &'static str {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return "";
+    };
+    match error.kind() == ErrorKind::UnknownArgument && !argument.starts_with("--") {
+        true => "\n\nA name that begins with a dash is written --name=-x.",
+        false => "",
     }
 }
 

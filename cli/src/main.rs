@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => {
             let message = error.render().to_string();
             let message = message.strip_prefix("error: ").unwrap_or(&message);
-            Err(Failure::usage(message.trim_end()))
+            Err(Failure::usage(format!("{}{}", message.trim_end(), args::cure(&error))))
         }
         Err(help_or_version) => print(&help_or_version.render().to_string()),
     };
@@ -54,7 +54,8 @@ fn perform(args: Args) -> Result<u8, Failure> {
             Task::Run(run) => run::run(&args.url, run).await,
             Task::Ls { json } => list::list(&Options::new().connect(&args.url).await?, json).await,
             Task::Break { name, yes } => {
-                evict::evict(&Options::new().connect(&args.url).await?, &name, yes).await
+                let client = Options::new().connect(&args.url).await?;
+                evict::evict(&client, name.as_str(), yes).await
             }
             Task::Completions { .. } => Ok(exit::OK),
         }

@@ -1,11 +1,12 @@
 //! `run`: wait for the lock, run the command while holding it, release.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Error, Events, Kind, Lease, Lock, Loss, Options, What};
+use leasehold::{Client, Error, Kind, Lease, Lock, Loss, Options};
 use rustix::process::Signal;
 
 use crate::args::{OnLost, Run};
@@ -19,8 +20,7 @@ pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
     let runtime = ThreadRuntime::start()?;
     // Connected by the wait for the lock: a server may come up later than this.
     let client = Options::new().runtime(runtime.clone()).client(url)?;
-    let (events, trouble) = (client.events(), None);
-    let mut session = Session { args, client, runtime, signals, events, trouble };
+    let mut session = Session { args, client, runtime, signals };
     let code = session.run().await;
     session.clean_up().await;
     code
@@ -33,9 +33,6 @@ struct Session {
     /// The client's own, so that all timers here run on the lease's clock.
     runtime: Arc<dyn Runtime>,
     signals: Signals,
-    events: Events,
-    /// Why the last renewal failed, if it did.
-    trouble: Option<Arc<Error>>,
 }
 
 /// How long what failed to be given back is tried again, before it is left to
@@ -90,7 +87,7 @@ impl Session {
 
     async fn wait(&mut self) -> Result<Wait, Failure> {
         let lock = plan(&self.client, &self.args);
-        let (name, no_wait) = (self.args.name(), self.args.no_wait);
+        let (name, no_wait) = (self.args.name.as_str(), self.args.no_wait);
         let acquire = async {
             match no_wait {
                 true => lock.try_acquire().await,
@@ -111,10 +108,10 @@ impl Session {
     }
 
     async fn busy(&self) -> Failure {
-        let status = self.client.status(self.args.name()).await.ok().flatten();
+        let status = self.client.status(self.args.name.as_str()).await.ok().flatten();
         let holder = status.and_then(|status| status.holder);
         let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
-        let name = self.args.name();
+        let name = self.args.name.as_str();
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
         Failure::new(self.args.busy_exit, message)
     }
@@ -136,14 +133,14 @@ impl Session {
             ("LEASEHOLD_FENCE", lease.fence().to_string()),
         ];
         env.extend(lease.key().map(|key| ("LEASEHOLD_KEY", key)));
-        let spawned = Child::spawn(&self.args.command, &env);
+        let spawned = Child::spawn(&self.args.command, &env, lease.proof_of_life(), &self.signals);
         let mut child = spawned.map_err(|e| self.not_started(e))?;
         let work = self.watch(lease, &mut child).await;
         if let Work::Lost(loss) = work {
             // Nothing is written before they are dead: a full pipe or a stopped
             // terminal would keep us from killing them.
             let refused = self.stop(&mut child, self.patience(lease, loss)).await;
-            let why = self.why(loss);
+            let why = why(lease, loss);
             crate::say(&format!("lost the lease, stopped the command: {why}"));
             if refused > 0 {
                 crate::say(&format!("{refused} processes of other users could not be stopped"));
@@ -162,15 +159,11 @@ impl Session {
                     OnLost::Terminate => return Work::Lost(loss),
                     OnLost::Warn => {
                         warned = true;
-                        let why = self.why(loss);
+                        let why = why(lease, loss);
                         crate::say(&format!("lost the lease, the command goes on: {why}"));
                     }
                 },
                 heard = self.signals.next() => child.forward(heard),
-                Some(event) = self.events.next() => match event.what {
-                    What::RenewalFailed(error) => self.trouble = Some(error),
-                    _ => self.trouble = None,
-                },
             }
         }
     }
@@ -182,14 +175,6 @@ impl Session {
         match loss {
             Loss::Expired | Loss::MaxHold => lease.watch().deadline().since(self.runtime.now()) / 2,
             _ => Duration::ZERO,
-        }
-    }
-
-    /// A lease that could not be renewed has a cause.
-    fn why(&self, loss: Loss) -> String {
-        match &self.trouble {
-            Some(trouble) if loss == Loss::Expired => format!("{loss}: {trouble}"),
-            _ => loss.to_string(),
         }
     }
 
@@ -242,8 +227,17 @@ impl Session {
     }
 }
 
+/// Why it was lost, and where it could not be renewed, why that was.
+fn why(lease: &Lease, loss: Loss) -> String {
+    let error = lease.check().err();
+    match error.as_ref().and_then(|error| error.source()) {
+        Some(cause) => format!("{loss}: {cause}"),
+        None => loss.to_string(),
+    }
+}
+
 fn plan(client: &Client, args: &Run) -> Lock {
-    let mut lock = client.lock(args.name());
+    let mut lock = client.lock(args.name.as_str());
     if let Some(ttl) = args.ttl {
         lock = lock.ttl(ttl);
     }

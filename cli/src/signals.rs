@@ -11,8 +11,7 @@ const FORWARDED: [Signal; 6] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) signal: Signal,
-    /// Whether a terminal sent it, which it does to the whole foreground group: the
-    /// command has it already.
+    /// Whether a terminal sent it to the whole foreground group: the command has it already.
     pub(crate) by_terminal: bool,
 }
 
@@ -35,8 +34,10 @@ mod linux {
     use std::time::Duration;
 
     use leasehold::time::{Clock, Instant, SystemClock};
-    use nix::sys::signal::{SigSet, Signal as Number};
+    use nix::errno::Errno;
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number};
     use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+    use rustix::process::{getpid, getsid};
     use tokio::sync::mpsc;
 
     use super::{Heard, Signal, heeded, io};
@@ -49,6 +50,8 @@ mod linux {
     /// From its making on, these signals do not end this process. Make it before other
     /// threads are started, which inherit what is blocked.
     pub(crate) struct Signals {
+        /// What was blocked when this process was started.
+        before: SigSet,
         queue: mpsc::UnboundedReceiver<siginfo>,
         by_terminal: Option<(Signal, Instant)>,
     }
@@ -59,7 +62,7 @@ mod linux {
             for signal in heeded() {
                 set.add(Number::try_from(signal.as_raw())?);
             }
-            set.thread_block()?;
+            let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
             // Our parent may have blocked it. Then the end of the command would never be
             // noticed.
             let mut deaths = SigSet::empty();
@@ -69,33 +72,45 @@ mod linux {
             let (tell, heard) = mpsc::unbounded_channel();
             // Unlike a handler, this way tells who sent a signal. It ends with the process.
             let read = move || {
-                while let Ok(read) = queue.read_signal() {
-                    if read.is_some_and(|info| tell.send(info).is_err()) {
-                        break;
+                loop {
+                    match queue.read_signal() {
+                        Ok(Some(info)) if tell.send(info).is_err() => break,
+                        Ok(_) | Err(Errno::EINTR) => {}
+                        Err(_) => break,
                     }
                 }
             };
             std::thread::Builder::new().name("signals".into()).spawn(read)?;
-            Ok(Self { queue: heard, by_terminal: None })
+            Ok(Self { before, queue: heard, by_terminal: None })
+        }
+
+        /// Block what was blocked before, in a child before its exec, which inherits
+        /// that: one system call.
+        pub(crate) fn undo(&self) -> impl Fn() -> io::Result<()> + use<> {
+            let before = self.before;
+            move || Ok(before.thread_set_mask()?)
         }
 
         /// The next signal. Cancel safe.
         pub(crate) async fn next(&mut self) -> Heard {
             while let Some(info) = self.queue.recv().await {
                 if let Some(signal) = Signal::from_named_raw(info.ssi_signo as i32) {
-                    return self.heard(signal, info.ssi_code == SI_KERNEL);
+                    // A hang-up is told to the session's leader alone.
+                    let by_terminal = info.ssi_code == SI_KERNEL
+                        && !(signal == Signal::HUP && getsid(None) == Ok(getpid()));
+                    return self.heard(signal, by_terminal);
                 }
             }
             std::future::pending().await
         }
 
-        fn heard(&mut self, signal: Signal, by_kernel: bool) -> Heard {
+        fn heard(&mut self, signal: Signal, by_terminal: bool) -> Heard {
             let now = SystemClock.now();
-            if by_kernel {
+            if by_terminal {
                 self.by_terminal = Some((signal, now));
             }
             let is_echo = |(before, at)| before == signal && now.since(at) < ECHO;
-            Heard { signal, by_terminal: by_kernel || self.by_terminal.is_some_and(is_echo) }
+            Heard { signal, by_terminal: by_terminal || self.by_terminal.is_some_and(is_echo) }
         }
     }
 }
@@ -121,6 +136,11 @@ mod other {
         pub(crate) fn listen() -> io::Result<Self> {
             let stream = |s: Signal| Ok((s, signal(SignalKind::from_raw(s.as_raw()))?));
             Ok(Self { streams: heeded().map(stream).collect::<io::Result<_>>()? })
+        }
+
+        /// A handler ends with the exec.
+        pub(crate) fn undo(&self) -> impl Fn() -> io::Result<()> + use<> {
+            || Ok(())
         }
 
         /// The next signal. Cancel safe.

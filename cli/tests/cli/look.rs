@@ -46,7 +46,24 @@ fn a_name_with_control_characters_cannot_fool_a_terminal() {
     rig.line("held");
     let table = rig.call(&["ls"]).stdout;
     assert_eq!(table.lines().count(), 2, "{table}");
-    assert!(table.contains("evil\\u{1b}[2J\\nname"), "{table}");
+    assert!(table.contains("evil\\u{1b}[2J\\u{a}name"), "{table}");
+    rig.touch("go");
+    assert_eq!(holder.end().code, 0);
+}
+
+#[test]
+fn names_that_look_alike_are_told_apart() {
+    let rig = Rig::new();
+    let script = format!("echo > held; {}", wait_for("go"));
+    // The first looks like "deploy", the label like "gnp.exe".
+    let name = "dep\u{200b}loy";
+    let holder = rig.start(&[name, "--label", "\u{202e}exe.png\u{2066}"], &script);
+    rig.line("held");
+    let table = rig.call(&["ls"]).stdout;
+    assert!(table.contains("dep\\u{200b}loy"), "{table}");
+    assert!(table.contains(" \\u{202e}exe.png\\u{2066} "), "{table}");
+    let busy = rig.run(&[name, "--no-wait"], "true").stderr;
+    assert!(busy.contains("dep\\u{200b}loy") && busy.contains("\\u{202e}exe"), "{busy}");
     rig.touch("go");
     assert_eq!(holder.end().code, 0);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::rig::{Rig, Running, is_dead, until, wait_for};
-use crate::terminal::Terminal;
+use crate::terminal::{self, Terminal};
 use crate::ways;
 
 /// With what a test runner in the background has set to be ignored as it usually is.
@@ -108,8 +108,47 @@ fn killed_it_takes_the_command_along_however_it_is_started() {
         run.signal(Signal::KILL);
         run.exit();
         until("the command is dead", || is_dead(child).then_some(()));
-        assert_free(&rig);
+        // What it has just started may live a moment longer.
+        assert_eq!(rig.run(&["n"], "true").code, 0);
     }
+}
+
+/// With a command that has started another, which is out of the kernel's reach when the
+/// command line is killed. Answers the other's pid.
+fn killed_amid(rig: &Rig, way: &ways::Way, ttl: &str) -> i32 {
+    let inner = format!("echo $$ > inner; {}", wait_for("never"));
+    let script = format!("sh -c '{inner}'; true");
+    let arguments = ["run", "n", "--ttl", ttl, "--", "sh", "-c", &script];
+    let mut run = Running::start(way.command(rig, &USUAL, &arguments));
+    let inner = rig.pid("inner");
+    run.signal(Signal::KILL);
+    run.exit();
+    inner
+}
+
+#[test]
+fn killed_it_leaves_the_lock_to_what_still_works_under_it_however_it_is_started() {
+    for way in ways::all() {
+        let rig = Rig::new();
+        let inner = killed_amid(&rig, &way, "1h");
+        let next = rig.run(&["n", "--no-wait"], "true");
+        assert_eq!(next.code, 75, "{}: {next:?}", way.name);
+        // Whoever waits is woken by the end of the last.
+        let next = rig.start(&["n"], "true");
+        rig.waiters(1);
+        send(inner, Signal::KILL);
+        assert_eq!(next.end().code, 0, "{}", way.name);
+    }
+}
+
+#[test]
+fn killed_it_leaves_the_lock_for_its_ttl_at_most() {
+    let rig = Rig::new();
+    let inner = killed_amid(&rig, &ways::plain(), "2s");
+    let next = rig.run(&["n"], "true");
+    assert_eq!(next.code, 0, "{next:?}");
+    assert!(!is_dead(inner));
+    send(inner, Signal::KILL);
 }
 
 #[test]
@@ -150,11 +189,27 @@ fn ctrl_c_on_a_terminal_reaches_the_command_once_however_it_is_started() {
     }
 }
 
+/// All of npm's processes hear it as well. What they do about it is their own matter.
+#[test]
+fn ctrl_c_on_a_terminal_reaches_the_command_of_npx_once_and_frees_the_lock() {
+    let rig = Rig::new();
+    let mut terminal = Terminal::open();
+    let script = heeds("INT").replace("exit 7", "echo > go");
+    let script = script.replace("-e never", "-e go");
+    let arguments = ["run", "n", "--", "sh", "-c", &script];
+    let mut run = terminal.start(ways::npx().command(&rig, &ON_TERMINAL, &arguments));
+    rig.line("ready");
+    terminal.keyboard.write_all(b"\x03").unwrap();
+    run.exit();
+    assert_eq!(rig.run(&["n"], "true").code, 0);
+    assert_eq!(rig.line("heard"), "INT");
+}
+
 #[test]
 fn an_interrupt_that_no_terminal_sent_reaches_the_command_on_one() {
     let rig = Rig::new();
     let terminal = Terminal::open();
-    let way = &ways::all()[0];
+    let way = ways::plain();
     let script = heeds("INT");
     let command = way.command(&rig, &ON_TERMINAL, &["run", "n", "--", "sh", "-c", &script]);
     let mut run = terminal.start(command);
@@ -163,14 +218,58 @@ fn an_interrupt_that_no_terminal_sent_reaches_the_command_on_one() {
     assert_eq!(run.exit().code(), Some(7));
 }
 
+/// When its window or connection is closed, only the session's leader is told.
+#[test]
+fn a_hang_up_reaches_the_command() {
+    let rig = Rig::new();
+    let (keyboard, end) = terminal::pair();
+    let script = heeds("HUP");
+    let way = ways::plain();
+    let mut command = way.command(&rig, &ON_TERMINAL, &["run", "n", "--", "sh", "-c", &script]);
+    command.stdin(end.try_clone().unwrap()).stderr(end).stdout(std::process::Stdio::null());
+    let mut run = Running::start_as_is(command);
+    rig.line("ready");
+    drop(keyboard);
+    assert_eq!(run.exit().code(), Some(7));
+    assert_eq!(rig.line("heard"), "HUP");
+}
+
 /// What a parent has blocked survives exec.
 #[test]
 fn the_end_of_the_command_is_noticed_where_the_parent_blocks_its_signal() {
     let rig = Rig::new();
-    let way = &ways::all()[0];
+    let way = ways::plain();
     let launcher = ["env", "--block-signal=CHLD"];
     let ended = Running::start(way.command(&rig, &launcher, &["run", "n", "--", "true"])).end();
     assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+/// As if it were started without us.
+#[test]
+fn what_is_blocked_and_ignored_is_passed_on_as_it_was() {
+    // No shell: those unblock all.
+    let look = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
+    // Without those of the C library, which it sets as it needs them.
+    let masks = |command: Command| {
+        let ended = Running::start(command).end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let words = ended.stdout.split_whitespace();
+        let masks = words.filter_map(|word| u64::from_str_radix(word, 16).ok());
+        masks.map(|mask| mask & 0x7fff_ffff).collect::<Vec<_>>()
+    };
+    for blocked in [&[][..], &["--block-signal=CHLD"], &["--block-signal=TERM,HUP"]] {
+        for ignored in [&[][..], &["--ignore-signal=INT,USR1"]] {
+            let launcher = [&USUAL, blocked, ignored].concat();
+            let rig = Rig::new();
+            let mut plain = rig.command(launcher[0]);
+            plain.args(&launcher[1..]).args(look);
+            let plain = masks(plain);
+            assert_eq!((plain.len(), plain[0] == 0), (2, blocked.is_empty()), "{plain:x?}");
+            let arguments = [&["run", "n", "--"][..], &look].concat();
+            let ours = masks(ways::plain().command(&rig, &launcher, &arguments));
+            assert_eq!(ours, plain, "{launcher:?}");
+        }
+    }
 }
 
 #[test]
@@ -178,7 +277,7 @@ fn a_signal_ends_the_attempt_to_connect() {
     let rig = Rig::at("redis://127.0.0.1:1?wait=20s".to_owned());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
-    let way = &ways::all()[0];
+    let way = ways::plain();
     let mut command: Command = way.command(&rig, &USUAL, &["run", "n", "--", "true"]);
     command.env("LEASEHOLD_URL", url);
     let run = Running::start(command);

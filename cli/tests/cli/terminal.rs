@@ -14,16 +14,23 @@ pub(crate) struct Terminal {
     pub(crate) screen: Arc<Mutex<String>>,
 }
 
+/// Both ends of one: it is hung up when the first is closed.
+pub(crate) fn pair() -> (File, File) {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let master = openpt(flags | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+    (master.into(), slave.into())
+}
+
 impl Terminal {
     pub(crate) fn open() -> Self {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
-        let keyboard = File::from(master);
+        let (keyboard, other_end) = pair();
         let screen = Arc::new(Mutex::new(String::new()));
         let (mut reader, shown) = (keyboard.try_clone().unwrap(), screen.clone());
         // It ends when the last program has closed the other end.
@@ -33,7 +40,7 @@ impl Terminal {
                 shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
             }
         });
-        Self { keyboard, other_end: slave.into(), screen }
+        Self { keyboard, other_end, screen }
     }
 
     pub(crate) fn end(&self) -> Stdio {

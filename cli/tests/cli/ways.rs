@@ -12,19 +12,31 @@ pub(crate) struct Way {
     words: Vec<OsString>,
 }
 
+/// The program itself.
+pub(crate) fn plain() -> Way {
+    Way { name: "cargo", words: vec![env!("CARGO_BIN_EXE_leasehold").into()] }
+}
+
 /// From cargo, from the wheel, from the npm package.
 pub(crate) fn all() -> Vec<Way> {
-    let cargo = PathBuf::from(env!("CARGO_BIN_EXE_leasehold"));
     let python = place("LEASEHOLD_PYTHON", "python");
     let node = place("LEASEHOLD_NODE_PACKAGE", "node");
     let beside = python.with_file_name("leasehold");
     let module = vec![python.into(), "-m".into(), "leasehold".into()];
     vec![
-        Way { name: "cargo", words: vec![cargo.into()] },
+        plain(),
         Way { name: "wheel", words: vec![beside.into()] },
         Way { name: "python -m", words: module },
         Way { name: "npm", words: vec![node.join("../.bin/leasehold").into()] },
     ]
+}
+
+/// With npm's own processes before it, which stay.
+pub(crate) fn npx() -> Way {
+    let node = place("LEASEHOLD_NODE_PACKAGE", "node");
+    let mut words: Vec<OsString> = ["npm", "exec", "--offline", "--prefix"].map(Into::into).into();
+    words.extend([node.join("../..").into(), "--".into(), "leasehold".into()]);
+    Way { name: "npx", words }
 }
 
 fn place(variable: &str, kind: &str) -> PathBuf {
