@@ -6,7 +6,7 @@ const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
-const { leasehold, PACKAGE, LONG, Redis, assertFree, newName, run, start, until } = require('./rig.js')
+const { leasehold, INSTALLED, PACKAGE, LONG, Redis, assertFree, newName, run, start, until } = require('./rig.js')
 
 const HOLD = `
   const [url, name] = process.argv.slice(2)
@@ -205,9 +205,10 @@ test('a worker that is terminated while it waits leaves the line at once', async
 })
 
 test('the command line runs a command under a lock', () => {
+  const COMMAND = path.join(INSTALLED, 'node_modules/.bin/leasehold')
   const database = path.join(fs.mkdtempSync('/tmp/leasehold-'), 'locks.db')
   const line = (...args) => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(PACKAGE, 'cli.js'), ...args], {
+    const { status, stdout, stderr } = spawnSync(COMMAND, args, {
       encoding: 'utf8',
       env: { ...process.env, LEASEHOLD_URL: `sqlite:${database}` },
     })
@@ -215,7 +216,7 @@ test('the command line runs a command under a lock', () => {
   }
   assert.deepEqual(line('run', 'nightly', '--', 'sh', '-c', 'echo done; exit 7'), [7, 'done\n', ''])
   assert.match(line('--version')[1], /^leasehold \d/)
-  const [status, , err] = line('run', 'a', '--no-wait', '--', process.execPath, path.join(PACKAGE, 'cli.js'), 'run', 'a', '--no-wait', '--', 'true')
+  const [status, , err] = line('run', 'a', '--no-wait', '--', COMMAND, 'run', 'a', '--no-wait', '--', 'true')
   assert.equal(status, 75)
   assert.match(err, /leasehold: /)
 })

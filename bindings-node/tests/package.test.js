@@ -51,7 +51,7 @@ test('in an empty folder, import and require and the command line work', () => {
   const database = `sqlite:${path.join(folder, 'locks.db')}`
   const line = tell('npx', ['--offline', 'leasehold', '--url', database, 'run', 'x', '--', 'echo', 'done'], folder)
   assert.deepEqual([line.status, line.stdout], [0, 'done\n'], line.stderr)
-  assert.deepEqual(fs.readdirSync(path.join(folder, 'node_modules', part)).sort(), ['LICENSE', 'README.md',
+  assert.deepEqual(fs.readdirSync(path.join(folder, 'node_modules', part)).sort(), ['LICENSE', 'README.md', 'leasehold',
     `leasehold.${part.slice('leasehold-'.length)}.node`, 'package.json'])
 })
 

@@ -13,12 +13,6 @@ mod error;
 mod exit;
 mod reactor;
 
-/// The command line; answers its exit code.
-#[pyfunction]
-fn main(py: Python<'_>, arguments: Vec<String>) -> u8 {
-    py.detach(|| leasehold_cli::main(arguments))
-}
-
 #[pymodule(name = "_leasehold", gil_used = false)]
 fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // What is kept here belongs to one interpreter. CPython sees to that from 3.12 on.
@@ -42,6 +36,5 @@ fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Lease>()?;
     module.add_class::<client::Watch>()?;
     module.add_class::<client::Events>()?;
-    module.add_function(wrap_pyfunction!(main, module)?)?;
     module.add_function(wrap_pyfunction!(exit::finish, module)?)
 }

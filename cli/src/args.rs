@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::exit;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -37,16 +40,18 @@ Examples:
   leasehold run deploy --wait=5m --label \"$USER\" -- make deploy
   leasehold run report --max-hold 1h -- sh -c 'report --fence \"$LEASEHOLD_FENCE\"'
 
-When the lease is lost, the command and all its descendants get SIGTERM at once and SIGKILL \
-half-way to the end of the lease, 5 % of the ttl later. The exit code is then 79, whatever the \
+When the lease cannot be renewed, the command and all its descendants get SIGTERM before it ends, \
+and SIGKILL half-way to its end, 5 % of the ttl later. When it is over already, as after `break`, \
+SIGKILL follows at once: somebody else may hold the lock. The exit code is then 79, whatever the \
 command makes of it. So it is when the command ended well and only then turned out not to have \
 been under the lock to its end. With --on-lost=warn it goes on, and its own exit code is passed \
 through. \
 Outside Linux only the command itself is stopped, not its descendants.
 
 When leasehold itself is killed, the kernel kills the command (on Linux; not its descendants, and \
-not a setuid program such as sudo). What the command leaves running in the background is not \
-waited for.
+not a setuid program such as sudo), and the lock stays busy until its ttl has passed, with SQLite \
+at most: it is free when none of them is left. What the command leaves running in the background \
+is not waited for.
 
 ";
 
@@ -78,10 +83,11 @@ Examples:
 #[command(name = "leasehold", version, max_term_width = 100)]
 #[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH, or
-    /// redis://USER:PASSWORD@HOST:PORT/DB (rediss: for TLS)
+    /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH,
+    /// redis://USER:PASSWORD@HOST:PORT/DB, redlock://HOST:PORT,HOST:PORT,HOST:PORT, or
+    /// etcd://HOST:PORT,HOST:PORT (rediss: and etcds: for TLS)
     #[arg(long, global = true, env = "LEASEHOLD_URL", hide_env_values = true)]
-    #[arg(default_value = "sqlite:")]
+    #[arg(default_value = "sqlite:", value_parser = url)]
     pub(crate) url: String,
     #[command(subcommand)]
     pub(crate) task: Task,
@@ -102,8 +108,8 @@ pub(crate) enum Task {
     /// Take a lock from whoever holds it; what runs under it is stopped
     #[command(after_help = BREAK_EXAMPLES)]
     Break {
-        /// The lock's name
-        name: String,
+        #[command(flatten)]
+        name: Name,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -117,9 +123,20 @@ pub(crate) enum Task {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Run {
+pub(crate) struct Name {
     /// The lock's name
-    pub(crate) name: String,
+    #[arg(required_unless_present = "dashed", value_name = "NAME")]
+    plain: Option<String>,
+    /// The lock's name, if it begins with a dash: --name=-x
+    #[arg(long = "name", id = "dashed", value_name = "NAME", conflicts_with = "plain")]
+    #[arg(require_equals = true, allow_hyphen_values = true)]
+    dashed: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) name: Name,
     /// How long the lease outlives this process's last sign of life, such as 500ms or 1m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
@@ -130,6 +147,10 @@ pub(crate) struct Run {
     /// Do not wait for a busy lock: exit with 75
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// What to exit with when the lock is busy; 0 where another code would count as a failure, as
+    /// in Kubernetes and systemd
+    #[arg(long, value_name = "CODE", default_value_t = exit::BUSY)]
+    pub(crate) busy_exit: u8,
     /// What others see of the holder, after its host and process id
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
@@ -151,6 +172,34 @@ pub(crate) enum OnLost {
     Terminate,
     /// Say so on stderr, and let it go on without the lock
     Warn,
+}
+
+impl Name {
+    pub(crate) fn as_str(&self) -> &str {
+        self.plain.as_deref().or(self.dashed.as_deref()).unwrap_or_default()
+    }
+}
+
+/// Where clap would advise what is no use here.
+pub(crate) fn cure(error: &clap::Error) -> &'static str {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return "";
+    };
+    match error.kind() == ErrorKind::UnknownArgument && !argument.starts_with("--") {
+        true => "\n\nA name that begins with a dash is written --name=-x.",
+        false => "",
+    }
+}
+
+/// A variable that is set to nothing is a mistake, such as a misspelt name in a compose
+/// file. The file of this machine would not exclude the others.
+fn url(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty; give a URL, or unset LEASEHOLD_URL for the file in your state \
+                   directory, which only this machine shares"
+            .into()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

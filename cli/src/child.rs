@@ -1,14 +1,19 @@
 //! The command: starting it, waiting for it and what it started, stopping both.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+#[cfg(target_os = "linux")]
+use rustix::process::getppid;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use crate::exit;
+use crate::signals::{Heard, Signals};
 use crate::tree;
 
 /// A command that was started, and its descendants.
@@ -22,16 +27,21 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Start the command with our stdin, stdout and stderr, and the variables `env`.
-    pub(crate) fn spawn(command: &[OsString], env: &[(&str, String)]) -> io::Result<Self> {
+    /// Start the command with our stdin, stdout and stderr, the variables `env`, and
+    /// what it and its descendants are to keep open.
+    pub(crate) fn spawn(
+        command: &[OsString],
+        env: &[(&str, String)],
+        kept: Option<OwnedFd>,
+        signals: &Signals,
+    ) -> io::Result<Self> {
         let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         tree::adopt_orphans()?;
         let others = tree::children();
         let deaths = signal(SignalKind::child())?;
         let mut command = Command::new(program);
         command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
-        #[cfg(target_os = "linux")]
-        die_with_us(&mut command);
+        prepare(&mut command, signals.undo(), kept);
         // It is waited for below, together with the orphans.
         let pid = command.spawn()?.id();
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
@@ -57,13 +67,11 @@ impl Child {
     }
 
     /// Pass a signal on to the command.
-    pub(crate) fn forward(&self, signal: Signal) {
-        // A terminal sends these to the whole foreground group, the command
-        // included; many programs take a second one for impatience.
-        let by_terminal = matches!(signal, Signal::INT | Signal::QUIT);
-        if self.code.is_none() && !(by_terminal && io::stdin().is_terminal()) {
+    pub(crate) fn forward(&self, heard: Heard) {
+        // Many programs take a second one for impatience.
+        if self.code.is_none() && !heard.by_terminal {
             // It may just have ended; then there is nobody to tell.
-            let _ = kill_process(self.pid, signal);
+            let _ = kill_process(self.pid, heard.signal);
         }
     }
 
@@ -120,25 +128,39 @@ fn code_of(status: WaitStatus) -> u8 {
     }
 }
 
-/// Have the kernel kill the command when this process dies by SIGKILL: on the
-/// embedded backend its lock is free at that moment.
-#[cfg(target_os = "linux")]
+/// What the command does before its exec.
 #[allow(unsafe_code)]
-fn die_with_us(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-
-    use rustix::process::{getpid, getppid, set_parent_process_death_signal};
-
+fn prepare(
+    command: &mut Command,
+    undo: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    kept: Option<OwnedFd>,
+) {
     let us = getpid();
     let before_exec = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Dead before that call, we would not be missed.
-        match getppid() == Some(us) {
-            true => Ok(()),
-            false => Err(Errno::SRCH.into()),
-        }
+        die_with(us)?;
+        // Any other process that this one might start closes it.
+        kept.as_ref().map_or(Ok(()), |kept| fcntl_setfd(kept, FdFlags::empty()))?;
+        undo()
     };
-    // SAFETY: between fork and exec it only makes two system calls; it does not
+    // SAFETY: between fork and exec it only makes system calls; it does not
     // allocate, take locks, or touch memory that another thread may be changing.
     unsafe { command.pre_exec(before_exec) };
+}
+
+/// Have the kernel kill the command when this process dies by SIGKILL: nobody renews
+/// the lease any more, and would stop the command at its end. Its children are out of
+/// reach; they keep what proves the lease's holder alive.
+#[cfg(target_os = "linux")]
+fn die_with(us: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Dead before that call, we would not be missed.
+    match getppid() == Some(us) {
+        true => Ok(()),
+        false => Err(Errno::SRCH.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with(_: Pid) -> io::Result<()> {
+    Ok(())
 }

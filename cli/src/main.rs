@@ -1,5 +1,82 @@
-//! The binary; see the library.
+//! The command line of Leasehold: run a command under a lock, see who holds
+//! what, take a lock away. The wheel and the npm package ship this program, too.
 
-fn main() -> std::process::ExitCode {
-    leasehold_cli::main(std::env::args_os()).into()
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use leasehold::Options;
+
+mod args;
+mod child;
+mod evict;
+mod exit;
+mod list;
+mod run;
+mod show;
+mod signals;
+mod tree;
+mod wait;
+
+use args::{Args, Task};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let done = match Args::try_parse() {
+        Ok(args) => perform(args),
+        Err(error) if error.use_stderr() => {
+            let message = error.render().to_string();
+            let message = message.strip_prefix("error: ").unwrap_or(&message);
+            Err(Failure::usage(format!("{}{}", message.trim_end(), args::cure(&error))))
+        }
+        Err(help_or_version) => print(&help_or_version.render().to_string()),
+    };
+    let code = done.unwrap_or_else(|failure| {
+        say(&failure.message);
+        failure.code
+    });
+    code.into()
+}
+
+fn perform(args: Args) -> Result<u8, Failure> {
+    if let Task::Completions { shell } = args.task {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "leasehold", &mut script);
+        return print(&String::from_utf8_lossy(&script));
+    }
+    // One thread: the command must be started by one that lives as long as we do.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|e| Failure::internal("cannot wait for events", e))?;
+    runtime.block_on(async {
+        match args.task {
+            Task::Run(run) => run::run(&args.url, run).await,
+            Task::Ls { json } => list::list(&Options::new().connect(&args.url).await?, json).await,
+            Task::Break { name, yes } => {
+                let client = Options::new().connect(&args.url).await?;
+                evict::evict(&client, name.as_str(), yes).await
+            }
+            Task::Completions { .. } => Ok(exit::OK),
+        }
+    })
+}
+
+/// Write to stdout. Whoever closed it early, as `head` does, has seen enough.
+fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::output(e)),
+        _ => Ok(exit::OK),
+    }
+}
+
+/// Write a line to stderr; where that is closed there is nobody to tell.
+fn say(message: &str) {
+    drop(writeln!(std::io::stderr(), "leasehold: {message}"));
+}
+
+/// Whether a person can be asked.
+fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

@@ -1,11 +1,12 @@
 //! `run`: wait for the lock, run the command while holding it, release.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Kind, Lease, Lock, Loss, Options};
+use leasehold::{Client, Error, Kind, Lease, Lock, Loss, Options};
 use rustix::process::Signal;
 
 use crate::args::{OnLost, Run};
@@ -86,7 +87,7 @@ impl Session {
 
     async fn wait(&mut self) -> Result<Wait, Failure> {
         let lock = plan(&self.client, &self.args);
-        let (name, no_wait) = (&self.args.name, self.args.no_wait);
+        let (name, no_wait) = (self.args.name.as_str(), self.args.no_wait);
         let acquire = async {
             match no_wait {
                 true => lock.try_acquire().await,
@@ -96,8 +97,8 @@ impl Session {
         let lease = tokio::select! {
             biased;
             // Dropped, the acquire takes back what it asked for.
-            signal = self.signals.next() => return Ok(Wait::Signal(signal)),
-            lease = acquire => lease?,
+            heard = self.signals.next() => return Ok(Wait::Signal(heard.signal)),
+            lease = acquire => lease.map_err(|error| self.not_granted(error))?,
             never = wait::tell_waiting(&self.client, name, &*self.runtime) => match never {},
         };
         match lease {
@@ -107,19 +108,23 @@ impl Session {
     }
 
     async fn busy(&self) -> Failure {
-        let status = self.client.status(&self.args.name).await.ok().flatten();
+        let status = self.client.status(self.args.name.as_str()).await.ok().flatten();
         let holder = status.and_then(|status| status.holder);
         let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
-        let name = &self.args.name;
+        let name = self.args.name.as_str();
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
-        Failure::new(exit::BUSY, message)
+        Failure::new(self.args.busy_exit, message)
+    }
+
+    fn not_granted(&self, error: Error) -> Failure {
+        match error.kind() {
+            Kind::Timeout => Failure::new(self.args.busy_exit, error.to_string()),
+            _ => Failure::from(error),
+        }
     }
 
     /// Run the command to its end, or until the lease is lost and it is stopped.
     async fn work(&mut self, lease: &Lease) -> Result<Work, Failure> {
-        // A loss is reported 10 % before the deadline. Half of that is for the
-        // command to end by itself, half for the kernel to end it.
-        let patience = leasehold::time::grace(lease.remaining()) / 2;
         if !lease.is_valid() {
             return Err(Failure::new(exit::LOST, "the lease was lost before the command started"));
         }
@@ -128,14 +133,15 @@ impl Session {
             ("LEASEHOLD_FENCE", lease.fence().to_string()),
         ];
         env.extend(lease.key().map(|key| ("LEASEHOLD_KEY", key)));
-        let spawned = Child::spawn(&self.args.command, &env);
+        let spawned = Child::spawn(&self.args.command, &env, lease.proof_of_life(), &self.signals);
         let mut child = spawned.map_err(|e| self.not_started(e))?;
         let work = self.watch(lease, &mut child).await;
         if let Work::Lost(loss) = work {
             // Nothing is written before they are dead: a full pipe or a stopped
             // terminal would keep us from killing them.
-            let refused = self.stop(&mut child, patience).await;
-            crate::say(&format!("lost the lease, stopped the command: {loss}"));
+            let refused = self.stop(&mut child, self.patience(lease, loss)).await;
+            let why = why(lease, loss);
+            crate::say(&format!("lost the lease, stopped the command: {why}"));
             if refused > 0 {
                 crate::say(&format!("{refused} processes of other users could not be stopped"));
             }
@@ -153,11 +159,22 @@ impl Session {
                     OnLost::Terminate => return Work::Lost(loss),
                     OnLost::Warn => {
                         warned = true;
-                        crate::say(&format!("lost the lease, the command goes on: {loss}"));
+                        let why = why(lease, loss);
+                        crate::say(&format!("lost the lease, the command goes on: {why}"));
                     }
                 },
-                signal = self.signals.next() => child.forward(signal),
+                heard = self.signals.next() => child.forward(heard),
             }
+        }
+    }
+
+    /// How long the command has to end by itself. A loss is reported 10 % of the ttl before
+    /// the deadline: half of what is left is for the command, half for the kernel to end
+    /// it. Without a lease somebody else may be at work already.
+    fn patience(&self, lease: &Lease, loss: Loss) -> Duration {
+        match loss {
+            Loss::Expired | Loss::MaxHold => lease.watch().deadline().since(self.runtime.now()) / 2,
+            _ => Duration::ZERO,
         }
     }
 
@@ -210,8 +227,17 @@ impl Session {
     }
 }
 
+/// Why it was lost, and where it could not be renewed, why that was.
+fn why(lease: &Lease, loss: Loss) -> String {
+    let error = lease.check().err();
+    match error.as_ref().and_then(|error| error.source()) {
+        Some(cause) => format!("{loss}: {cause}"),
+        None => loss.to_string(),
+    }
+}
+
 fn plan(client: &Client, args: &Run) -> Lock {
-    let mut lock = client.lock(args.name.clone());
+    let mut lock = client.lock(args.name.as_str());
     if let Some(ttl) = args.ttl {
         lock = lock.ttl(ttl);
     }

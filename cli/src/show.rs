@@ -15,11 +15,21 @@ pub(crate) fn span(span: Duration) -> String {
 
 /// What others chose, made harmless for a terminal.
 pub(crate) fn text(text: &str) -> String {
-    let escape = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
+    let escape = |c: char| match c.is_control() || is_unseen(c) {
+        true => c.escape_unicode().to_string(),
         false => c.to_string(),
     };
     text.chars().map(escape).collect()
+}
+
+/// What has no width, or turns the direction of what follows: two names could look alike,
+/// or a line say what it does not.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// "held by LABEL for 3s"
@@ -40,6 +50,11 @@ mod tests {
 
     #[test]
     fn a_name_cannot_move_the_cursor() {
-        assert_eq!(text("a\x1b[2Jb\n🔒"), "a\\u{1b}[2Jb\\n🔒");
+        assert_eq!(text("a\x1b[2Jb\n🔒"), "a\\u{1b}[2Jb\\u{a}🔒");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_written_out() {
+        assert_eq!(text("a\u{202e}b\u{200b}\u{feff}"), "a\\u{202e}b\\u{200b}\\u{feff}");
     }
 }

@@ -1,40 +1,18 @@
 //! The signals that are passed on to the command.
 
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 
 use rustix::process::Signal;
-use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 const FORWARDED: [Signal; 6] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2];
 
-/// From its making on, these signals do not end this process.
-pub(crate) struct Signals {
-    streams: Vec<(Signal, Stream)>,
-}
-
-impl Signals {
-    pub(crate) fn listen() -> io::Result<Self> {
-        let ignored = ignored();
-        let heeded = FORWARDED.into_iter().filter(|s| ignored & (1 << (s.as_raw() - 1)) == 0);
-        let stream = |s: Signal| Ok((s, signal(SignalKind::from_raw(s.as_raw()))?));
-        Ok(Self { streams: heeded.map(stream).collect::<io::Result<_>>()? })
-    }
-
-    /// The next signal. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Signal {
-        poll_fn(|cx| {
-            for (signal, stream) in &mut self.streams {
-                if stream.poll_recv(cx).is_ready() {
-                    return Poll::Ready(*signal);
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
+/// A signal that was sent to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) signal: Signal,
+    /// Whether a terminal sent it to the whole foreground group: the command has it already.
+    pub(crate) by_terminal: bool,
 }
 
 /// The signals this process was started to ignore, as a bit mask: `nohup` and
@@ -45,3 +23,142 @@ fn ignored() -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
+
+fn heeded() -> impl Iterator<Item = Signal> {
+    let ignored = ignored();
+    FORWARDED.into_iter().filter(move |s| ignored & (1 << (s.as_raw() - 1)) == 0)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::time::Duration;
+
+    use leasehold::time::{Clock, Instant, SystemClock};
+    use nix::errno::Errno;
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number};
+    use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+    use rustix::process::{getpid, getsid};
+    use tokio::sync::mpsc;
+
+    use super::{Heard, Signal, heeded, io};
+
+    /// Of who sent a signal: the kernel itself, as for Ctrl-C.
+    const SI_KERNEL: i32 = 0x80;
+    /// A launcher such as npm passes on what the terminal has sent to all.
+    const ECHO: Duration = Duration::from_secs(1);
+
+    /// From its making on, these signals do not end this process. Make it before other
+    /// threads are started, which inherit what is blocked.
+    pub(crate) struct Signals {
+        /// What was blocked when this process was started.
+        before: SigSet,
+        queue: mpsc::UnboundedReceiver<siginfo>,
+        by_terminal: Option<(Signal, Instant)>,
+    }
+
+    impl Signals {
+        pub(crate) fn listen() -> io::Result<Self> {
+            let mut set = SigSet::empty();
+            for signal in heeded() {
+                set.add(Number::try_from(signal.as_raw())?);
+            }
+            let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+            // Our parent may have blocked it. Then the end of the command would never be
+            // noticed.
+            let mut deaths = SigSet::empty();
+            deaths.add(Number::SIGCHLD);
+            deaths.thread_unblock()?;
+            let queue = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
+            let (tell, heard) = mpsc::unbounded_channel();
+            // Unlike a handler, this way tells who sent a signal. It ends with the process.
+            let read = move || {
+                loop {
+                    match queue.read_signal() {
+                        Ok(Some(info)) if tell.send(info).is_err() => break,
+                        Ok(_) | Err(Errno::EINTR) => {}
+                        Err(_) => break,
+                    }
+                }
+            };
+            std::thread::Builder::new().name("signals".into()).spawn(read)?;
+            Ok(Self { before, queue: heard, by_terminal: None })
+        }
+
+        /// Block what was blocked before, in a child before its exec, which inherits
+        /// that: one system call.
+        pub(crate) fn undo(&self) -> impl Fn() -> io::Result<()> + use<> {
+            let before = self.before;
+            move || Ok(before.thread_set_mask()?)
+        }
+
+        /// The next signal. Cancel safe.
+        pub(crate) async fn next(&mut self) -> Heard {
+            while let Some(info) = self.queue.recv().await {
+                if let Some(signal) = Signal::from_named_raw(info.ssi_signo as i32) {
+                    // A hang-up is told to the session's leader alone.
+                    let by_terminal = info.ssi_code == SI_KERNEL
+                        && !(signal == Signal::HUP && getsid(None) == Ok(getpid()));
+                    return self.heard(signal, by_terminal);
+                }
+            }
+            std::future::pending().await
+        }
+
+        fn heard(&mut self, signal: Signal, by_terminal: bool) -> Heard {
+            let now = SystemClock.now();
+            if by_terminal {
+                self.by_terminal = Some((signal, now));
+            }
+            let is_echo = |(before, at)| before == signal && now.since(at) < ECHO;
+            Heard { signal, by_terminal: by_terminal || self.by_terminal.is_some_and(is_echo) }
+        }
+    }
+}
+#[cfg(target_os = "linux")]
+pub(crate) use linux::Signals;
+
+#[cfg(not(target_os = "linux"))]
+mod other {
+    use std::future::poll_fn;
+    use std::io::IsTerminal;
+    use std::task::Poll;
+
+    use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+    use super::{Heard, Signal, heeded, io};
+
+    /// From its making on, these signals do not end this process.
+    pub(crate) struct Signals {
+        streams: Vec<(Signal, Stream)>,
+    }
+
+    impl Signals {
+        pub(crate) fn listen() -> io::Result<Self> {
+            let stream = |s: Signal| Ok((s, signal(SignalKind::from_raw(s.as_raw()))?));
+            Ok(Self { streams: heeded().map(stream).collect::<io::Result<_>>()? })
+        }
+
+        /// A handler ends with the exec.
+        pub(crate) fn undo(&self) -> impl Fn() -> io::Result<()> + use<> {
+            || Ok(())
+        }
+
+        /// The next signal. Cancel safe.
+        pub(crate) async fn next(&mut self) -> Heard {
+            poll_fn(|cx| {
+                for (signal, stream) in &mut self.streams {
+                    if stream.poll_recv(cx).is_ready() {
+                        // Nobody tells who sent it.
+                        let by_terminal = matches!(*signal, Signal::INT | Signal::QUIT)
+                            && io::stdin().is_terminal();
+                        return Poll::Ready(Heard { signal: *signal, by_terminal });
+                    }
+                }
+                Poll::Pending
+            })
+            .await
+        }
+    }
+}
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::Signals;

@@ -118,6 +118,12 @@ impl Options {
     fn read_query(&mut self, query: &str) -> Result<Vec<(String, String)>, Error> {
         let mut rest = Vec::new();
         for (option, value) in form_urlencoded::parse(query.as_bytes()) {
+            // Not shown: it is a part of a password.
+            if option.contains('@') {
+                return Err(Error::invalid(
+                    "the first ? of a URL ends its address; in a password it is written %3F",
+                ));
+            }
             let span = || {
                 humantime::parse_duration(&value).map_err(|e| {
                     let message = format!("{option}={value} in the URL is not a time such as 30s");

@@ -1,12 +1,14 @@
 //! A lock that is held.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::engine::{Engine, Hold, Loss};
 use crate::error::{Error, Kind};
+use crate::time::Instant;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
 ///
@@ -47,6 +49,17 @@ impl Lease {
     /// compares the two can only succeed while it is held. `None` elsewhere.
     pub fn key(&self) -> Option<String> {
         self.key.clone()
+    }
+
+    /// With SQLite, where a lock is free as soon as its holder's process is dead: a copy
+    /// of the descriptor by which others see it alive, all processes that have it open
+    /// together. For a child process that works under the lease: if it inherits a
+    /// copy, the lock is free when the child is dead, too, or the ttl has passed.
+    /// It is closed by an `exec` unless that is told otherwise; close your own when the
+    /// child has it. `None` elsewhere, where the ttl has to pass in any case, and where
+    /// no descriptor is free.
+    pub fn proof_of_life(&self) -> Option<OwnedFd> {
+        self.engine.backend().proof_of_life()
     }
 
     /// The ttl that it is renewed by: that of the lock, or the next longer one
@@ -186,6 +199,13 @@ impl Watch {
     /// Why it was lost, if it was.
     pub fn loss(&self) -> Option<Loss> {
         self.hold.loss()
+    }
+
+    /// When it ends unless it is renewed before, by its client's clock. After a loss it
+    /// stays as it is: until then nobody else holds the lock if that was
+    /// [`Expired`](Loss::Expired) or [`MaxHold`](Loss::MaxHold), and there is time to stop.
+    pub fn deadline(&self) -> Instant {
+        self.hold.deadline()
     }
 }
 

@@ -152,12 +152,13 @@ impl Place {
     }
 }
 
-/// Of a URL it names only the scheme: what follows may hold a password.
+/// Of a URL it names only the scheme: all else may hold a password.
 fn unknown(url: &str) -> Error {
     let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
                  etcd://HOST,HOST,HOST, etcds://HOST, sqlite:PATH, sqlite: and memory:";
-    match url.split_once(':') {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    match url.split_once(':').filter(|(scheme, _)| scheme.chars().all(is_letter)) {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),
-        None => Error::invalid(format!("{url:?} names no backend, it has no scheme; {known}")),
+        None => Error::invalid(format!("the URL names no backend, it has no scheme; {known}")),
     }
 }

@@ -1,7 +1,7 @@
 //! Developer commands: `cargo xtask test`, `cargo xtask bench local`.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -147,11 +147,19 @@ fn clean(program: impl AsRef<OsStr>) -> Command {
 /// as long as all the rest, for each of the faces, and changes nothing that a test can see.
 static FOR_TESTS: AtomicBool = AtomicBool::new(false);
 
-/// The native parts of Node and Swift, as they are published: what is below them is built once
-/// if they are built together. Python's has a tool of its own.
+/// The command line and the native parts of Node and Swift, as they are published: what is below
+/// them is built once if they are built together. Python's has a tool of its own.
 fn native_parts() -> Result<(), Failure> {
-    let build = ["build", "--release", "--quiet", "-p", "leasehold-node", "-p", "leasehold-swift"];
-    run(clean("cargo").args(build).current_dir(root()))
+    let build = ["build", "--release", "--quiet"];
+    let parts = ["leasehold-cli", "leasehold-node", "leasehold-swift"];
+    let parts = parts.iter().flat_map(|part| ["-p", part]);
+    run(clean("cargo").args(build).args(parts).current_dir(root()))
+}
+
+/// A file that was built for release.
+fn built(file: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    target.join("release").join(file)
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {

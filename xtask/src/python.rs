@@ -16,9 +16,15 @@ pub(crate) fn wheel() -> Result<PathBuf, Failure> {
     if wheels.is_dir() {
         fs::remove_dir_all(&wheels).map_err(|e| format!("{}: {e}", wheels.display()))?;
     }
-    let mut build = clean(environment.join("bin/maturin"));
-    build.args(["build", "--release", "--quiet", "--out"]).arg(&wheels);
-    run(build.current_dir(package()))?;
+    // By the package's own way to be built, with the tools of the environment.
+    let mut build = clean(environment.join("bin/python"));
+    build.args(["-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]);
+    build.args(["--no-deps", "--no-build-isolation", "--wheel-dir"]).arg(&wheels).arg(package());
+    let tools = environment.join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(tools).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path).map_err(|e| e.to_string())?;
+    run(build.env("PATH", path))?;
     let built = fs::read_dir(&wheels).ok().and_then(|mut all| all.next());
     let built = built.and_then(Result::ok).ok_or("maturin built no wheel")?;
     let size = built.metadata().map_or(0, |data| data.len());

@@ -26,7 +26,6 @@ __all__ = [
     "Lease",
     "Watch",
     "Events",
-    "main",
     "finish",
 ]
 
@@ -145,5 +144,4 @@ class Watch:
 class Events:
     def next(self) -> Call[_Event | None]: ...
 
-def main(arguments: list[str]) -> int: ...
 def finish() -> None: ...

@@ -1,13 +1,9 @@
 //! `ls`, `break`, `completions`, and what is shown on a terminal.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::io::Write;
 
-use crate::rig::{Rig, Running, until, wait_for};
-#[cfg(target_os = "linux")]
-use rustix::process::Signal;
+use crate::rig::{Rig, until, wait_for};
+use crate::terminal::Terminal;
 
 #[test]
 fn ls_shows_who_holds_and_who_waits() {
@@ -50,7 +46,24 @@ fn a_name_with_control_characters_cannot_fool_a_terminal() {
     rig.line("held");
     let table = rig.call(&["ls"]).stdout;
     assert_eq!(table.lines().count(), 2, "{table}");
-    assert!(table.contains("evil\\u{1b}[2J\\nname"), "{table}");
+    assert!(table.contains("evil\\u{1b}[2J\\u{a}name"), "{table}");
+    rig.touch("go");
+    assert_eq!(holder.end().code, 0);
+}
+
+#[test]
+fn names_that_look_alike_are_told_apart() {
+    let rig = Rig::new();
+    let script = format!("echo > held; {}", wait_for("go"));
+    // The first looks like "deploy", the label like "gnp.exe".
+    let name = "dep\u{200b}loy";
+    let holder = rig.start(&[name, "--label", "\u{202e}exe.png\u{2066}"], &script);
+    rig.line("held");
+    let table = rig.call(&["ls"]).stdout;
+    assert!(table.contains("dep\\u{200b}loy"), "{table}");
+    assert!(table.contains(" \\u{202e}exe.png\\u{2066} "), "{table}");
+    let busy = rig.run(&[name, "--no-wait"], "true").stderr;
+    assert!(busy.contains("dep\\u{200b}loy") && busy.contains("\\u{202e}exe"), "{busy}");
     rig.touch("go");
     assert_eq!(holder.end().code, 0);
 }
@@ -85,53 +98,6 @@ fn help_and_version_are_no_errors() {
     }
 }
 
-/// A pseudo-terminal, and all that was written on it so far.
-struct Terminal {
-    keyboard: File,
-    other_end: File,
-    screen: Arc<Mutex<String>>,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
-        let keyboard = File::from(master);
-        let screen = Arc::new(Mutex::new(String::new()));
-        let (mut reader, shown) = (keyboard.try_clone().unwrap(), screen.clone());
-        // It ends when the last program has closed the other end.
-        std::thread::spawn(move || {
-            let mut bytes = [0; 1024];
-            while let Ok(count @ 1..) = reader.read(&mut bytes) {
-                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        });
-        Self { keyboard, other_end: slave.into(), screen }
-    }
-
-    fn end(&self) -> Stdio {
-        self.other_end.try_clone().unwrap().into()
-    }
-
-    fn shows(&self, text: &str) -> bool {
-        self.screen.lock().unwrap().contains(text)
-    }
-
-    fn until_shown(&self, text: &str) {
-        until(text, || self.shows(text).then_some(()));
-    }
-
-    fn start(&self, mut command: Command) -> Running {
-        command.stdin(self.end()).stderr(self.end()).stdout(Stdio::null());
-        Running::start_as_is(command)
-    }
-}
-
 #[test]
 fn a_terminal_shows_whom_we_wait_for_until_granted() {
     let rig = Rig::new();
@@ -160,27 +126,6 @@ fn a_free_lock_shows_nothing_on_a_terminal() {
     terminal.until_shown("end\r\n");
     assert!(run.exit().success());
     assert_eq!(*terminal.screen.lock().unwrap(), "end\r\n");
-}
-
-/// The terminal itself sends SIGINT to the command: a second one would mean
-/// impatience to many programs.
-#[cfg(target_os = "linux")] // for env --default-signal
-#[test]
-fn a_command_on_a_terminal_is_not_interrupted_twice() {
-    let rig = Rig::new();
-    let terminal = Terminal::open();
-    let traps = "trap 'echo int >&2' INT; trap 'exit 9' TERM";
-    let script = format!("{traps}; echo > held; {}", wait_for("go"));
-    let mut command = rig.command("env");
-    command.args(["--default-signal", env!("CARGO_BIN_EXE_leasehold"), "run", "n"]);
-    command.args(["--", "sh", "-c", &script]);
-    let mut run = terminal.start(command);
-    rig.line("held");
-    run.signal(Signal::INT);
-    // Passed on and trapped after the first, if that was.
-    run.signal(Signal::TERM);
-    assert_eq!(run.exit().code(), Some(9));
-    assert!(!terminal.shows("int"));
 }
 
 #[test]

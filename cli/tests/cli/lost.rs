@@ -18,17 +18,18 @@ fn break_lock(rig: &Rig) {
     assert!(ended.stdout.contains("broke \"n\", held by "), "{}", ended.stdout);
 }
 
+/// Somebody else may be at work already, however long the ttl is.
 #[test]
-fn a_broken_lock_ends_the_command_by_sigterm() {
+fn a_broken_lock_leaves_the_command_no_time() {
     let rig = Rig::new();
-    let script = format!("trap 'echo > told; exit 0' TERM; echo > held; {}", wait_for("never"));
-    let run = rig.start(&["n", "--ttl=60s"], &script);
-    rig.line("held");
+    let run = rig.start(&["n", "--ttl=1h"], &stubborn("child"));
+    let child = rig.pid("child");
     break_lock(&rig);
+    // The patience before an end that is still to come would be three minutes.
     let ended = run.end();
     assert_eq!(ended.code, 79, "{ended:?}");
     assert!(ended.stderr.contains("leasehold: lost the lease"), "{}", ended.stderr);
-    assert!(rig.has("told"));
+    assert!(is_dead(child));
     assert_eq!(rig.locks(), serde_json::json!([]));
 }
 
@@ -116,6 +117,15 @@ fn max_hold_ends_the_command() {
     assert!(ended.stderr.contains("max_hold"), "{}", ended.stderr);
     // Within the 10 % before, not those of the ttl.
     assert!(now().since(started) > Duration::from_millis(1700));
+}
+
+#[test]
+fn a_command_has_time_to_end_by_itself_before_the_lease_ends() {
+    let rig = Rig::new();
+    let script = format!("trap 'echo > told; exit 0' TERM; {}", wait_for("never"));
+    let ended = rig.run(&["n", "--max-hold=4s", "--ttl=60s"], &script);
+    assert_eq!(ended.code, 79, "{ended:?}");
+    assert!(rig.has("told"));
 }
 
 #[test]

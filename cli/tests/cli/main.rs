@@ -8,3 +8,7 @@ mod redis;
 mod redlock;
 mod rig;
 mod run;
+#[cfg(target_os = "linux")]
+mod signals;
+mod terminal;
+mod ways;

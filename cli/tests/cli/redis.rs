@@ -44,13 +44,13 @@ fn a_broken_lock_ends_the_command() {
     assert_eq!(rig.call(&["break", "n", "--yes"]).code, 1);
 }
 
-/// Run a command, have something happen to the server, and answer when the
-/// command was dead and by when it had to be.
-fn cut_off(script: &str, cut: impl FnOnce(&Server, &Proxy) -> Option<Duration>) {
+/// Run a command, have something happen to the server, and see the command dead in
+/// time, and told why.
+fn cut_off(script: &str, why: &str, cut: impl FnOnce(&Server, &Proxy) -> Option<Duration>) {
     let server = Server::start();
     let proxy = Proxy::before(server.port());
     let rig = Rig::at(proxy.url());
-    let mut run = rig.start(&["n", "--ttl=2s"], script);
+    let run = rig.start(&["n", "--ttl=2s"], script);
     let child = rig.pid("child");
     let started = now();
     // Nothing is renewed afterwards, so the lease does not last longer than that.
@@ -58,14 +58,18 @@ fn cut_off(script: &str, cut: impl FnOnce(&Server, &Proxy) -> Option<Duration>) 
     until("the command is dead", || is_dead(child).then_some(()));
     let took = now().since(started);
     assert!(took < lasts, "dead after {took:?} of {lasts:?}");
-    assert_eq!(run.exit().code(), Some(79));
+    let ended = run.end();
+    assert_eq!(ended.code, 79);
+    // Not only that it could not be renewed.
+    let said = ended.stderr.split_once("in time: ").map_or("", |(_, said)| said);
+    assert!(said.contains(why), "{}", ended.stderr);
 }
 
 const OBEDIENT: &str = "echo $$ > child; exec sleep 60";
 
 #[test]
 fn a_frozen_server_ends_the_command_before_the_lease() {
-    cut_off(OBEDIENT, |server, _| {
+    cut_off(OBEDIENT, "is the server alive", |server, _| {
         server.freeze();
         None
     });
@@ -73,7 +77,7 @@ fn a_frozen_server_ends_the_command_before_the_lease() {
 
 #[test]
 fn a_killed_server_ends_the_command_before_the_lease() {
-    cut_off(OBEDIENT, |server, _| {
+    cut_off(OBEDIENT, "redis://127.0.0.1:", |server, _| {
         server.kill();
         None
     });
@@ -82,7 +86,7 @@ fn a_killed_server_ends_the_command_before_the_lease() {
 #[test]
 fn cut_off_from_a_server_a_command_that_ignores_sigterm_is_dead_before_the_lease_ends() {
     let stubborn = format!("trap '' TERM; echo $$ > child; {}", wait_for("never"));
-    cut_off(&stubborn, |server, proxy| {
+    cut_off(&stubborn, "is the server alive", |server, proxy| {
         proxy.stall_upstream(true);
         // The server itself says how long the last renewal lasts.
         let left = server.command(&["PTTL", "leasehold:n"]).as_int().unwrap();

@@ -106,6 +106,48 @@ fn bad_usage_is_named_with_the_cure() {
     say(&["run", "", "--", "true"], &["empty"]);
     say(&["run", "n", "--url=carrier:pigeon", "--", "true"], &["carrier", "sqlite:"]);
     say(&["break", "n"], &["--yes"]);
+    say(&["run", "-x", "--", "true"], &["--name=-x"]);
+    say(&["run", "n", "--name=-x", "--", "true"], &["--name"]);
+    say(&["ls", "--url="], &["empty", "LEASEHOLD_URL"]);
+}
+
+/// As a compose file leaves it whose variable is misspelt.
+#[test]
+fn an_empty_url_is_not_the_file_of_this_machine() {
+    let rig = Rig::at(String::new());
+    let ended = rig.call(&["run", "n", "--", "true"]);
+    assert_eq!(ended.code, 64, "{ended:?}");
+    assert!(ended.stderr.contains("LEASEHOLD_URL"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_url_that_cannot_be_read_is_not_shown() {
+    let rig = Rig::new();
+    let urls = [
+        "secret",
+        "secret@host:6379",
+        ":secret@host",
+        "redis:://:secret@host",
+        "redis://:?secret@host",
+    ];
+    for url in urls {
+        let ended = rig.call(&["ls", "--url", url]);
+        assert_eq!(ended.code, 64, "{url}: {ended:?}");
+        assert!(!ended.stderr.contains("secret"), "{url}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_name_may_begin_with_a_dash() {
+    let rig = Rig::new();
+    let ended = rig.run(&["--name=-x"], "echo $LEASEHOLD_NAME");
+    assert_eq!((ended.code, &*ended.stdout), (0, "-x\n"), "{ended:?}");
+    let script = format!("echo > held; {}", wait_for("never"));
+    let mut holder = rig.start(&["--name=--", "--ttl=1h"], &script);
+    rig.line("held");
+    let broken = rig.call(&["break", "--yes", "--name=--"]);
+    assert_eq!(broken.code, 0, "{broken:?}");
+    assert_eq!(holder.exit().code(), Some(79));
 }
 
 #[test]
@@ -135,6 +177,15 @@ fn a_busy_lock_is_code_75_and_the_command_is_not_run() {
     assert_eq!(ended.code, 75, "{ended:?}");
     assert!(now().since(started).as_millis() >= 300);
 
+    // Kubernetes and systemd take any other code than 0 for a failure.
+    for options in [["n", "--no-wait"], ["n", "--wait=0s"]] {
+        for code in [0, 3] {
+            let busy = format!("--busy-exit={code}");
+            let ended = rig.run(&[options[0], options[1], &busy], "echo > ran");
+            assert_eq!(ended.code, code, "{ended:?}");
+            assert!(ended.stderr.contains("\"n\""), "{ended:?}");
+        }
+    }
     assert!(holder.is_running() && !rig.has("ran"));
 }
 

@@ -17,6 +17,7 @@
 //!
 //! [`conformance_tests!`](crate::conformance_tests) has a named test for each.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,6 +266,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The key by which the server knows the lease, where it is one that others
     /// can look at and make conditions on.
     fn key(&self, _lease: &Held) -> Option<String> {
+        None
+    }
+
+    /// Where the leases end at once when the client's process dies: what proves it
+    /// alive for as long as any process has it open.
+    fn proof_of_life(&self) -> Option<OwnedFd> {
         None
     }
 

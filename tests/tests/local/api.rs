@@ -115,6 +115,8 @@ fn every_operation_is_listed_and_no_other() {
     assert!(lease.remove("watch"));
     // The end of their blocks.
     assert!(lease.remove("finish"));
+    // A descriptor for a child process, which the command line has.
+    assert!(lease.remove("proof_of_life"));
     assert_eq!(lease, set(api.lease.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());
     assert_eq!(parameters("lock"), &options | &set(["name"]));

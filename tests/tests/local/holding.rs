@@ -1,5 +1,6 @@
 //! What holders are promised, on virtual time and in fair weather, by name.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use leasehold::{Kind, Lease, Loss, Outcome};
@@ -35,7 +36,10 @@ fn a_lease_that_cannot_be_renewed_is_lost_before_its_deadline() {
         let grace = TTL / 10;
         assert!(early >= grace - Duration::from_millis(2) && early <= grace, "{early:?} before");
         assert!(!lease.is_valid(), "lost is final, whatever the deadline");
-        assert_eq!(lease.release().await.expect_err("lost").kind(), Kind::Lost);
+        let error = lease.release().await.expect_err("lost");
+        assert_eq!(error.kind(), Kind::Lost);
+        let cause = error.source().expect("a cause").to_string();
+        assert!(!cause.is_empty() && error.to_string().ends_with(&cause), "{error}");
     });
 }
 

@@ -9,8 +9,15 @@ use super::{empty, failed, files, npm, place, source};
 use crate::{Failure, native_parts, root, run};
 
 /// What the package is made of, besides `lib`.
-const FILES: [&str; 7] =
-    ["README.md", "cli.js", "index.d.mts", "index.d.ts", "index.js", "index.mjs", "package.json"];
+const FILES: [&str; 7] = [
+    "README.md",
+    "bin/leasehold",
+    "index.d.mts",
+    "index.d.ts",
+    "index.js",
+    "index.mjs",
+    "package.json",
+];
 
 /// The package as it is for this machine alone, which builds its native part.
 pub(super) fn for_this_machine() -> Result<Vec<PathBuf>, Failure> {
@@ -28,13 +35,14 @@ pub(super) fn for_this_machine() -> Result<Vec<PathBuf>, Failure> {
 /// one of its own.
 fn build(parts: &[PathBuf]) -> Result<(), Failure> {
     native_parts()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let library = target.join("release").join(format!("{prefix}leasehold_node{suffix}"));
+    let library = crate::built(&format!("{prefix}leasehold_node{suffix}"));
+    let program = crate::built("leasehold");
     empty(built())?;
     for platform in parts.iter().filter_map(|part| part.file_name()) {
-        let named = built().join(format!("leasehold.{}.node", platform.display()));
-        fs::copy(&library, named).map_err(|e| failed(&library, e))?;
+        let platform = platform.display();
+        copy(&library, &built().join(format!("leasehold.{platform}.node")))?;
+        copy(&program, &built().join(format!("leasehold.{platform}")))?;
     }
     Ok(())
 }
@@ -54,11 +62,13 @@ pub(super) fn built() -> PathBuf {
 fn copied() -> Result<PathBuf, Failure> {
     let folder = empty(place().join("package"))?;
     let lib = files(&source().join("lib"), ".js")?;
-    fs::create_dir(folder.join("lib")).map_err(|e| failed(&folder, e))?;
+    for part in ["bin", "lib"] {
+        fs::create_dir(folder.join(part)).map_err(|e| failed(&folder, e))?;
+    }
     let sources = FILES.map(|file| source().join(file)).into_iter().chain(lib);
     for file in sources.chain([root().join("LICENSE")]) {
         let name = file.strip_prefix(source()).unwrap_or(Path::new("LICENSE"));
-        fs::copy(&file, folder.join(name)).map_err(|e| failed(&file, e))?;
+        copy(&file, &folder.join(name))?;
     }
     Ok(folder)
 }
@@ -71,7 +81,10 @@ fn pack(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let packed = empty(place().join("packed"))?;
     let mut parts = files(&folder.join("npm"), "")?;
     for part in &parts {
-        fs::copy(folder.join("LICENSE"), part.join("LICENSE")).map_err(|e| failed(part, e))?;
+        copy(&folder.join("LICENSE"), &part.join("LICENSE"))?;
+        let platform = part.file_name().unwrap_or_default().display();
+        copy(&built().join(format!("leasehold.{platform}")), &part.join("leasehold"))?;
+        npm(part, &["pkg", "set", "files[]=leasehold"], &[])?;
     }
     parts.extend([folder.to_owned(), "--pack-destination".into(), packed.clone()]);
     npm(folder, &["pack"], &parts)?;
@@ -81,6 +94,10 @@ fn pack(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         eprintln!("xtask: {} has {:.2} MB", tarball.display(), size as f64 / 1e6);
     }
     Ok(tarballs)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::copy(from, to).map(drop).map_err(|e| failed(from, e))
 }
 
 /// The tool of napi-rs, in a folder with a package.json.

@@ -118,13 +118,6 @@ pub(super) const RULES: &[Rule] = &[
         "if self.failures > 0 && self.tasks > TASKS {",
     ),
     rule(
-        "a debt has no end",
-        "local", "debts::what_has_ended_by_itself_is_not_owed_any_more",
-        "engine/debts.rs",
-        "(until <= now || self.debts.len() > MOST)",
-        "self.debts.len() > MOST",
-    ),
-    rule(
         "a debt is dropped after an error",
         "local", "debts::clean_up_goes_on_after_every_kind_of_error",
         "engine/debts.rs",
@@ -291,13 +284,6 @@ pub(super) const RULES: &[Rule] = &[
         "backend/redis/lua/epoch.lua",
         "if record[4] and record[4] ~= ARGV[5] then return {'node', record[4]} end",
         "",
-    ),
-    rule(
-        "a server that was replaced for a while is trusted",
-        "redlock", "founding::a_server_that_was_replaced_for_a_while_is_found_out",
-        "backend/redis/lua/epoch.lua",
-        " or number < tonumber(ARGV[3]) then",
-        " then",
     ),
     rule(
         "clients need not agree",

@@ -1,5 +1,6 @@
 //! Real processes on a database of their own, and waiting for what they do.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
@@ -58,7 +59,7 @@ impl Rig {
 
     /// A command in the folder, with its url in the environment, that others
     /// do not see the terminal of.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.dir.path()).env("LEASEHOLD_URL", self.url()).stdin(Stdio::null());
         command

@@ -8,6 +8,7 @@
 //! the client is dead, without trusting a process id, and without a file lock.
 
 use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,6 +51,11 @@ impl Bell {
             watches,
             incoming: tokio::sync::Mutex::new(incoming),
         }
+    }
+
+    /// While any process has it open, others cannot tell that this one is dead.
+    pub(super) fn proof_of_life(&self) -> Option<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned().ok()
     }
 
     /// Whether a client is proven dead. If it is not, its death will be a wake.

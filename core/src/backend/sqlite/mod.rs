@@ -1,6 +1,7 @@
 //! The embedded backend: a file, and a socket for each client beside it.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,8 @@ use world::World;
 /// may jump; a restart of the machine ends them all. Clients wake each other,
 /// and know each other dead, by sockets in the directory `<file>-bells`: the
 /// locks of a process that died are free at once, unless a child that it
-/// forked lives on; then they are free when their ttl has passed. A forked
+/// forked, or that inherits the [proof of life](crate::Lease::proof_of_life),
+/// lives on; then they are free when their ttl has passed. A forked
 /// child cannot use it if the parent did before the fork: that is refused.
 pub struct Sqlite {
     world: Arc<World>,
@@ -328,6 +330,10 @@ impl Backend for Sqlite {
             drop(self.store().take());
         }
         wake
+    }
+
+    fn proof_of_life(&self) -> Option<OwnedFd> {
+        self.bell.proof_of_life()
     }
 
     fn describe(&self) -> &str {
