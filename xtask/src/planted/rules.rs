@@ -135,8 +135,8 @@ pub(super) const RULES: &[Rule] = &[
         "close does not wait for what is owed",
         "local", "debts::close_waits_for_what_is_owed",
         "engine/debts.rs",
-        "if self.state().is_settled() {",
-        "if self.state().tasks < TASKS {",
+        "self.until(|state| state.is_settled() && state.users == 0).await;",
+        "self.until(|state| state.users == 0).await;",
     ),
     rule(
         "many waiting names ask as often as a few",
@@ -293,8 +293,8 @@ pub(super) const RULES: &[Rule] = &[
         "",
     ),
     rule(
-        "a real node that lost its data has no quarantine",
-        "redlock", "founding::a_server_that_comes_back_empty_grants_nothing_for_a_while",
+        "a real server that lost its data has no quarantine",
+        "redis", "quarantine::a_lease_that_was_forgotten_is_over_before_the_next_is_granted",
         "backend/redis/lua/epoch.lua",
         "local ends = is_new and 0 or now + ARGV[1] * 1000",
         "local ends = 0",
@@ -333,13 +333,6 @@ pub(super) const RULES: &[Rule] = &[
         "backend/quorum/owed.rs",
         "self.ledger(node).under_way.push(Payment { debt, asking, late: None });",
         "drop((debt, asking));",
-    ),
-    rule(
-        "what a node refused is not told again",
-        "redlock", "owed::a_release_that_a_server_refuses_is_told_to_it_again",
-        "backend/quorum/owed.rs",
-        "self.ledger(node).add(debt);",
-        "drop(debt);",
     ),
     rule(
         "a second name of the file is let in",
