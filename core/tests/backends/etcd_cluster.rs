@@ -13,7 +13,7 @@ use leasehold::backend::{Answer, Backend, Claim, Etcd, Held, Mode, Renewal, Wake
 use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::testing::ManualClock;
 use leasehold::time::{Clock, Instant, SystemClock};
-use leasehold::{Error, Kind, LockName, Outcome, Owner};
+use leasehold::{Error, LockName, Owner};
 use tokio::sync::{Semaphore, watch};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -28,10 +28,10 @@ struct Gated {
 }
 
 enum Fate {
-    /// No answer comes, and it is carried out later.
-    Lost,
-    /// It is put aside until then.
-    Late(Txn),
+    /// It tells that it has come, and waits to be let through.
+    Held,
+    /// Not this one but the one after it.
+    Next(Box<Fate>),
     /// After it, and before its answer comes, this key is deleted.
     Deletes(String),
 }
@@ -42,8 +42,8 @@ impl Gated {
         Arc::new(Self { client, come, go, next: Mutex::default() })
     }
 
-    fn next(&self, fate: Fate) -> Option<Fate> {
-        self.next.lock().unwrap().replace(fate)
+    fn next(&self, fate: Fate) {
+        *self.next.lock().unwrap() = Some(fate);
     }
 }
 
@@ -59,13 +59,13 @@ impl Cluster for Gated {
                 self.client.txn(&Txn { then, ..Txn::default() }).await?;
                 done
             }
-            Some(Fate::Lost) => {
-                drop(self.next(Fate::Late(txn.clone())));
-                let error = Error::new(Kind::Unavailable, "no answer");
-                Err(error.with_outcome(Outcome::Unknown).into())
+            Some(Fate::Held) => {
+                self.come.send_modify(|come| *come += 1);
+                self.go.acquire().await.unwrap().forget();
+                self.client.txn(txn).await
             }
-            Some(late) => {
-                drop(self.next(late));
+            Some(Fate::Next(fate)) => {
+                self.next(*fate);
                 self.client.txn(txn).await
             }
         }
@@ -179,21 +179,32 @@ async fn places(cluster: &MemoryClusterClient) -> usize {
 }
 
 #[tokio::test]
-async fn a_claim_that_its_own_release_has_overtaken_is_kept_out() {
+#[allow(clippy::disallowed_methods)] // it is one Tokio runtime
+async fn a_claim_that_its_own_release_has_overtaken_is_undone() {
     let memory = MemoryCluster::new(Arc::new(SystemClock));
     let cluster = Gated::before(&memory);
-    cluster.go.add_permits(100);
-    let etcd = Etcd::over(cluster.clone(), "", ThreadRuntime::start().unwrap()).await.unwrap();
+    let runtime = ThreadRuntime::start().unwrap();
+    let etcd = Arc::new(Etcd::over(cluster.clone(), "", runtime).await.unwrap());
     let asked = Claim { place: None, ..claim(1) };
-    cluster.next(Fate::Lost);
-    etcd.claim(&asked).await.unwrap_err();
+    cluster.next(Fate::Held);
+    let first = {
+        let (etcd, asked) = (etcd.clone(), asked.clone());
+        tokio::spawn(async move { etcd.claim(&asked).await })
+    };
+    cluster.come.subscribe().wait_for(|come| *come == 1).await.unwrap();
     let Answer::Granted { fence, .. } = etcd.claim(&asked).await.unwrap() else { panic!() };
-    let (name, owner) = (asked.name.clone(), asked.owner);
-    let held = Held { name, owner, fence, ttl: TTL, renewed: true };
-    assert!(etcd.release(&held, None).await.unwrap().held);
-    let fate = cluster.next.lock().unwrap().take();
-    let Some(Fate::Late(first)) = fate else { panic!("it was to come late") };
-    drop(cluster.client.txn(&first).await);
+    let held =
+        Held { name: asked.name.clone(), owner: asked.owner, fence, ttl: TTL, renewed: true };
+    let releasing = tokio::spawn({
+        let etcd = etcd.clone();
+        async move { etcd.release(&held, None).await }
+    });
+    while places(&cluster.client).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    cluster.go.add_permits(100);
+    assert!(releasing.await.unwrap().unwrap().held);
+    drop(first.await);
     assert_eq!(places(&cluster.client).await, 0, "nobody would give it back");
 }
 
@@ -208,8 +219,8 @@ async fn a_holder_that_leaves_before_it_is_watched_is_not_missed() {
     let put = Step::Put { key: rival.clone(), value: "rival".to_owned(), session: None };
     memory.client().txn(&Txn { then: vec![put], ..Txn::default() }).await.unwrap();
     let waits = claim(1);
-    assert!(matches!(etcd.claim(&waits).await.unwrap(), Answer::Busy { .. }));
-    cluster.next(Fate::Deletes(rival));
+    // The lock is looked at, and then it stands in line.
+    cluster.next(Fate::Next(Box::new(Fate::Deletes(rival))));
     assert!(matches!(etcd.claim(&waits).await.unwrap(), Answer::Busy { .. }), "as it was then");
     // Not told, it would ask again in its own time.
     tokio::select! {

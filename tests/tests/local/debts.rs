@@ -231,7 +231,7 @@ fn answers_that_come_in_time_count_though_others_come_too_late() {
         }
         // All of them take 5 s; an answer is waited for half of their ttl.
         wire.narrow_renewals(Duration::from_micros(2500));
-        world.truth.sleep(TTL * 3 / 4).await;
+        world.truth.sleep(TTL).await;
         wire.narrow_renewals(Duration::ZERO);
         world.truth.sleep(TTL * 3).await;
         let kept = leases.iter().filter(|lease| lease.is_valid()).count();

@@ -48,6 +48,21 @@ fn delete(server: &Server, which: &str) {
 }
 
 #[test]
+fn fences_rise_though_the_clock_has_gone_back() {
+    let place = Place::new();
+    let client = place.client();
+    let first = place.hold(&client, "x").fence();
+    until(LIMIT, || place.wait(client.status("x")).expect("a status").is_none().then_some(()))
+        .expect("released by its drop");
+    // As if it had been granted when the clock was an hour ahead.
+    let ahead = first + 3_600_000_000;
+    let keys = place.server.command(&["KEYS", "leasehold:x\0s*"]);
+    let side = keys.as_list().and_then(|keys| keys.first()?.as_str()).expect("one key");
+    place.server.command(&["HSET", side, "fence", &ahead.to_string()]);
+    assert_eq!(place.hold(&client, "x").fence(), ahead + 1);
+}
+
+#[test]
 fn fences_rise_over_expiry_restarts_lost_data_and_deleted_keys() {
     // Of a killed process nothing is lost that it has written, even if not to the disk.
     let kept = Settings::default().config("appendonly", "yes").config("appendfsync", "no");

@@ -123,9 +123,11 @@ impl Copy {
         for (path, bugs) in by_file {
             changed.insert(path.clone(), switch::plant(&read(&path)?, &bugs)?);
         }
-        let scripts = core.join(switch::SCRIPTS);
-        let source = changed.remove(&scripts).map_or_else(|| read(&scripts), Ok)?;
-        changed.insert(scripts, switch::plant_in_scripts(&source, &in_scripts)?);
+        for scripts in &switch::SCRIPTS {
+            let path = Path::new(scripts.file);
+            let source = changed.remove(path).map_or_else(|| read(path), Ok)?;
+            changed.insert(path.into(), scripts.plant(&source, &in_scripts)?);
+        }
         let versions = Path::new("Cargo.toml");
         changed.insert(versions.into(), read(versions)?.replace(VERSION, OTHER_VERSION));
         Ok(changed)

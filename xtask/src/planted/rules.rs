@@ -55,13 +55,6 @@ pub(super) const RULES: &[Rule] = &[
         "Some((now + OFFER * 60).min(",
     ),
     rule(
-        "a lease renewed too late is left to the backend",
-        "local", "debts::a_renewal_whose_answer_comes_too_late_leaves_nothing_behind",
-        "engine/keeper.rs",
-        "if answer == Renewal::Kept {",
-        "if answer == Renewal::Kept && now < hold.deadline() {",
-    ),
-    rule(
         "each lease is renewed alone",
         "local", "holding::a_thousand_leases_are_renewed_in_a_few_requests",
         "engine/keeper.rs",
@@ -109,13 +102,6 @@ pub(super) const RULES: &[Rule] = &[
         "engine/line.rs",
         "state.sent = state.sent_before;",
         "state.sent = false;",
-    ),
-    rule(
-        "an outage is probed by all at once",
-        "local", "debts::an_outage_is_probed_by_one_request_at_a_time",
-        "engine/debts.rs",
-        "if self.failures > 0 && self.tasks > 1 {",
-        "if self.failures > 0 && self.tasks > TASKS {",
     ),
     rule(
         "a debt is dropped after an error",
@@ -224,7 +210,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a real fence is the clock alone",
-        "redis", "facts_granting::fences_rise_over_expiry_restarts_lost_data_and_deleted_keys",
+        "redis", "facts_granting::fences_rise_though_the_clock_has_gone_back",
         "backend/redis/lua/hand_on.lua",
         "math.max(last + 1, now)",
         "now",
@@ -270,20 +256,6 @@ pub(super) const RULES: &[Rule] = &[
         "backend/redis/eviction.rs",
         "(policy != \"noeviction\" && limit != \"0\").then",
         "(policy == \"noeviction\" && limit != \"0\").then",
-    ),
-    rule(
-        "two names of one server are not compared",
-        "redlock", "names::a_name_that_leads_to_another_nodes_server_is_an_error_that_names_both",
-        "backend/redis/servers.rs",
-        "find(|(other, known)| *other != node && *known == run_id);",
-        "find(|(other, known)| *other != node && *known == run_id && known.is_empty());",
-    ),
-    rule(
-        "a record may be any node's",
-        "redlock", "names::a_record_says_which_node_the_server_is",
-        "backend/redis/lua/epoch.lua",
-        "if record[4] and record[4] ~= ARGV[5] then return {'node', record[4]} end",
-        "",
     ),
     rule(
         "clients need not agree",
@@ -448,7 +420,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a claim in etcd that its own release overtook is forgotten",
-        "backends", "etcd_cluster::a_claim_that_its_own_release_has_overtaken_is_kept_out",
+        "backends", "etcd_cluster::a_claim_that_its_own_release_has_overtaken_is_undone",
         "backend/etcd/release.rs",
         "self.clean_up(held.owner, &held.name, is_last)",
         "self.clean_up(held.owner, &held.name, is_last || true)",

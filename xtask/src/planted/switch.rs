@@ -7,9 +7,25 @@ use crate::Failure;
 /// Names the bug that is awake.
 pub(super) const AWAKE: &str = "LEASEHOLD_PLANTED";
 
-/// Where all scripts pass by, as text.
-pub(super) const SCRIPTS: &str = "backend/redis/scripts.rs";
-const EACH_SCRIPT: &str = "    fn new(script: &str) -> Self {\n";
+/// Where all scripts pass by, as text: the file, the line, and what they are called there.
+pub(super) const SCRIPTS: [Scripts; 2] = [
+    Scripts {
+        file: "core/src/backend/redis/scripts.rs",
+        line: "    fn new(script: &str) -> Self {\n",
+        name: "script",
+    },
+    Scripts {
+        file: "tests/tests/redlock/scripts.rs",
+        line: "    fn run(&self, body: &str, keys: &[&str], arguments: &[&str]) -> Reply {\n",
+        name: "body",
+    },
+];
+
+pub(super) struct Scripts {
+    pub(super) file: &'static str,
+    line: &'static str,
+    name: &'static str,
+}
 
 /// A Rust file with these bugs asleep in it: each function that has some has a body for each.
 pub(super) fn plant(source: &str, bugs: &[&Bug]) -> Result<String, Failure> {
@@ -34,20 +50,24 @@ pub(super) fn plant(source: &str, bugs: &[&Bug]) -> Result<String, Failure> {
     Ok(planted)
 }
 
-/// The file of all scripts with these bugs of scripts asleep in it: which are text there.
-pub(super) fn plant_in_scripts(source: &str, bugs: &[&Bug]) -> Result<String, Failure> {
-    if source.matches(EACH_SCRIPT).count() != 1 {
-        return Err(format!("{SCRIPTS} no longer has {EACH_SCRIPT:?}; bring xtask up to date"));
+impl Scripts {
+    /// The file where they pass by, with these bugs of scripts asleep in it.
+    pub(super) fn plant(&self, source: &str, bugs: &[&Bug]) -> Result<String, Failure> {
+        let Self { file, line, name } = self;
+        if source.matches(line).count() != 1 {
+            return Err(format!("{file} no longer has {line:?}; bring xtask up to date"));
+        }
+        let each = bugs.iter().map(|bug| {
+            let (healthy, broken) = (bug.healthy, bug.broken);
+            let replaced = format!("planted.replace({healthy:?}, {broken:?})");
+            format!("let planted = if {} {{ {replaced} }} else {{ planted }};\n", is_awake(bug))
+        });
+        let each = each.collect::<String>();
+        let planted = format!(
+            "{line}let planted = {name}.to_owned();\n{each}let {name} = planted.as_str();\n"
+        );
+        Ok(source.replace(line, &planted))
     }
-    let each = bugs.iter().map(|bug| {
-        let (healthy, broken) = (bug.healthy, bug.broken);
-        let replaced = format!("body.replace({healthy:?}, {broken:?})");
-        format!("let body = if {} {{ {replaced} }} else {{ body }};\n", is_awake(bug))
-    });
-    let each = each.collect::<String>();
-    let planted =
-        format!("{EACH_SCRIPT}let body = script.to_owned();\n{each}let script = body.as_str();\n");
-    Ok(source.replace(EACH_SCRIPT, &planted))
 }
 
 /// Where the bug's healthy code stands.
