@@ -1,5 +1,6 @@
 //! Requests that come late or twice, replies and messages that never come.
 
+use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -57,6 +58,11 @@ fn a_claim_that_comes_after_its_withdrawal_is_refused() {
     drop(place.hold(&client, "x"));
 }
 
+/// Polled once, it has no answer.
+fn is_waiting<T>(asking: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    Pin::new(asking).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
 #[test]
 fn a_claim_that_is_asked_again_after_its_withdrawal_is_not_sent() {
     let (place, proxy, _) = behind_a_proxy();
@@ -73,13 +79,12 @@ fn a_claim_that_is_asked_again_after_its_withdrawal_is_not_sent() {
         place: None,
         renewed: true,
     };
+    // Until it has heard that it was cut off, others are sent over what was the connection.
+    let other = Claim { owner: Owner::from_bits(2), ..claim.clone() };
+    until(LIMIT, || is_waiting(&mut redis.claim(&other)).then_some(())).expect("cut off");
     // It waits for a connection, and is not polled again before it is withdrawn.
-    let asking = until(LIMIT, || {
-        let mut asking = redis.claim(&claim);
-        let polled = asking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        polled.is_pending().then_some(asking)
-    });
-    let asking = asking.expect("it has heard that it was cut off");
+    let mut asking = redis.claim(&claim);
+    assert!(is_waiting(&mut asking));
     proxy.refuse(false);
     until(LIMIT, || place.wait(redis.withdraw(&claim)).ok()).expect("connected again");
     assert_eq!(place.wait(asking).expect("an answer"), Answer::Retired);
