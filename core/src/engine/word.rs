@@ -30,6 +30,8 @@ struct Heard {
     broken_since: Option<Instant>,
     /// When that was sent which is not answered yet.
     asked: Option<Instant>,
+    /// When that was sent which was answered last.
+    answered: Option<Instant>,
     /// When that was sent which told that somebody holds it.
     busy_at: Option<Instant>,
 }
@@ -53,15 +55,16 @@ impl Word {
     /// It was answered, in a way that says nothing about who holds the lock.
     pub(super) fn answered(&self) {
         self.change(|heard| {
-            let Heard { is_busy, busy_at, .. } = *heard;
-            *heard = Heard { is_busy, busy_at, ..Heard::default() };
+            let Heard { is_busy, busy_at, asked, .. } = *heard;
+            *heard = Heard { is_busy, busy_at, answered: asked, ..Heard::default() };
         });
     }
 
     /// Somebody holds the lock.
     pub(super) fn busy(&self) {
         self.change(|heard| {
-            *heard = Heard { is_busy: true, busy_at: heard.asked, ..Heard::default() };
+            let busy_at = heard.asked.or(heard.answered);
+            *heard = Heard { is_busy: true, busy_at, ..Heard::default() };
         });
     }
 
@@ -125,4 +128,30 @@ impl Word {
 
 pub(super) fn silent() -> Error {
     Error::unavailable("the backend has not answered in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn busy_is_as_old_as_the_question_that_told_it() {
+        let word = Word::default();
+        word.ask(at(100));
+        word.busy();
+        assert!(matches!(word.verdict(at(200), Some(at(200))), Verdict::Busy));
+        assert!(matches!(word.verdict(at(300), Some(at(300))), Verdict::Stale));
+        assert!(matches!(word.verdict(at(300), None), Verdict::Busy));
+        word.ask(at(310));
+        assert!(matches!(word.verdict(at(320), Some(at(300))), Verdict::Unknown));
+        // It has tied, and once too often.
+        word.answered();
+        assert!(matches!(word.verdict(at(330), Some(at(300))), Verdict::Stale));
+        word.busy();
+        assert!(matches!(word.verdict(at(330), Some(at(300))), Verdict::Busy));
+    }
 }
