@@ -15,6 +15,7 @@ mod list;
 mod run;
 mod show;
 mod signals;
+mod stderr;
 mod tree;
 mod wait;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         say(&failure.message);
         failure.code
     });
+    stderr::flush();
     code.into()
 }
 
@@ -71,9 +73,9 @@ fn print(text: &str) -> Result<u8, Failure> {
     }
 }
 
-/// Write a line to stderr; where that is closed there is nobody to tell.
+/// Say it on stderr.
 fn say(message: &str) {
-    drop(writeln!(std::io::stderr(), "leasehold: {message}"));
+    stderr::write(format!("leasehold: {message}\n"));
 }
 
 /// Whether a person can be asked.

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use leasehold::Client;
 use leasehold::runtime::Runtime;
 
-use crate::show;
+use crate::{show, stderr};
 
 /// A lock that is free or handed over at once needs no line.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -37,17 +37,17 @@ struct Line;
 
 impl Line {
     fn draw(&self, text: &str) {
-        let stderr = std::io::stderr();
         // A line that wraps could not be erased; a pty may not know its width.
-        let columns = rustix::termios::tcgetwinsize(&stderr).map_or(0, |size| size.ws_col);
+        let columns =
+            rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col);
         let columns = if columns == 0 { 80 } else { usize::from(columns) };
         let text: String = text.chars().take(columns - 1).collect();
-        drop(write!(stderr.lock(), "\r{text}\x1b[K"));
+        stderr::write(format!("\r{text}\x1b[K"));
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        drop(write!(std::io::stderr(), "\r\x1b[K"));
+        stderr::write("\r\x1b[K".to_owned());
     }
 }

@@ -1,5 +1,7 @@
 //! `run` while all goes well: what the command sees, and the exit codes.
 
+use std::io::Write;
+
 use crate::rig::{Rig, now, until, wait_for};
 use rustix::process::Signal;
 
@@ -292,4 +294,20 @@ fn orphans_are_collected() {
     until("no zombie", || (!std::path::Path::new(&proc).exists()).then_some(()));
     run.signal(Signal::TERM);
     assert_eq!(run.end().code, 143);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_the_command_from_nothing() {
+    let rig = Rig::new();
+    let first = rig.start(&["n"], &format!("echo > holds; {}", wait_for("go")));
+    until("the holder", || rig.has("holds").then_some(()));
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    // As much as a pipe takes on Linux.
+    full.write_all(&[b' '; 65_536]).unwrap();
+    let mut busy = rig.leasehold(&["run", "n", "--no-wait", "--", "true"]);
+    let mut busy = busy.stderr(full).spawn().unwrap();
+    let ended = until("the end", || busy.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(75));
+    rig.touch("go");
+    assert_eq!(first.end().code, 0);
 }

@@ -227,3 +227,21 @@ async fn a_closed_client_gives_everything_back_and_ends_its_waits() {
     until("its place is left", async || status(&b, "y").await.waiters.is_empty()).await;
     assert_says(a.list().await, Kind::Closed, &["connect again"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[allow(clippy::disallowed_methods)] // tasks of this runtime
+async fn clients_that_look_around_together_are_not_in_each_others_way() {
+    let place = Place::new();
+    let mut looking = Vec::new();
+    for _ in 0..8 {
+        let client = place.client().await;
+        looking.push(tokio::spawn(async move {
+            for _ in 0..50 {
+                client.list().await.expect("nobody keeps the database locked");
+            }
+        }));
+    }
+    for look in looking {
+        look.await.expect("no panic");
+    }
+}

@@ -59,7 +59,7 @@ impl Lane {
 
 /// Repeat `work` while others are in their transactions. It asks much more often
 /// than SQLite itself would, whose pauses let others pass for 100 ms at a time.
-fn eagerly<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) fn eagerly<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let started = SystemClock.now();
     let mut pause = Duration::from_micros(20);

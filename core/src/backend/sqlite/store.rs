@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::file::{self, Database, Failure};
+use super::lane::eagerly;
 use super::rows;
 use super::world::World;
 use crate::backend::record::{Now, Record};
@@ -35,7 +36,8 @@ impl Store {
 
     /// With a connection that waits a while for those that are in their transactions.
     pub(super) fn for_chores(world: Arc<World>) -> Result<Self, Failure> {
-        let store = Self::new(world.open()?, world);
+        // Others of this process may be opening one just now.
+        let store = Self::new(eagerly(|| world.open())?, world);
         store.wait_up_to(Duration::from_secs(1))?;
         Ok(store)
     }
