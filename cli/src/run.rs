@@ -13,10 +13,15 @@ use crate::args::{OnLost, Run};
 use crate::child::Child;
 use crate::exit::{self, Failure};
 use crate::signals::Signals;
-use crate::{show, wait};
+use crate::{show, tree, wait};
 
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
     let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
+    if args.on_lost == OnLost::Terminate && !tree::is_seen() {
+        let message = "/proc cannot be read here, so the command's descendants could not be stopped \
+                       when the lease is lost; mount it, or let them go on with --on-lost=warn";
+        return Err(Failure::new(exit::REFUSED, message));
+    }
     let runtime = ThreadRuntime::start()?;
     // Connected by the wait for the lock: a server may come up later than this.
     let client = Options::new().runtime(runtime.clone()).client(url)?;
@@ -184,14 +189,18 @@ impl Session {
         let mut refused = child.signal_all(Signal::TERM);
         let mut pause = patience;
         let mut next_pause = Duration::from_millis(5);
+        let mut is_killed = false;
         loop {
             tokio::select! {
                 biased;
                 () = child.all_ended() => return refused,
+                // Who may not be stopped may work for ever; a signal ends the waiting for that.
+                _ = self.signals.next(), if is_killed && refused > 0 => return refused,
                 () = self.runtime.sleep(pause) => {}
             }
             // Again and again: what was just being forked is found by the next walk.
             refused = child.signal_all(Signal::KILL);
+            is_killed = true;
             pause = next_pause;
             next_pause = (next_pause * 2).min(Duration::from_secs(1));
         }

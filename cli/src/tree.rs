@@ -23,6 +23,10 @@ mod other {
         Ok(())
     }
 
+    pub(crate) fn is_seen() -> bool {
+        true
+    }
+
     pub(crate) fn children() -> Vec<Pid> {
         Vec::new()
     }
@@ -38,7 +42,7 @@ mod other {
     }
 }
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{adopt_orphans, children, descendants};
+pub(crate) use other::{adopt_orphans, children, descendants, is_seen};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -55,6 +59,11 @@ mod linux {
     /// Become the parent of what descendants leave behind.
     pub(crate) fn adopt_orphans() -> io::Result<()> {
         Ok(set_child_subreaper(Some(getpid()))?)
+    }
+
+    /// Whether descendants can be found: not in a jail without /proc.
+    pub(crate) fn is_seen() -> bool {
+        parent_of(getpid()).is_some()
     }
 
     /// The pids of this process's children.
@@ -140,4 +149,4 @@ mod linux {
     }
 }
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{adopt_orphans, children, descendants};
+pub(crate) use linux::{adopt_orphans, children, descendants, is_seen};

@@ -311,3 +311,21 @@ fn a_stderr_that_nobody_reads_keeps_the_command_from_nothing() {
     rig.touch("go");
     assert_eq!(first.end().code, 0);
 }
+
+#[test]
+fn where_descendants_cannot_be_found_nothing_is_run_that_would_have_to_be_stopped() {
+    let rig = Rig::at("memory:".to_owned());
+    let jailed = |options: &str| {
+        let script = format!(
+            "mount -t tmpfs none /proc && exec {} run n {options} -- true",
+            env!("CARGO_BIN_EXE_leasehold")
+        );
+        let mut jail = rig.command("unshare");
+        jail.args(["--mount", "sh", "-c", &script]).output().unwrap()
+    };
+    let refused = jailed("");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("/proc cannot be read here"), "{said}");
+    assert_eq!(jailed("--on-lost=warn").status.code(), Some(0));
+}
