@@ -31,9 +31,7 @@ let me = ProcessInfo.processInfo.processIdentifier
     try (written + "\(lease.fence) by \(me)\n").write(to: file, atomically: true, encoding: .utf8)
 }
 
-@Sendable func schedule(_ client: Client) async {
-    // Waits for as long as another leads.
-    let lock = try client.lock("nightly", ttl: .seconds(2), label: "scheduler")
+@Sendable func schedule(_ lock: Lock) async {
     while !Task.isCancelled {
         do {
             try await lock.withLease { lease in
@@ -57,7 +55,9 @@ let me = ProcessInfo.processInfo.processIdentifier
 }
 
 let client = try await Leasehold.connect(url)
-let job = Task { await schedule(client) }
+// Waits for as long as another leads.
+let lock = try client.lock("nightly", ttl: .seconds(2), label: "scheduler")
+let job = Task { await schedule(lock) }
 
 // Here a server would serve. At SIGTERM the lock is given back before the end, so that
 // another leads at once.
