@@ -63,7 +63,7 @@ mod linux {
 
     /// Whether descendants can be found: not in a jail without /proc.
     pub(crate) fn is_seen() -> bool {
-        parent_of(getpid()).is_some()
+        stat_of(getpid()).is_some()
     }
 
     /// The pids of this process's children.
@@ -136,8 +136,12 @@ mod linux {
         map
     }
 
+    fn stat_of(pid: Pid) -> Option<Vec<u8>> {
+        std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()
+    }
+
     fn parent_of(pid: Pid) -> Option<Pid> {
-        let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        let stat = stat_of(pid)?;
         // "pid (name) state ppid …", and a name can hold anything, ")" too.
         let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
         let rest = std::str::from_utf8(&stat[after_name..]).ok()?;
