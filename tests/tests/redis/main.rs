@@ -1,6 +1,7 @@
 //! One Redis or Valkey server, the real thing.
 #![allow(clippy::unwrap_used)] // these are tests
 
+mod broken_connections;
 mod conformance;
 mod connection;
 mod dead_waiters;

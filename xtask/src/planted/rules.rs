@@ -238,14 +238,14 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a server that was not read is blamed",
-        "redis", "connection::a_client_that_did_not_run_reads_what_has_come_before_it_blames_the_server",
+        "redis", "broken_connections::a_client_that_did_not_run_reads_what_has_come_before_it_blames_the_server",
         "backend/net.rs",
         "Self { slice: span / Self::SLICES, left: Self::SLICES + 1 }",
         "Self { slice: span, left: 1 }",
     ),
     rule(
         "attempts to connect do not back off",
-        "redis", "connection::attempts_to_connect_back_off_however_many_wait",
+        "redis", "broken_connections::attempts_to_connect_back_off_however_many_wait",
         "backend/connection.rs",
         "        self.runtime.sleep(PAUSE.max(pause.mul_f64(FIRM))).await;\n",
         "",

@@ -220,9 +220,10 @@ async fn patiently<T>(
 ) -> Result<T, Error> {
     let started = runtime.now();
     let mut pause = Duration::from_micros(500);
-    for turn in 0.. {
+    let mut turns = 0..10;
+    loop {
         match work() {
-            Err(Failure::Busy) if turn < 10 => std::thread::yield_now(),
+            Err(Failure::Busy) if turns.next().is_some() => std::thread::yield_now(),
             Err(Failure::Busy | Failure::Occupied(_))
                 if runtime.now().since(started) < patience =>
             {
@@ -232,7 +233,6 @@ async fn patiently<T>(
             done => return Ok(done?),
         }
     }
-    unreachable!("turns do not run out")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

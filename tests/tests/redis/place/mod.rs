@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use leasehold::Client;
+use leasehold::{Client, Error, Kind};
 use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, until};
 pub(crate) use leasehold_tests::scene::{LONG, SECOND, Scene, Waiter};
@@ -74,5 +74,14 @@ impl Place {
         let left = until(LIMIT, || (self.line("warm up") == 0).then_some(()));
         left.expect("withdrawn");
         self.wait(lease.release()).unwrap();
+    }
+}
+
+/// The error is of this kind, and names these.
+#[track_caller]
+pub(crate) fn assert_refused(error: &Error, kind: Kind, words: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word} is not in {error}");
     }
 }
