@@ -18,7 +18,7 @@ use crate::{show, tree, wait};
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
     let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
     if args.on_lost == OnLost::Terminate && !tree::is_seen() {
-        let message = "/proc cannot be read here, so the command's descendants could not be stopped \
+        let message = "/proc does not show this process, so the command's descendants could not be stopped \
                        when the lease is lost; mount it, or let them go on with --on-lost=warn";
         return Err(Failure::new(exit::REFUSED, message));
     }

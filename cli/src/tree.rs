@@ -61,9 +61,11 @@ mod linux {
         Ok(set_child_subreaper(Some(getpid()))?)
     }
 
-    /// Whether descendants can be found: not in a jail without /proc.
+    /// Whether descendants can be found: not in a jail without a /proc of its own.
     pub(crate) fn is_seen() -> bool {
-        stat_of(getpid()).is_some()
+        // One of another namespace has other processes under our numbers.
+        let seen = std::fs::read_link("/proc/self").ok();
+        seen.and_then(|seen| parse_pid(seen.to_str()?)) == Some(getpid())
     }
 
     /// The pids of this process's children.
@@ -136,12 +138,8 @@ mod linux {
         map
     }
 
-    fn stat_of(pid: Pid) -> Option<Vec<u8>> {
-        std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()
-    }
-
     fn parent_of(pid: Pid) -> Option<Pid> {
-        let stat = stat_of(pid)?;
+        let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
         // "pid (name) state ppid …", and a name can hold anything, ")" too.
         let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
         let rest = std::str::from_utf8(&stat[after_name..]).ok()?;

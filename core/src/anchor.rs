@@ -255,7 +255,8 @@ impl Anchor {
                     });
                 }
             };
-            if error.kind() != Kind::Unavailable || runtime.now() >= until {
+            let is_closed = home.is_closed.load(Ordering::SeqCst);
+            if !is_closed && (error.kind() != Kind::Unavailable || runtime.now() >= until) {
                 return Err(error);
             }
             (last, trouble) = (Some(attempt), Some(error));

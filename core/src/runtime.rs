@@ -87,7 +87,8 @@ impl ThreadRuntime {
                     }
                 });
                 *is_over.write().unwrap_or_else(PoisonError::into_inner) = true;
-                drop(runtime);
+                // What is dropped is what it had; a name that is looked up is not waited for.
+                runtime.shutdown_background();
                 drop(tell);
             }
         });

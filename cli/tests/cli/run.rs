@@ -315,17 +315,18 @@ fn a_stderr_that_nobody_reads_keeps_the_command_from_nothing() {
 #[test]
 fn where_descendants_cannot_be_found_nothing_is_run_that_would_have_to_be_stopped() {
     let rig = Rig::at("memory:".to_owned());
-    let jailed = |options: &str| {
-        let script = format!(
-            "mount -t tmpfs none /proc && exec {} run n {options} -- true",
-            env!("CARGO_BIN_EXE_leasehold")
-        );
-        let mut jail = rig.command("unshare");
-        jail.args(["--mount", "sh", "-c", &script]).output().unwrap()
+    let program = env!("CARGO_BIN_EXE_leasehold");
+    let jailed = |way: &[&str], before: &str, options: &str| {
+        let script = format!("{before} exec {program} run n {options} -- true");
+        rig.command("unshare").args(way).args(["sh", "-c", &script]).output().unwrap()
     };
-    let refused = jailed("");
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(78), "{said}");
-    assert!(said.contains("/proc cannot be read here"), "{said}");
-    assert_eq!(jailed("--on-lost=warn").status.code(), Some(0));
+    // One without /proc, and one in which it is another's.
+    let empty = "mount -t tmpfs none /proc;";
+    for (way, before) in [(&["--mount"][..], empty), (&["--pid", "--fork"][..], "")] {
+        let refused = jailed(way, before, "");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(78), "{way:?}: {said}");
+        assert!(said.contains("/proc does not show this process"), "{said}");
+        assert_eq!(jailed(way, before, "--on-lost=warn").status.code(), Some(0), "{way:?}");
+    }
 }

@@ -112,6 +112,13 @@ impl Engine {
         now < hold.lost_at() && self.lines.serve(from, seat, hold, || self.keep(hold, act_at))
     }
 
+    /// Ask for what was just granted, if there was a hint before it was kept.
+    pub(super) fn check_if_doubted(&self, seat: &Seat) {
+        if seat.is_doubted() {
+            self.check(Some(&seat.plan.name));
+        }
+    }
+
     /// The server has handed a lock to somebody who waited.
     pub(super) fn accept(self: &Arc<Self>, grant: &Grant) {
         let Some((seat, place)) = self.lines.waiting(grant) else { return };
@@ -321,6 +328,7 @@ impl Visit<'_> {
                 hold.take();
                 if engine.serve(From::Server, &self.seat, &hold, renew_at) || self.seat.is_served()
                 {
+                    engine.check_if_doubted(&self.seat);
                     return Ok(Ask::Granted);
                 }
                 engine.check_open()?;

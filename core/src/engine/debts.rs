@@ -142,9 +142,14 @@ impl State {
         self.debts.is_empty() && self.tasks == 0
     }
 
-    /// Nothing can be paid any more.
-    pub(super) fn clear(&mut self) {
-        (self.debts, self.order, self.ends) = Default::default();
+    /// Nothing can be paid any more; answers what was owed.
+    pub(super) fn clear(&mut self) -> Vec<Debt> {
+        (self.order, self.ends) = Default::default();
+        std::mem::take(&mut self.debts).into_values().map(|owed| owed.debt).collect()
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.is_resting
     }
 
     pub(super) fn rest(&mut self, is_resting: bool) {
@@ -176,14 +181,16 @@ impl State {
     /// It is tried again, in its turn.
     pub(super) fn failed(&mut self, ticket: Ticket, mut owed: Owed, error: &Error, at: Times) {
         let Times { now, jitter } = at;
+        let is_outage = error.kind() == Kind::Unavailable;
         // Those that were under way together fail together.
         if self.rests_until.is_none_or(|until| until <= now) {
-            self.failures += 1;
+            // One that is refused has a pause of its own, and the others a short one.
+            self.failures = if is_outage { self.failures + 1 } else { 1 };
             self.rests_until = Some(now + pause(self.failures, jitter));
         }
-        self.outage = (error.kind() == Kind::Unavailable).then(|| error.again());
+        self.outage = is_outage.then(|| error.again());
         owed.turn = Some(now);
-        if error.kind() != Kind::Unavailable {
+        if !is_outage {
             // It may be about this one alone, and others are paid before it.
             owed.failures += 1;
             owed.turn = Some(now + pause(owed.failures, jitter));

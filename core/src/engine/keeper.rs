@@ -119,7 +119,7 @@ impl Engine {
         for owner in &owners {
             state.kept.change(*owner, |entry| {
                 // Whoever takes up an offer asks then.
-                entry.is_doubted = true;
+                entry.doubted_at = Some(now);
                 if !entry.is_lost && !entry.hold.is_offered() {
                     if entry.renew_at.is_none() {
                         entry.hold.check(true);
@@ -191,7 +191,7 @@ impl Engine {
         let mut renew_at = renew_at;
         let now = self.runtime.now();
         state.kept.change(hold.held.owner, |entry| {
-            if entry.is_doubted {
+            if entry.doubted_at.is_some() {
                 hold.check(renew_at.is_none());
                 renew_at = Some(now);
             }
@@ -287,14 +287,16 @@ impl Engine {
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
                 state.kept.change(owner, |entry| {
-                    if is_check {
-                        hold.check(false);
-                        entry.renew_at = None;
-                    } else {
+                    if !is_check {
                         hold.extend(sent);
-                        entry.renew_at = next_renewal(&hold, sent);
                     }
                     entry.failures = 0;
+                    if entry.doubted_at.is_some_and(|at| at > sent) {
+                        // It was asked before the hint, and is asked again.
+                        return;
+                    }
+                    hold.check(false);
+                    entry.renew_at = if is_check { None } else { next_renewal(&hold, sent) };
                 });
                 return;
             }

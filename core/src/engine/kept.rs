@@ -28,8 +28,8 @@ pub(super) struct Entry {
     pub(super) failures: u32,
     /// It is lost, and the backend is not told before its deadline.
     pub(super) is_lost: bool,
-    /// There was a hint that it may be gone.
-    pub(super) is_doubted: bool,
+    /// When there was a hint that it may be gone.
+    pub(super) doubted_at: Option<Instant>,
     /// Under which times it is found.
     noted: Noted,
 }
@@ -43,7 +43,7 @@ struct Noted {
 impl Entry {
     pub(super) fn new(hold: Arc<Hold>, renew_at: Option<Instant>) -> Self {
         let noted = Noted { renews_at: renew_at, ends_at: hold.lost_at() };
-        Self { hold, renew_at, failures: 0, is_lost: false, is_doubted: false, noted }
+        Self { hold, renew_at, failures: 0, is_lost: false, doubted_at: None, noted }
     }
 
     fn times(&self) -> Noted {

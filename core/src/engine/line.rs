@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::pauses::RECHECK;
+use super::pauses::{RECHECK, place_for};
 use super::word::Word;
 use super::{Hold, Plan};
 use crate::backend::{Claim, Grant};
@@ -23,8 +23,6 @@ const MAX_STREAK: u32 = 8;
 /// So many times in a second a client asks again at most, for all that it waits
 /// for: more would crowd out its renewals.
 const RECHECKS: u32 = 1000;
-/// How long the server keeps a waiter's place, unless it is to ask less often.
-const PLACE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct Lines {
@@ -83,6 +81,8 @@ struct SeatState {
     /// A grant that came before the answer that tells the place.
     early: Option<Grant>,
     granted: Option<Arc<Hold>>,
+    /// There was a hint that a lease may be gone, after the claim was sent.
+    is_doubted: bool,
 }
 
 /// A place in the server's line.
@@ -103,6 +103,7 @@ impl Seat {
             place: None,
             early: None,
             granted: None,
+            is_doubted: false,
         };
         let (ticket, bell, served) = (AtomicU64::new(0), Notify::new(), Notify::new());
         Arc::new(Self { plan, since, ticket, bell, served, state: Mutex::new(state) })
@@ -113,6 +114,7 @@ impl Seat {
     pub(super) fn send(&self, recheck: Duration) -> Claim {
         let mut state = self.state();
         (state.sent_before, state.sent) = (state.sent, true);
+        state.is_doubted = false;
         if let Some(place) = &mut state.claim.place {
             *place = place_for(recheck);
         }
@@ -151,6 +153,11 @@ impl Seat {
         self.state().granted.is_some()
     }
 
+    /// Whether what its last claim was granted may be gone by now.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.state().is_doubted
+    }
+
     /// Ready when it has been given a lease.
     pub(super) async fn served(&self) {
         self.served.notified().await;
@@ -170,15 +177,6 @@ impl Seat {
     fn state(&self) -> MutexGuard<'_, SeatState> {
         lock(&self.state)
     }
-}
-
-/// In a few steps: a place is kept by a session of that length in some backends.
-fn place_for(recheck: Duration) -> Duration {
-    let mut place = PLACE;
-    while place < recheck * 3 {
-        place *= 2;
-    }
-    place
 }
 
 impl Lines {
@@ -328,6 +326,16 @@ impl Lines {
         seats.filter_map(|seat| seat.take_sent()).collect()
     }
 
+    /// A hint that leases of this name, or any, may be gone: also one that was granted
+    /// and whose answer is on its way, or not taken up yet.
+    pub(super) fn doubt(&self, name: Option<&LockName>) {
+        let state = lock(&self.state);
+        match name {
+            Some(name) => state.lines.get(name).into_iter().for_each(Line::doubt),
+            None => state.lines.values().for_each(Line::doubt),
+        }
+    }
+
     /// Let the head of the line look again.
     pub(super) fn ring(&self, name: &LockName) {
         lock(&self.state).lines.get(name).inspect(|line| line.ring());
@@ -373,6 +381,12 @@ impl Line {
     /// Whether its head asks the backend.
     fn asks(&self) -> bool {
         self.holder.is_none() && !self.seats.is_empty()
+    }
+
+    fn doubt(&self) {
+        if let Some(head) = self.head() {
+            head.state().is_doubted = true;
+        }
     }
 
     fn ring(&self) {

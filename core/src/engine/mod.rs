@@ -180,15 +180,19 @@ impl Engine {
             () = limit => self.debts.settled().await,
         }
         self.stop();
-        let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
-        let backend = std::mem::replace(&mut *backend, Closed::was(self.description.clone()));
-        drop(backend);
+        let closed = Closed::was(self.description.clone());
+        let open = {
+            let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *backend, closed)
+        };
+        drop(open);
     }
 
     /// Take the lock from whoever holds it.
     pub(crate) async fn evict(&self, name: &LockName) -> Result<bool, Error> {
         let ours = self.lines.holder(name);
-        let evicted = self.backend().evict(name).await?;
+        let answer = self.backend().evict(name).await;
+        let evicted = answer.map_err(|e| self.check_open().err().unwrap_or(e))?;
         // Who held it before that was asked does not any more, and hears it now.
         let lost = ours.filter(|_| evicted).and_then(|owner| self.keeper.get(owner));
         if let Some(hold) = lost {
@@ -225,10 +229,12 @@ impl Engine {
             };
             match wake {
                 Wake::Name(name) => {
+                    self.lines.doubt(Some(&name));
                     self.lines.ring(&name);
                     self.check(Some(&name));
                 }
                 Wake::All => {
+                    self.lines.doubt(None);
                     // What is held comes before what is wanted.
                     self.check(None);
                     self.lines.ring_all();
@@ -262,7 +268,8 @@ impl Engine {
     /// Who holds and who waits: all that the backend knows of, and in this client those
     /// behind them.
     pub(crate) async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
-        let mut all = self.backend().inspect(name).await?;
+        let answer = self.backend().inspect(name).await;
+        let mut all = answer.map_err(|e| self.check_open().err().unwrap_or(e))?;
         for status in &mut all {
             status.waiters.extend(self.lines.unseen(&status.name));
         }

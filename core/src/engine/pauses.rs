@@ -7,6 +7,18 @@ use super::Engine;
 /// A wake is a hint, this is the guarantee: a waiter asks again this often.
 pub(super) const RECHECK: Duration = Duration::from_millis(600);
 
+/// How long the server keeps a waiter's place, unless it is to ask less often.
+const PLACE: Duration = Duration::from_secs(2);
+
+/// In a few steps: a place is kept by a session of that length in some backends.
+pub(super) fn place_for(recheck: Duration) -> Duration {
+    let mut place = PLACE;
+    while place < recheck * 3 {
+        place *= 2;
+    }
+    place
+}
+
 /// How long to wait at most after so many ties in a row. The first may be over
 /// at once; later each waits another while, so that one of them comes first.
 pub(super) fn tie(ties: u32) -> Duration {

@@ -133,6 +133,10 @@ impl Payer {
             Ok(()) => state.paid(),
             Err(error) => {
                 state.failed(ticket, owed, &error, times);
+                if state.is_resting() {
+                    // Whoever rests does so for another, and has this one to retry, too.
+                    engine.debts.bell.notify_one();
+                }
                 false
             }
         };
@@ -154,17 +158,23 @@ impl Drop for Payer {
             return;
         }
         let engine = self.engine.clone();
+        let mut left = Vec::new();
         let wants_task = {
             let mut state = engine.debts.state();
             state.rest(false);
             // Another goes on after a panic of the backend. One that was never
             // polled, or dropped otherwise, has no runtime any more.
             if !(self.is_begun && std::thread::panicking()) {
-                state.clear();
+                left = state.clear();
             }
             self.end(&mut state);
             state.begin_task()
         };
+        for debt in left {
+            if let Debt::Release(hold) = debt {
+                engine.put_off(&hold, Error::unavailable("the client's thread has ended"));
+            }
+        }
         if wants_task {
             engine.spawn_payer();
         }

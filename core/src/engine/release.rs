@@ -121,6 +121,7 @@ impl Engine {
             let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, &start));
             let from = From::Holder { owner: held.owner, others: released.others };
             if self.serve(from, &seat, &next, first_renewal(&next, &start)) {
+                self.check_if_doubted(&seat);
                 return Ok(released);
             }
             // Left or late: its visitor withdraws, or asks and is granted again.

@@ -32,8 +32,8 @@ struct Heard {
     asked: Option<Instant>,
     /// When that was sent which was answered last.
     answered: Option<Instant>,
-    /// When that was sent which told that somebody holds it.
-    busy_at: Option<Instant>,
+    /// When that was sent which told what is known: that it is busy, or the trouble.
+    told: Option<Instant>,
 }
 
 /// What somebody hears who does not wait any longer.
@@ -42,7 +42,7 @@ pub(super) enum Verdict {
     Broken(Error),
     /// The question that tells has not been answered yet.
     Unknown,
-    /// It was busy earlier, and nobody has asked since.
+    /// It was busy or broken earlier, and nobody has asked since.
     Stale,
 }
 
@@ -55,22 +55,24 @@ impl Word {
     /// It was answered, in a way that says nothing about who holds the lock.
     pub(super) fn answered(&self) {
         self.change(|heard| {
-            let Heard { is_busy, busy_at, asked, .. } = *heard;
-            *heard = Heard { is_busy, busy_at, answered: asked, ..Heard::default() };
+            let Heard { is_busy, told, asked, .. } = *heard;
+            *heard = Heard { is_busy, told, answered: asked, ..Heard::default() };
         });
     }
 
     /// Somebody holds the lock.
     pub(super) fn busy(&self) {
         self.change(|heard| {
-            let busy_at = heard.asked.or(heard.answered);
-            *heard = Heard { is_busy: true, busy_at, ..Heard::default() };
+            let told = heard.asked.or(heard.answered);
+            *heard = Heard { is_busy: true, told, ..Heard::default() };
         });
     }
 
     /// The backend answers, and does not grant anything to anybody.
     pub(super) fn closed(&self, why: Error) {
-        self.change(|heard| *heard = Heard { trouble: Some(why), ..Heard::default() });
+        self.change(|heard| {
+            *heard = Heard { trouble: Some(why), told: heard.asked, ..Heard::default() };
+        });
     }
 
     /// A question had no answer that can be used; answers since when none had.
@@ -78,7 +80,8 @@ impl Word {
         let mut since = now;
         self.change(|heard| {
             since = *heard.broken_since.get_or_insert(now);
-            (heard.trouble, heard.asked, heard.is_busy) = (Some(why), None, false);
+            heard.told = heard.asked.take().or(Some(now));
+            (heard.trouble, heard.is_busy) = (Some(why), false);
         });
         since
     }
@@ -94,20 +97,19 @@ impl Word {
         self.heard().asked.is_some()
     }
 
-    /// `since`: that it was busy earlier than about then is not enough.
+    /// `since`: what was true earlier than about then is not enough.
     pub(super) fn verdict(&self, now: Instant, since: Option<Instant>) -> Verdict {
         let heard = self.heard();
-        if let Some(trouble) = &heard.trouble {
-            return Verdict::Broken(trouble.again());
+        if !heard.is_busy && heard.trouble.is_none() {
+            return Verdict::Unknown;
         }
-        let is_old = |since| heard.busy_at.is_none_or(|sent| sent + SILENCE < since);
-        let is_stale = since.is_some_and(is_old);
-        match heard.asked {
-            _ if !heard.is_busy => Verdict::Unknown,
-            Some(_) if is_stale => Verdict::Unknown,
-            Some(asked) if now.since(asked) > SILENCE => Verdict::Broken(silent()),
-            None if is_stale => Verdict::Stale,
-            _ => Verdict::Busy,
+        let is_old = |since| heard.told.is_none_or(|sent| sent + SILENCE < since);
+        match (since.is_some_and(is_old), heard.asked, &heard.trouble) {
+            (true, Some(_), _) => Verdict::Unknown,
+            (true, None, _) => Verdict::Stale,
+            (false, _, Some(trouble)) => Verdict::Broken(trouble.again()),
+            (false, Some(asked), None) if now.since(asked) > SILENCE => Verdict::Broken(silent()),
+            (false, _, None) => Verdict::Busy,
         }
     }
 
@@ -153,5 +155,19 @@ mod tests {
         assert!(matches!(word.verdict(at(330), Some(at(300))), Verdict::Stale));
         word.busy();
         assert!(matches!(word.verdict(at(330), Some(at(300))), Verdict::Busy));
+    }
+
+    #[test]
+    fn trouble_is_as_old_as_its_question() {
+        let word = Word::default();
+        word.ask(at(100));
+        word.broken(silent(), at(110));
+        assert!(matches!(word.verdict(at(200), Some(at(200))), Verdict::Broken(_)));
+        assert!(matches!(word.verdict(at(300), Some(at(300))), Verdict::Stale));
+        assert!(matches!(word.verdict(at(300), None), Verdict::Broken(_)));
+        word.ask(at(310));
+        assert!(matches!(word.verdict(at(320), Some(at(300))), Verdict::Unknown));
+        word.closed(silent());
+        assert!(matches!(word.verdict(at(320), Some(at(300))), Verdict::Broken(_)));
     }
 }

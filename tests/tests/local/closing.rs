@@ -119,6 +119,45 @@ async fn a_task_that_tries_again_and_again_does_not_keep_a_stopped_thread() {
     runtime.ended().await;
 }
 
+#[tokio::test]
+async fn a_stopped_thread_does_not_wait_for_what_blocks() {
+    let runtime = ThreadRuntime::start().expect("a thread");
+    let (go, blocked) = std::sync::mpsc::channel::<()>();
+    let (begun, is_begun) = tokio::sync::oneshot::channel();
+    // As long as a name is looked up.
+    runtime.spawn(Box::pin(async move {
+        drop(tokio::task::spawn_blocking(move || {
+            begun.send(()).unwrap_or_default();
+            drop(blocked.recv());
+        }));
+    }));
+    is_begun.await.expect("begun");
+    runtime.stop();
+    let clock = ThreadRuntime::start().expect("a thread");
+    tokio::select! {
+        () = runtime.ended() => {}
+        () = clock.sleep(SECOND * 20) => panic!("it waits"),
+    }
+    drop(go);
+}
+
+#[tokio::test]
+async fn a_lease_whose_release_nobody_can_send_any_more_ends() {
+    let runtime = ThreadRuntime::start().expect("a thread");
+    let backend = Arc::new(Memory::new(Arc::new(SystemClock)).client());
+    let client = Options::new().runtime(runtime.clone()).open(backend).expect("a client");
+    let lease = client.lock("x").acquire().await.expect("free");
+    let watch = lease.watch();
+    runtime.stop();
+    runtime.ended().await;
+    drop(lease);
+    let clock = ThreadRuntime::start().expect("a thread");
+    tokio::select! {
+        loss = watch.ended() => assert_eq!(loss, None),
+        () = clock.sleep(SECOND * 20) => panic!("it has no end"),
+    }
+}
+
 #[test]
 fn who_gives_back_while_the_client_is_closed_is_told_what_came_of_it() {
     on_virtual_time(async |world| {

@@ -109,6 +109,31 @@ fn an_outage_is_probed_by_one_request_at_a_time() {
 }
 
 #[test]
+fn one_that_is_refused_does_not_keep_the_retry_of_another() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let (bad, good) = (hold(&client, "bad").await, hold(&client, "good").await);
+        wire.fail(Some((Kind::Refused, Outcome::NotHeld)));
+        bad.release().await.expect_err("refused");
+        // It is tried again about once a second by now.
+        let mut before = wire.requests()[2];
+        for _ in 0..8 {
+            while wire.requests()[2] == before {
+                world.truth.sleep(SECOND / 100).await;
+            }
+            before = wire.requests()[2];
+        }
+        // The other is tried and refused once, and soon again.
+        drop(good);
+        world.settle().await;
+        assert!(wire.requests()[2] > before);
+        wire.fail(None);
+        world.truth.sleep(SECOND / 10).await;
+        assert!(world.is_free("good").await && !world.is_free("bad").await);
+    });
+}
+
+#[test]
 fn one_that_is_refused_does_not_keep_the_others() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();

@@ -232,3 +232,22 @@ fn a_lease_that_is_not_renewed_stays_so_however_often_it_is_asked_about() {
         assert_eq!(lease.remaining(), left - SECOND * 4);
     });
 }
+
+#[test]
+fn a_lease_that_is_broken_before_its_grant_is_heard_is_lost_at_once() {
+    for renewed in [true, false] {
+        on_virtual_time(async |world| {
+            let ((client, wire), (other, _)) = (world.client(), world.client());
+            wire.slow_claims(SECOND / 2);
+            let lock = client.lock("x").auto_renew(renewed);
+            let asking = spawn(async move { lock.acquire().await });
+            world.truth.sleep(SECOND / 4).await;
+            assert!(other.break_lock("x").await.expect("an answer"));
+            let next = hold(&other, "x").await;
+            let lease = asking.await.expect("no panic").expect("it was granted");
+            world.truth.sleep(SECOND / 20).await;
+            assert_eq!((lease.loss(), lease.is_valid()), (Some(Loss::Gone), false));
+            assert!(next.is_valid());
+        });
+    }
+}

@@ -86,6 +86,28 @@ fn who_only_tries_beside_one_who_waits_is_not_told_what_was_true_before() {
 }
 
 #[test]
+fn who_only_tries_is_not_told_of_an_outage_that_is_over() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        wire.cut(true);
+        let lock = client.lock("x");
+        let head = spawn(async move { lock.acquire().await });
+        // By now the head pauses for most of a second between its questions.
+        let mut before = 0;
+        for _ in 0..8 {
+            while wire.requests()[0] == before {
+                world.truth.sleep(SECOND / 100).await;
+            }
+            before = wire.requests()[0];
+        }
+        world.truth.sleep(SECOND / 4).await;
+        wire.cut(false);
+        assert_eq!(kind(client.lock("x").try_acquire().await), Ok(false), "the head has it now");
+        head.await.expect("no panic").expect("the lock");
+    });
+}
+
+#[test]
 fn a_grant_that_came_too_late_is_asked_for_again() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();
