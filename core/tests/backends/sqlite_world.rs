@@ -3,7 +3,6 @@
 //! way are real ones, in namespaces of their own.
 
 use std::path::Path;
-use std::process::Command;
 
 use leasehold::{Kind, Loss, connect};
 
@@ -254,15 +253,11 @@ async fn a_stopped_holder_keeps_others_from_a_database_that_was_deleted() {
     let (mut holder, connected) = Process::start(&[], &place.db);
     assert_eq!(connected, "connected");
     assert!(holder.ask("take x").starts_with("fence"));
-    let signal = |signal: &str| {
-        let sent = Command::new("kill").args([signal, &holder.id().to_string()]).status();
-        assert!(sent.expect("a signal").success());
-    };
-    signal("-STOP");
+    holder.stop().await;
     std::fs::remove_file(&place.db).expect("to remove it");
     let refused = soon("an answer", connect(&url(&place.db))).await;
     assert_says(refused, Kind::Refused, &["still run", "deleted or replaced"]);
-    signal("-CONT");
+    holder.go_on();
     let next = soon("a client", place.client()).await;
     assert!(is_free(&next, "x").await);
     assert_eq!(holder.ask("lost x"), "Gone");

@@ -7,11 +7,13 @@
 //! the socket open is gone. On Linux a refused connection therefore proves that
 //! the client is dead, without trusting a process id, and without a file lock.
 
-use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -28,14 +30,23 @@ pub(super) struct Bell {
     world: Arc<World>,
     // Open as long as this value: while it is, the client counts as alive.
     listener: StdListener,
-    watched: Arc<Mutex<HashSet<Address>>>,
-    watches: mpsc::UnboundedSender<(Address, StdStream)>,
+    watched: Arc<Mutex<Watched>>,
+    watches: mpsc::UnboundedSender<Address>,
     incoming: tokio::sync::Mutex<Incoming>,
+}
+
+type Watched = HashMap<Address, Watch>;
+
+/// A connection that ends with a client.
+enum Watch {
+    /// Until [`Bell::heard`] sees to it, which alone is sure to run on Tokio.
+    New(StdStream),
+    Heard(Arc<UnixStream>),
 }
 
 struct Incoming {
     listener: Option<UnixListener>,
-    watches: mpsc::UnboundedReceiver<(Address, StdStream)>,
+    watches: mpsc::UnboundedReceiver<Address>,
     connections: JoinSet<Option<Wake>>,
 }
 
@@ -60,15 +71,20 @@ impl Bell {
 
     /// Whether a client is proven dead. If it is not, its death will be a wake.
     pub(super) fn is_dead(&self, client: Address) -> bool {
-        if client == self.world.address() || self.watched().contains(&client) {
+        if client == self.world.address() {
+            return false;
+        }
+        let mut watched = lock(&self.watched);
+        // Its end may not have been heard yet.
+        if watched.get(&client).is_some_and(|watch| !watch.has_ended()) {
             return false;
         }
         match self.world.bells().feel(client) {
             Pulse::Dead => true,
             Pulse::Unknown => false,
             Pulse::Alive(stream) => {
-                self.watched().insert(client);
-                drop(self.watches.send((client, stream)));
+                watched.insert(client, Watch::New(stream));
+                let _ = self.watches.send(client);
                 false
             }
         }
@@ -98,13 +114,10 @@ impl Bell {
                     connections.spawn(rung(stream));
                 }
                 () = self.world.ended() => return Wake::All,
-                Some((client, stream)) = watches.recv() => {
-                    let watched = self.watched.clone();
-                    connections.spawn(async move {
-                        let end = ended(stream).await;
-                        lock(&watched).remove(&client);
-                        end
-                    });
+                Some(client) = watches.recv() => {
+                    if let Some(stream) = self.hear(client) {
+                        connections.spawn(ended(client, stream, self.watched.clone()));
+                    }
                 }
                 Some(done) = connections.join_next(), if !connections.is_empty() => {
                     if let Ok(Some(wake)) = done {
@@ -115,8 +128,35 @@ impl Bell {
         }
     }
 
-    fn watched(&self) -> std::sync::MutexGuard<'_, HashSet<Address>> {
-        lock(&self.watched)
+    fn hear(&self, client: Address) -> Option<Arc<UnixStream>> {
+        let mut watched = lock(&self.watched);
+        match watched.remove(&client)? {
+            Watch::New(stream) => {
+                let stream = Arc::new(UnixStream::from_std(stream).ok()?);
+                watched.insert(client, Watch::Heard(stream.clone()));
+                Some(stream)
+            }
+            heard => {
+                watched.insert(client, heard);
+                None
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Whether the other end was closed; nothing is ever sent to this one.
+    fn has_ended(&self) -> bool {
+        let fd: BorrowedFd<'_> = match self {
+            Self::New(stream) => stream.as_fd(),
+            Self::Heard(stream) => stream.as_fd(),
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(fd, &mut [0_u8; 1], flags) != Err(Errno::WOULDBLOCK)
+    }
+
+    fn is(&self, other: &Arc<UnixStream>) -> bool {
+        matches!(self, Self::Heard(stream) if Arc::ptr_eq(stream, other))
     }
 }
 
@@ -138,9 +178,34 @@ async fn rung(stream: UnixStream) -> Option<Wake> {
 }
 
 /// Every lock that the dead client held may be free.
-async fn ended(stream: StdStream) -> Option<Wake> {
-    let mut stream = UnixStream::from_std(stream).ok()?;
-    let mut nothing = [0; 1];
-    drop(stream.read(&mut nothing).await);
+async fn ended(
+    client: Address,
+    stream: Arc<UnixStream>,
+    watched: Arc<Mutex<Watched>>,
+) -> Option<Wake> {
+    drop(stream.readable().await);
+    let mut watched = lock(&watched);
+    // Another may have taken its place.
+    if watched.get(&client).is_some_and(|watch| watch.is(&stream)) {
+        watched.remove(&client);
+    }
     Some(Wake::All)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::Entry;
+    use super::*;
+
+    #[test]
+    fn a_watched_client_is_dead_before_its_end_is_heard() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, other) = (Entry::of(&dir, 1), Entry::of(&dir, 2));
+        let bell = Bell::of(Arc::new(own.world), own.listener);
+        assert!(!bell.is_dead(2));
+        assert!(!bell.is_dead(2));
+        // As the kernel does when a process ends. Nobody polls `heard`.
+        drop(other.listener);
+        assert!(bell.is_dead(2));
+    }
 }

@@ -1,5 +1,6 @@
 //! The directory of all clients' sockets, beside the database.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -121,14 +122,20 @@ impl Bells {
         }
     }
 
-    /// What the directory says about its world.
-    pub(super) fn world(&self) -> Option<String> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file: File =
-            rustix::fs::openat(&self.open, WORLD, flags, Mode::empty()).ok()?.into();
-        let mut text = String::new();
-        file.read_to_string(&mut text).ok()?;
-        Some(text)
+    /// What the directory says about its world, if anything yet.
+    pub(super) fn world(&self) -> Result<Option<String>, Failure> {
+        let read = || -> std::io::Result<String> {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut file: File =
+                rustix::fs::openat(&self.open, WORLD, flags, Mode::empty())?.into();
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            found => found.map(Some).map_err(|e| failed(&self.dir, e)),
+        }
     }
 
     pub(super) fn set_world(&self, text: &str) -> Result<(), Failure> {
@@ -214,38 +221,54 @@ impl Bells {
         Ok(UnixStream::from(socket))
     }
 
-    fn sockets(&self) -> Vec<String> {
-        let Ok(entries) = rustix::fs::Dir::read_from(self.open.as_fd()) else { return Vec::new() };
-        let names = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-        names.filter(|name| name != "." && name != ".." && !name.starts_with(WORLD)).collect()
+    /// All there are: one that is not seen would count as dead.
+    fn sockets(&self) -> Result<Vec<String>, Failure> {
+        let read = || -> rustix::io::Result<Vec<_>> {
+            rustix::fs::Dir::read_from(self.open.as_fd())?.collect()
+        };
+        let entries = read().map_err(|e| failed(&self.dir, e.into()))?;
+        let names = entries.iter().filter_map(|entry| entry.file_name().to_str().ok());
+        let names = names.filter(|name| !name.starts_with('.') && !name.starts_with(WORLD));
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Whether a client may be alive. Whoever is asked by this looks around.
-    pub(super) fn anyone_answers(&self) -> bool {
+    pub(super) fn anyone_answers(&self) -> Result<bool, Failure> {
         // Removed meanwhile by a client that ended, or by nobody listening.
         let gone = [Errno::CONNREFUSED, Errno::NOENT];
         let answers = |name: &String| self.connect(name).err().is_none_or(|e| !gone.contains(&e));
         // All of them, so that all look around.
-        self.sockets().iter().filter(|name| answers(name)).count() > 0
+        Ok(self.sockets()?.iter().filter(|name| answers(name)).count() > 0)
     }
 
-    /// Remove the sockets of the dead that `is_needed` says no to, of at most `most`
-    /// that are looked at from a place on that is chosen by `seed`.
-    pub(super) fn sweep(&self, seed: usize, most: usize, is_needed: impl Fn(Address) -> bool) {
-        // Whoever is about to listen looks dead too.
-        let Ok(_alone) = self.alone() else { return };
-        let mut sockets = self.sockets();
-        let start = seed % sockets.len().max(1);
-        sockets.rotate_left(start);
-        for name in sockets.iter().take(most) {
-            let client = Address::from_str_radix(name, 16).ok();
-            let is_dead = self.connect(name).err() == Some(Errno::CONNREFUSED);
-            if is_dead && !client.is_some_and(&is_needed) {
-                let _ = rustix::fs::unlinkat(&self.open, &**name, AtFlags::empty());
+    /// Remove the sockets of the dead that are not `needed`, of at most `most` that
+    /// are looked at from a place on that is chosen by `seed`.
+    pub(super) fn sweep<E>(
+        &self,
+        seed: usize,
+        most: usize,
+        needed: impl FnOnce() -> Result<HashSet<Address>, E>,
+    ) {
+        let dead = self.dead(seed, most);
+        // Asked only now: who is dead already takes no further lock.
+        let Ok(needed) = needed() else { return };
+        for name in dead {
+            let client = Address::from_str_radix(&name, 16).ok();
+            if !client.is_some_and(|client| needed.contains(&client)) {
+                let _ = rustix::fs::unlinkat(&self.open, &*name, AtFlags::empty());
             }
         }
+    }
+
+    fn dead(&self, seed: usize, most: usize) -> Vec<String> {
+        // Whoever is about to listen looks dead too.
+        let Ok(_alone) = self.alone() else { return Vec::new() };
+        let Ok(mut sockets) = self.sockets() else { return Vec::new() };
+        let start = seed % sockets.len().max(1);
+        sockets.rotate_left(start);
+        sockets.truncate(most);
+        sockets.retain(|name| self.connect(name).err() == Some(Errno::CONNREFUSED));
+        sockets
     }
 
     /// Remove a client's socket.
@@ -271,5 +294,24 @@ fn nonblocking_socket() -> rustix::io::Result<std::os::fd::OwnedFd> {
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::Entry;
+    use super::*;
+
+    #[test]
+    fn a_client_that_dies_while_others_sweep_remains_known_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sweeper, other) = (Entry::of(&dir, 1), Entry::of(&dir, 2));
+        let bells = sweeper.world.bells();
+        // It took a lock that this look at the records has just missed, and died.
+        bells.sweep(0, 64, || {
+            drop(other.listener);
+            Ok::<_, Error>(HashSet::new())
+        });
+        assert!(matches!(bells.feel(2), Pulse::Dead));
     }
 }

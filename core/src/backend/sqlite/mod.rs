@@ -1,6 +1,5 @@
 //! The embedded backend: a file, and a socket for each client beside it.
 
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -370,8 +369,9 @@ fn renew_some(store: &Store, world: &World, leases: &[Held]) -> Result<Vec<Renew
 /// Remove what the dead have left, but for those who still stand in somebody's way:
 /// a socket is all that proves its client dead.
 fn sweep(store: &Store, seed: usize) {
-    let Ok(records) = store.read(None) else { return };
-    let mentioned: HashSet<_> = records.iter().flat_map(|(_, record)| record.clients()).collect();
-    let bells = store.world().bells();
-    bells.sweep(seed, Sqlite::SOCKETS_PER_SWEEP, |client| mentioned.contains(&client));
+    let needed = || {
+        let records = store.read(None)?;
+        Ok::<_, Failure>(records.iter().flat_map(|(_, record)| record.clients()).collect())
+    };
+    store.world().bells().sweep(seed, Sqlite::SOCKETS_PER_SWEEP, needed);
 }

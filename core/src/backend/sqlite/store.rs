@@ -202,6 +202,7 @@ fn forget(db: &Connection, some: &[(String, Record)]) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::world::Entry;
     use super::*;
     use crate::backend::{Answer, Claim, Mode};
     use crate::name::Owner;
@@ -232,9 +233,7 @@ mod tests {
     }
 
     fn store(dir: &tempfile::TempDir) -> Store {
-        let Ok(entry) = World::enter(&dir.path().join("locks.db"), 1) else {
-            panic!("no database")
-        };
+        let entry = Entry::of(dir, 1);
         Store::new(entry.database, Arc::new(entry.world))
     }
 

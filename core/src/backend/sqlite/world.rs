@@ -57,7 +57,7 @@ impl World {
         let database = match file::open(path) {
             Err(Failure::Occupied(e)) => {
                 // By other clients of this process: let them look around.
-                Bells::existing(path, access)?.map(|bells| bells.anyone_answers());
+                Bells::existing(path, access)?.map(|bells| bells.anyone_answers()).transpose()?;
                 return Err(Failure::Occupied(e));
             }
             opened => opened?,
@@ -68,7 +68,7 @@ impl World {
         let alone = bells.alone()?;
         let mut parts = match parts(path) {
             // They are missing if others of this process still have the old ones open.
-            Err(_) if bells.anyone_answers() => return Err(replaced(path)),
+            Err(_) if bells.anyone_answers()? => return Err(replaced(path)),
             found => found?,
         };
         settle(&database.connection, path, &bells, &parts)?;
@@ -158,6 +158,16 @@ impl World {
     }
 }
 
+#[cfg(test)]
+impl Entry {
+    /// Patiently: other tests may be opening a database just now.
+    pub(super) fn of(dir: &tempfile::TempDir, address: Address) -> Self {
+        let path = dir.path().join("locks.db");
+        super::lane::eagerly(|| World::enter(&path, address))
+            .unwrap_or_else(|_| panic!("no database at {path:?}"))
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.leave();
@@ -201,13 +211,13 @@ fn settle(
         file_system(path),
         ids.collect::<String>()
     );
-    let known = bells.world();
+    let known = bells.world()?;
     refuse_beneath(path, known.as_deref().unwrap_or_default(), &here)?;
     let kernel = format!("{} {}", kernel.boot, kernel.time);
     if known.as_ref() == Some(&here) && file::is_settled(db, path, &kernel)? {
         return Ok(());
     }
-    if bells.anyone_answers() {
+    if bells.anyone_answers()? {
         return Err(occupied(path, &known.unwrap_or_default(), &here));
     }
     file::settle(db, path, &kernel)?;
@@ -245,7 +255,7 @@ fn file_system(_: &Path) -> String {
 fn remove_log_of_another(path: &Path, access: Access) -> Result<(), Failure> {
     let Some(bells) = Bells::existing(path, access)? else { return Ok(()) };
     let _alone = bells.alone()?;
-    let Some(known) = bells.world() else { return Ok(()) };
+    let Some(known) = bells.world()? else { return Ok(()) };
     let known = lines(&known);
     // Devices may be numbered anew by a restart.
     let is_known = |part: &str, path: &Path| {
@@ -255,7 +265,7 @@ fn remove_log_of_another(path: &Path, access: Access) -> Result<(), Failure> {
     if is_known("file", path) || !is_known("log", &beside(path, LOG)) {
         return Ok(());
     }
-    if bells.anyone_answers() {
+    if bells.anyone_answers()? {
         return Err(replaced(path));
     }
     file::remove_log(path);

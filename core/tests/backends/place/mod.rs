@@ -44,11 +44,18 @@ impl Place {
         connect(&url(&self.db)).await.expect("a client")
     }
 
-    /// The file as it is with everything in it that was committed. Every client
-    /// checkpoints in the background when it opens the file, before it answers
-    /// its first `list`.
+    /// The file as it is with everything in it that was committed.
     pub(crate) async fn bytes(&self) -> Vec<u8> {
-        self.client().await.list().await.expect("a list");
+        let _client = self.client().await;
+        let db = rusqlite::Connection::open(&self.db).expect("a database");
+        db.busy_timeout(LIMIT).expect("a timeout");
+        // It is busy too while others run one.
+        until("a checkpoint", async || {
+            let checkpoint = "PRAGMA wal_checkpoint(FULL)";
+            let is_busy = db.query_row(checkpoint, [], |row| row.get::<_, bool>(0));
+            !is_busy.expect("a checkpoint")
+        })
+        .await;
         std::fs::read(&self.db).expect("a file")
     }
 

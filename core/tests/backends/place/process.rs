@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use leasehold::{Lease, connect};
 
-use super::{soon, take, url};
+use super::{soon, take, until, url};
 
 const DATABASE: &str = "LEASEHOLD_TEST_DATABASE";
 
@@ -57,8 +57,27 @@ impl Process {
         }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    /// Stop it, and wait until all its threads have stopped.
+    pub(crate) async fn stop(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, s)| s.starts_with('T')))
+        };
+        until("the process has stopped", async || {
+            std::fs::read_dir(&tasks).is_ok_and(|mut tasks| tasks.all(is_stopped))
+        })
+        .await;
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("a signal").success());
     }
 
     pub(crate) fn kill(&mut self) {
@@ -77,7 +96,13 @@ impl Drop for Process {
 /// What the started process does.
 pub(crate) async fn serve() {
     let Some(database) = std::env::var_os(DATABASE).map(PathBuf::from) else { return };
-    let client = match connect(&url(&database)).await {
+    // A list comes after what a client that has come does in the background, so
+    // that nothing of it is under way when the process is killed or stopped.
+    let connected = async {
+        let client = connect(&url(&database)).await?;
+        client.list().await.map(|_| client)
+    };
+    let client = match connected.await {
         Ok(client) => client,
         Err(e) => return say(format!("{}: {e}", e.code())),
     };
