@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::{
-    Answer, Backend, Claim, Held, Memory, MemoryClient, Released, Renewal, Status, Wake,
+    Answer, Backend, Claim, GRANT_WINDOW, Held, Memory, MemoryClient, Released, Renewal, Status,
+    Wake,
 };
 use leasehold::{Client, Error, Kind, Lease, LockName, Options, Outcome};
 
@@ -178,9 +179,9 @@ pub struct World {
 }
 
 impl World {
-    /// The same, empty, with a server that hands locks on, for a second each.
+    /// The same, empty, with a server that hands locks on.
     pub fn granting(self) -> Self {
-        let server = Memory::granting(Arc::new(self.truth), Duration::from_secs(1));
+        let server = Memory::granting(Arc::new(self.truth), GRANT_WINDOW);
         Self { server, ..self }
     }
 

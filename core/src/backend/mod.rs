@@ -51,6 +51,11 @@ pub use redis::Redis;
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
 
+/// How long a lock that a server hands on is held, at most, unless its client renews it.
+/// It counts from when the client last asked, some 700 ms before at the latest; a second
+/// of it is to be left then, also on a busy machine.
+pub const GRANT_WINDOW: Duration = Duration::from_secs(2);
+
 /// How a lease shares its lock. Shared and counted leases will enter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -91,9 +91,10 @@ pub(super) fn check(
 }
 
 fn check_lease(step: &Step, lease: &Lease) -> Result<(), String> {
-    same("valid", &step.valid, &Some(lease.valid))?;
-    same("has_key", &step.has_key, &Some(lease.key.is_some()))?;
     let lost = lease.lost.clone().unwrap_or("no".to_owned());
+    let why = |e| format!("{e} (lost: {lost}, {}s of {}s remain)", lease.remaining, lease.ttl);
+    same("valid", &step.valid, &Some(lease.valid)).map_err(why)?;
+    same("has_key", &step.has_key, &Some(lease.key.is_some()))?;
     same("lost", &step.lost, &Some(lost))?;
     let remaining = Duration::from_secs_f64(lease.remaining);
     if step.remaining_above.is_some_and(|span| remaining <= span.0)

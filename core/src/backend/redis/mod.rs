@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, GRANT_WINDOW, Grant, Held, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -53,8 +53,6 @@ use request::{Request, numbers};
 
 /// How long a claim may be on its way over a connection that we have given up.
 const LATE: Duration = Duration::from_secs(60 * 60);
-/// How long a lock that a release hands on lasts at most, as in `hand_on.lua`.
-const GRANT_WINDOW: Duration = Duration::from_secs(1);
 
 /// One client's connection to one Redis server, 6.2 or newer, or Valkey.
 ///
@@ -95,8 +93,8 @@ const GRANT_WINDOW: Duration = Duration::from_secs(1);
 ///
 /// # Waiting
 /// A release hands the lock to the first of the line, and tells its client in
-/// the same step. That grant lasts a second unless the client renews it, which
-/// it does by itself, so a waiter that hangs costs the others a second.
+/// the same step. That grant lasts two seconds unless the client renews it, which
+/// it does by itself, so a waiter that hangs costs the others two seconds.
 ///
 /// # Memory
 /// The fence of a name, about 170 bytes with its key, stays on the server for a

@@ -80,3 +80,14 @@ pub(super) static RENEW: LazyLock<Script> = plain!("lua/renew.lua");
 pub(super) static INSPECT: LazyLock<Script> = plain!("lua/inspect.lua");
 pub(super) static QUEUED: LazyLock<Script> = plain!("lua/queued.lua");
 pub(super) static EPOCH: LazyLock<Script> = plain!("lua/epoch.lua");
+
+#[cfg(test)]
+mod tests {
+    use crate::backend::GRANT_WINDOW;
+
+    #[test]
+    fn a_lock_is_handed_on_for_as_long_as_the_engine_counts_with() {
+        let line = format!("local GRANT_WINDOW = {} -- ms", GRANT_WINDOW.as_millis());
+        assert!(include_str!("lua/hand_on.lua").contains(&line), "no {line:?}");
+    }
+}

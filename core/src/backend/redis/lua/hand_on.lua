@@ -4,7 +4,7 @@
 -- In the side hash: 'fence', the last; and owner = 'gone ms', until when claims
 -- of this owner are refused.
 
-local GRANT_WINDOW = 1000 -- ms that a pushed grant lasts until its client extends it
+local GRANT_WINDOW = 2000 -- ms that a pushed grant lasts until its client extends it
 
 -- Make `owner` the holder for `ttl` ms; answers its fence, larger than the last
 -- and, while the clock is sane, than any whose record is gone.
