@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::place::{LONG, Place, SECOND};
+use crate::place::{LONG, Place};
+use leasehold::backend::GRANT_WINDOW;
 use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::resp::Reply;
@@ -94,7 +95,7 @@ fn a_lock_that_a_stranger_hands_on_is_lost_at_once() {
             place.server.command(&["PUBLISH", channel.as_str().unwrap(), &forged]);
         }
         let (lease, _) = place.granted(waiter);
-        assert!(lease.remaining() <= SECOND, "{lease:?}");
+        assert!(lease.remaining() <= GRANT_WINDOW, "{lease:?}");
         assert_eq!(place.wait(lease.lost()), leasehold::Loss::Gone);
         assert!(held.is_valid());
     }
