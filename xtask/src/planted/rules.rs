@@ -223,6 +223,13 @@ pub(super) const RULES: &[Rule] = &[
         "  redis.call('PERSIST', key)",
     ),
     rule(
+        "a lock is handed on for a second only",
+        "local", "waiting::a_waiter_that_is_handed_a_lock_has_a_second_to_renew_it_however_long_ago_it_asked",
+        "backend/mod.rs",
+        "GRANT_WINDOW: Duration = Duration::from_secs(2)",
+        "GRANT_WINDOW: Duration = Duration::from_secs(1)",
+    ),
+    rule(
         "the dead are all looked at in one step",
         "redis", "dead_waiters::a_hundred_thousand_dead_waiters_keep_neither_the_next_nor_the_server",
         "backend/redis/lua/line.lua",
@@ -338,8 +345,8 @@ pub(super) const RULES: &[Rule] = &[
         "another boot id ends all leases while somebody answers",
         "backends", "sqlite_world::whoever_sees_another_boot_id_is_refused_and_ends_no_lease_while_anybody_answers",
         "backend/sqlite/world.rs",
-        "    if bells.anyone_answers() {\n        return Err(occupied(",
-        "    if bells.anyone_answers() && known.is_none() {\n        return Err(occupied(",
+        "    if bells.anyone_answers()? {\n        return Err(occupied(",
+        "    if bells.anyone_answers()? && known.is_none() {\n        return Err(occupied(",
     ),
     rule(
         "another time namespace is let in",
