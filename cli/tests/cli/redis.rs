@@ -191,22 +191,21 @@ fn no_wait_at_all_takes_a_free_lock() {
 /// Of whoever waits at a prompt, and of a supervisor's log.
 #[test]
 fn a_signal_while_the_server_hangs_is_not_met_with_silence() {
-    let server = Server::start();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+        let server = Server::start();
         let rig = Rig::at(server.url());
-        let name = format!("n{}", signal.as_raw());
-        let start = |name: &str, script: &str| {
+        let start = |script: &str| {
             let terminal = Terminal::open();
             // A test runner in the background ignores some of them.
             let mut command = rig.command("env");
-            command.args(["--default-signal", env!("CARGO_BIN_EXE_leasehold"), "run", name]);
+            command.args(["--default-signal", env!("CARGO_BIN_EXE_leasehold"), "run", "n"]);
             command.args(["--ttl=60s", "--", "sh", "-c", script]);
             (terminal.start(command), terminal)
         };
         let script = format!("echo $$ > child; {}", wait_for("go"));
-        let (mut holder, of_holder) = start(&name, &script);
+        let (mut holder, of_holder) = start(&script);
         let child = rig.pid("child");
-        let (mut waiter, of_waiter) = start(&name, "true");
+        let (mut waiter, of_waiter) = start("true");
         rig.waiters(1);
         server.freeze();
         rig.touch("go");
@@ -218,7 +217,6 @@ fn a_signal_while_the_server_hangs_is_not_met_with_silence() {
         }
         assert_eq!(holder.exit().code(), Some(0));
         assert_eq!(waiter.exit().code(), Some(128 + signal.as_raw()));
-        server.thaw();
     }
 }
 

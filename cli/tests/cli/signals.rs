@@ -223,11 +223,16 @@ fn an_interrupt_that_no_terminal_sent_reaches_the_command_on_one() {
 fn ctrl_c_reaches_the_command_once_though_a_launcher_passes_it_on() {
     let rig = Rig::new();
     let mut terminal = Terminal::open();
-    let launch = "import signal, subprocess, sys\n\
-                  def pass_on(*_):\n    run.send_signal(signal.SIGINT)\n    open('passed', 'w').write('on\\n')\n\
-                  signal.signal(signal.SIGINT, pass_on)\n\
-                  run = subprocess.Popen(sys.argv[1:])\n\
-                  sys.exit(run.wait())";
+    // The command would not tell two from one while it has not heeded the first.
+    let launch = r"
+import os, signal, subprocess, sys, time
+def pass_on(*_):
+    while not os.path.exists('heard'): time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    open('passed', 'w').write('on\n')
+signal.signal(signal.SIGINT, pass_on)
+run = subprocess.Popen(sys.argv[1:])
+sys.exit(run.wait())";
     let launcher = [&ON_TERMINAL[..], &["python3", "-c", launch]].concat();
     let script = heeds("INT").replace("; exit 7", "");
     let arguments = ["run", "n", "--", "sh", "-c", &script];
