@@ -141,7 +141,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
     /// How long to wait for a busy lock, such as 30s; without a time, or without this option: for
-    /// ever. A server that is not there yet is waited for as long, without a time 10s
+    /// ever. A server that is not there yet is waited for as long, without a time 10s, and one that
+    /// hangs for its connect_timeout at the least: see --no-wait
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_wait")]
     #[arg(num_args = 0..=1, require_equals = true)]
     pub(crate) wait: Option<Option<Duration>>,
