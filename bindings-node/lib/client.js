@@ -4,7 +4,7 @@ const { inspect } = require('node:util')
 const { calls, call } = require('./calls.js')
 const { errorOf } = require('./errors.js')
 const { Lock } = require('./lock.js')
-const { checkOptions, checkText } = require('./options.js')
+const { checkName, checkOptions, checkUrl } = require('./options.js')
 const parts = require('./native.js')
 const { jsonable, show } = require('./shown.js')
 
@@ -55,8 +55,6 @@ class Client {
   }
 }
 
-const checkName = (name) => checkText("a lock's name", name)
-
 async function* iterate(events) {
   for (;;) {
     const event = await call((id) => events.next(id))
@@ -67,7 +65,7 @@ async function* iterate(events) {
 
 async function connect(url = 'sqlite:', options = {}) {
   const checked = checkOptions(options, OF_A_CLIENT)
-  const native = await call((id) => calls.connect(id, checkText('the URL', url), checked))
+  const native = await call((id) => calls.connect(id, checkUrl(url), checked))
   open = [...open.filter((client) => client.deref()), new WeakRef(native)]
   return new Client(native)
 }

@@ -7,6 +7,8 @@ const { isSignal } = require('./signals.js')
 
 const isSpan = (value) => typeof value === 'number' && value >= 0 && value < Infinity
 const isText = (value) => typeof value === 'string' && value.isWellFormed()
+/** The native part would make the same character of all halves. */
+const TEXT = 'a text without halves of characters (lone surrogates; toWellFormed() replaces them)'
 
 const span = ['a time in milliseconds, such as 10_000', isSpan]
 const kinds = {
@@ -14,7 +16,7 @@ const kinds = {
   wait: span,
   maxHold: span,
   autoRenew: ['true or false', (value) => typeof value === 'boolean'],
-  label: ['a text', isText],
+  label: [TEXT, isText],
   signal: ['an AbortSignal', isSignal],
 }
 
@@ -36,10 +38,16 @@ function checkOptions(options, allowed) {
   return checked
 }
 
-/** A text, or an error that says what it should have been. */
-function checkText(what, value) {
-  if (!isText(value)) throw new InvalidInput(`${what} is a text, not ${inspect(value)}`)
-  return value
+function checkName(name) {
+  if (!isText(name)) throw new InvalidInput(`a lock's name is ${TEXT}, not ${inspect(name)}`)
+  return name
 }
 
-module.exports = { checkOptions, checkText }
+/** It is not shown: it may hold a password, as an object of a URL does. */
+function checkUrl(url) {
+  if (typeof url !== 'string') throw new InvalidInput(`the URL is a text, not ${typeof url}; see String()`)
+  if (!isText(url)) throw new InvalidInput(`the URL is ${TEXT}; in a password, bytes are written as %XX`)
+  return url
+}
+
+module.exports = { checkName, checkOptions, checkUrl }

@@ -187,7 +187,6 @@ test('where no descriptor is to be had, that is unavailable, and goes on when th
     const { spawnSync } = require('node:child_process')
     const limit = (most) => spawnSync('prlimit', ['--pid', process.pid, '--nofile=' + most + ':4096'])
     ;(async () => {
-      const client = await leasehold.connect('memory:')
       const used = fs.readdirSync('/proc/self/fd').length
       limit(used + 40)
       const taken = []
@@ -198,6 +197,7 @@ test('where no descriptor is to be had, that is unavailable, and goes on when th
         }
         fs.closeSync(taken.pop())
       }
+      const client = await leasehold.connect('memory:')
       await (await client.lock('x').acquire()).release()
       console.log('free')
     })()`)

@@ -99,6 +99,16 @@ test('a bad name, flag, signal, body and URL are named, odd ones are fine', asyn
     await assert.rejects(client.status(name), saying('name'))
     await assert.rejects(client.breakLock(name), saying('name'))
   }
+  // The native part would make one lock of both.
+  for (const [name, shown] of [['a\ud800', "'a\\ud800'"], ['a\udfff', "'a\\udfff'"]]) {
+    for (const wrong of [() => client.lock(name), () => client.lock('n', { label: name })]) {
+      assert.throws(wrong, saying(shown, 'surrogate', 'toWellFormed'))
+    }
+    const whole = (url) => connect(url).then((client) => client.close())
+    await assert.rejects(whole(`redis://:secret${name}@127.0.0.1:1`), saying('surrogate', '%XX'))
+    await assert.rejects(whole(`redis://:secret${name}@127.0.0.1:1`), (error) => !error.message.includes('secret'))
+  }
+  await assert.rejects(connect(new URL('redis://:secret@127.0.0.1:1')), (error) => !error.message.includes('secret'))
   assert.throws(() => client.lock('n', { autoRenew: 'no' }), saying('autoRenew', "'no'"))
   assert.throws(() => client.lock('n', null), saying('null'))
   await assert.rejects(client.lock('n').acquire({ signal: 1 }), saying('signal', '1'))

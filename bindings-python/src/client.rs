@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use leasehold::{Client as Core, Error, Kind, Options};
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyString};
@@ -38,19 +39,23 @@ pub(crate) struct Client(Arc<Core>);
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (url="sqlite:", *, ttl=None, wait=None, max_hold=None, label=None))]
+    #[pyo3(
+        signature = (url=Url("sqlite:".to_owned()), *, ttl=None, wait=None, max_hold=None, label=None),
+        text_signature = "(url='sqlite:', *, ttl=None, wait=None, max_hold=None, label=None)"
+    )]
     fn new(
         py: Python<'_>,
-        url: &str,
+        url: Url,
         ttl: Option<&Bound<'_, PyAny>>,
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
-        label: Option<String>,
+        label: Option<&Bound<'_, PyString>>,
     ) -> PyResult<Self> {
+        let label = label.map(|label| text_of("label", label)).transpose()?;
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let max_hold = span("max_hold", max_hold)?;
         let options = with!(Options::new(), ttl, wait, max_hold, label);
-        let core = options.client(url).map_err(|e| error::exception(py, &e))?;
+        let core = options.client(&url.0).map_err(|e| error::exception(py, &e))?;
         let client = Self(Arc::new(core));
         drop(open());
         OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&client.0));
@@ -67,11 +72,12 @@ impl Client {
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
         auto_renew: Option<bool>,
-        label: Option<String>,
+        label: Option<&Bound<'_, PyString>>,
     ) -> PyResult<Lock> {
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let max_hold = span("max_hold", max_hold)?;
-        let name = text_of(name)?;
+        let name = text_of("lock's name", name)?;
+        let label = label.map(|label| text_of("label", label)).transpose()?;
         let lock = with!(self.0.lock(name.clone()), ttl, wait, max_hold, auto_renew, label);
         lock.check().map_err(|e| error::exception(py, &e))?;
         Ok(Lock { name, lock, client: self.0.clone(), blocks: Blocks::default() })
@@ -100,7 +106,7 @@ impl Client {
     }
 
     fn _status(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
-        let (core, name) = (self.0.clone(), text_of(name)?);
+        let (core, name) = (self.0.clone(), text_of("lock's name", name)?);
         Ok(Call::new(async move {
             let status = core.status(&name).await?;
             Ok(Answer::Statuses(status.into_iter().collect()))
@@ -108,7 +114,7 @@ impl Client {
     }
 
     fn _break_lock(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
-        let (core, name) = (self.0.clone(), text_of(name)?);
+        let (core, name) = (self.0.clone(), text_of("lock's name", name)?);
         Ok(Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) }))
     }
 
@@ -326,12 +332,34 @@ impl Events {
     }
 }
 
-/// A lock's name. Python's text may hold halves of characters.
-fn text_of(name: &Bound<'_, PyString>) -> PyResult<String> {
-    name.to_str().map(str::to_owned).map_err(|e| {
-        let message = format!("a lock name is text that UTF-8 can carry: {e}");
-        error::exception(name.py(), &Error::new(Kind::Invalid, message))
+/// A name or a label. Python's text may hold what no other language can: halves of
+/// characters, as `os.fsdecode` makes them of bytes that are not UTF-8.
+fn text_of(what: &str, text: &Bound<'_, PyString>) -> PyResult<String> {
+    text.to_str().map(str::to_owned).or_else(|_| {
+        // As an ASCII literal, which has them escaped.
+        let shown = text.repr()?.to_string();
+        let message = format!(
+            "a {what} is text that can be written as UTF-8, not {shown}; decode the bytes \
+             that it comes from otherwise, or use their hex()"
+        );
+        Err(error::exception(text.py(), &Error::new(Kind::Invalid, message)))
     })
+}
+
+/// It is not shown: it may hold a password.
+struct Url(String);
+
+impl<'py> FromPyObject<'_, 'py> for Url {
+    type Error = PyErr;
+
+    fn extract(url: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        url.cast::<PyString>()?.to_str().map(|url| Self(url.to_owned())).map_err(|_| {
+            let message = "the URL holds halves of characters (from \\ud800 to \\udfff), which cannot \
+                           be written as UTF-8; in a password, bytes are written as %XX, and the \
+                           path of a file must be UTF-8";
+            error::exception(url.py(), &Error::new(Kind::Invalid, message))
+        })
+    }
 }
 
 /// A time in seconds, or a timedelta.

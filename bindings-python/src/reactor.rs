@@ -10,13 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use leasehold::Error;
+use leasehold::{Error, Kind};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::call::{Answer, Work, convert};
-use crate::exit;
+use crate::{error, exit};
 
 /// What wakes the tasks of one scheduler.
 #[pyclass(frozen, weakref, module = "leasehold._leasehold")]
@@ -61,6 +61,14 @@ impl Wake for Ring {
     }
 }
 
+/// Both ends of what wakes a scheduler.
+fn doors() -> io::Result<(UnixStream, UnixStream)> {
+    let (door, other) = UnixStream::pair()?;
+    door.set_nonblocking(true)?;
+    other.set_nonblocking(true)?;
+    Ok((door, other))
+}
+
 impl Reactor {
     fn parked(&self) -> MutexGuard<'_, HashMap<u64, Py<PyAny>>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
@@ -85,10 +93,11 @@ impl Reactor {
 #[pymethods]
 impl Reactor {
     #[new]
-    fn new() -> io::Result<Self> {
-        let (door, other) = UnixStream::pair()?;
-        door.set_nonblocking(true)?;
-        other.set_nonblocking(true)?;
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let (door, other) = doors().map_err(|e| {
+            let message = "there is no socket to be had for the scheduler to watch";
+            error::exception(py, &Error::new(Kind::Unavailable, message).because(e))
+        })?;
         let bell = Arc::new(Bell { rung: Mutex::default(), door: other });
         Ok(Self { process: std::process::id(), bell, door, parked: Mutex::default() })
     }

@@ -8,11 +8,12 @@ import multiprocessing
 import pickle
 import socket
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import leasehold
 import pytest
-from rig import LONG, Redis
+from rig import LONG, Redis, run
 
 CLASSES: dict[str, tuple[type[leasehold.LeaseholdError], type[Exception]]] = {
     "timeout": (leasehold.LockTimeout, TimeoutError),
@@ -108,6 +109,83 @@ def test_a_bad_name_timeout_and_policy_are_named() -> None:
         for odd in ("💥" * 256, " ", "a b/c"):
             with client.lock(odd) as lease:
                 assert lease.name == odd
+
+
+def test_text_that_utf_8_cannot_carry_is_named_with_the_cure_and_a_url_is_not_shown() -> None:
+    with leasehold.connect("memory:") as client:
+        for make in (
+            lambda: client.lock("caf\udce9"),
+            lambda: client.status("caf\udce9"),
+            lambda: client.break_lock("caf\udce9"),
+            lambda: client.lock("n", label="caf\udce9"),
+            lambda: client.locked("caf\udce9{x}")(lambda x: 0)(1),
+            lambda: leasehold.connect("memory:", label="caf\udce9"),
+        ):
+            with pytest.raises(leasehold.InvalidInput) as caught:
+                make()
+            said = str(caught.value)
+            assert r"'caf\udce9" in said and "UTF-8" in said and "hex()" in said, said
+            assert (caught.value.code, caught.value.outcome) == ("invalid", "not_held")
+    for url in ("redis://:secret\udce9@127.0.0.1:1", "sqlite:/tmp/secret\udce9"):
+        with pytest.raises(leasehold.InvalidInput) as caught:
+            leasehold.connect(url)
+        said = str(caught.value)
+        assert "secret" not in said and "UTF-8" in said and "%XX" in said, said
+    for wrong in (None, 7, b"memory:"):
+        with pytest.raises(TypeError, match="url"):
+            leasehold.connect(wrong)  # type: ignore[arg-type]
+
+
+def test_where_no_descriptor_is_to_be_had_that_is_unavailable_and_goes_on_when_there_is(
+    tmp_path: Path,
+) -> None:
+    out = run(
+        """
+        import asyncio, os, resource, sys
+        import leasehold
+
+        urls = ["memory:", f"sqlite:{sys.argv[1]}/locks.db", "redis://127.0.0.1:1"]
+
+        def blocking(url):
+            with leasehold.connect(url):
+                pass
+
+        async def waiting(url):
+            async with leasehold.connect(url) as client, client.lock("n"):
+                pass
+
+        loops = [asyncio.new_event_loop() for _ in range(20)]
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, 4096))
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+
+        def tried(way):
+            try:
+                way()
+            except leasehold.Unavailable:
+                pass
+            except BaseException as error:
+                print("free:", free, repr(error))
+
+        for free in range(20):
+            for url in urls:
+                tried(lambda: blocking(url))
+                tried(lambda: loops[free].run_until_complete(waiting(url)))
+            os.close(taken.pop())
+        for descriptor in taken:
+            os.close(descriptor)
+        blocking("memory:")
+        asyncio.run(waiting("memory:"))
+        print("free")
+        """,
+        str(tmp_path),
+    )
+    assert out == "free\n"
 
 
 @pytest.mark.parametrize(

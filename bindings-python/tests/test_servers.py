@@ -192,18 +192,37 @@ def fetch(port: int) -> int:
         return int(answer.read())
 
 
-def answers(server: Program, port: int) -> bool:
-    assert server.process.poll() is None, server.said()
+def answers(port: int) -> bool:
     try:
         return fetch(port) > 0
     except OSError:
         return False
 
 
-def serve_in_turn(server: Program, port: int, one: leasehold.Client, name: str) -> None:
-    until(lambda: answers(server, port), STARTING)
+def started(start: Callable[[int], Program]) -> tuple[Program, int]:
+    """A server that answers, on a port that nobody else has taken before it did."""
+    for _ in range(5):
+        port = free_port()
+        server = start(port)
+        ended = server.process.poll
+        until(lambda: ended() is not None or answers(port), STARTING)  # noqa: B023
+        if ended() is None:
+            return server, port
+        assert "ddress already in use" in server.said(), server.said()
+    raise AssertionError("no port stays free")
+
+
+def serve_in_turn(start: Callable[[int], Program], one: leasehold.Client, name: str) -> None:
+    server, port = started(start)
+
+    def ask(_: int) -> int:
+        try:
+            return fetch(port)
+        except OSError as error:
+            raise AssertionError(server.said()) from error
+
     with ThreadPoolExecutor(10) as threads:
-        fences = list(threads.map(lambda _: fetch(port), range(20)))
+        fences = list(threads.map(ask, range(20)))
     assert len(set(fences)) == 20, server.said()
     server.end()
     assert_free(one, name)
@@ -222,29 +241,24 @@ GUNICORN = {
 def test_requests_to_gunicorn_are_served_in_turn(
     worker: str, preload: bool, program: Start, one: leasehold.Client, name: str
 ) -> None:
-    port = free_port()
     arguments = [*GUNICORN[worker], *(["--preload"] if preload else []), "--workers", "2"]
-    application = "web:asgi" if worker == "asgi" else "web:app"
-    bind = ("--bind", f"127.0.0.1:{port}", "--no-control-socket")
-    server = program(str(BIN / "python"), "-m", "gunicorn", *arguments, *bind, application)
-    serve_in_turn(server, port, one, name)
+    arguments += ["--no-control-socket", "web:asgi" if worker == "asgi" else "web:app"]
+    gunicorn = (str(BIN / "python"), "-m", "gunicorn", "--bind")
+    serve_in_turn(lambda port: program(*gunicorn, f"127.0.0.1:{port}", *arguments), one, name)
 
 
 def test_requests_to_uvicorn_are_served_in_turn(
     program: Start, one: leasehold.Client, name: str
 ) -> None:
-    port = free_port()
-    arguments = ["--workers", "2", "--host", "127.0.0.1", "--port", str(port)]
-    server = program(str(BIN / "python"), "-m", "uvicorn", *arguments, "web:asgi")
-    serve_in_turn(server, port, one, name)
+    arguments = ["--workers", "2", "--host", "127.0.0.1", "web:asgi", "--port"]
+    uvicorn = (str(BIN / "python"), "-m", "uvicorn", *arguments)
+    serve_in_turn(lambda port: program(*uvicorn, str(port)), one, name)
 
 
 @pytest.mark.parametrize("threads", [(), ("--enable-threads",), ("--threads", "4")])
 def test_requests_to_uwsgi_are_served_in_turn(
     threads: tuple[str, ...], program: Start, one: leasehold.Client, name: str
 ) -> None:
-    port = free_port()
     common = ["--master", "--processes", "2", "--die-on-term", "--need-app", "--module", "web:app"]
-    http = ["--http", f"127.0.0.1:{port}"]
-    server = program(str(BIN / "uwsgi"), *http, *common, *threads)
-    serve_in_turn(server, port, one, name)
+    uwsgi = (str(BIN / "uwsgi"), *common, *threads, "--http")
+    serve_in_turn(lambda port: program(*uwsgi, f"127.0.0.1:{port}"), one, name)

@@ -14,7 +14,7 @@ Exit codes:
   0        it worked
   1        break: nobody held the lock, or you said no
   64       bad usage
-  69       the backend is unavailable
+  69       the backend is unavailable, or there are no descriptors or threads left
   70       an internal error
   74       the output cannot be written
   75       the lock is busy
@@ -140,11 +140,14 @@ pub(crate) struct Run {
     /// How long the lease outlives this process's last sign of life, such as 500ms or 1m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
-    /// How long to wait for a busy lock, such as 30s; without a time, or without this option: for ever
+    /// How long to wait for a busy lock, such as 30s; without a time, or without this option: for
+    /// ever. A server that is not there yet is waited for as long, without a time 10s, and one that
+    /// hangs for its connect_timeout at the least: see --no-wait
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_wait")]
     #[arg(num_args = 0..=1, require_equals = true)]
     pub(crate) wait: Option<Option<Duration>>,
-    /// Do not wait for a busy lock: exit with 75
+    /// Do not wait for a busy lock: exit with 75. Here, too, a server has its connect_timeout to
+    /// answer, 5s unless the URL sets it, as redis://HOST?connect_timeout=1s does
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// What to exit with when the lock is busy; 0 where another code would count as a failure, as

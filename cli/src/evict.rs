@@ -36,7 +36,7 @@ pub(crate) async fn evict(client: &Client, name: &str, yes: bool) -> Result<u8, 
 }
 
 fn confirm(question: &str) -> Result<bool, Failure> {
-    let unreadable = |e| Failure::internal("cannot ask", e);
+    let unreadable = |e| Failure::system("cannot ask", &e);
     let mut out = std::io::stderr().lock();
     write!(out, "{question} [y/N] ").and_then(|()| out.flush()).map_err(unreadable)?;
     let mut answer = String::new();

@@ -1,6 +1,7 @@
 //! How the program ends: the exit codes and the one error type.
 
 use leasehold::{Error, Kind};
+use rustix::io::Errno;
 
 /// All went well.
 pub(crate) const OK: u8 = 0;
@@ -8,9 +9,9 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const NOT_BROKEN: u8 = 1;
 /// The arguments cannot be used (EX_USAGE of sysexits, as are the next five).
 pub(crate) const USAGE: u8 = 64;
-/// The backend cannot be reached.
+/// The backend cannot be reached, or there are no descriptors or threads left.
 pub(crate) const UNAVAILABLE: u8 = 69;
-/// A bug, or the system has no more to give.
+/// A bug, or a system on which it cannot work.
 pub(crate) const INTERNAL: u8 = 70;
 /// Stdout cannot be written.
 pub(crate) const OUTPUT: u8 = 74;
@@ -30,6 +31,17 @@ pub(crate) fn by_signal(signal: i32) -> u8 {
     128 + (signal & 0x7f) as u8
 }
 
+/// What there is too little of, if that is what the error says: it may be there later.
+pub(crate) fn used_up(cause: &std::io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(cause)? {
+        Errno::MFILE => Some("too few file descriptors are allowed; raise `ulimit -n`"),
+        Errno::NFILE => Some("the system has no file descriptors left"),
+        Errno::AGAIN => Some("too few processes and threads are allowed; raise `ulimit -u`"),
+        Errno::NOMEM => Some("there is no memory left"),
+        _ => None,
+    }
+}
+
 /// Why the program ends with an error: a message for people, a code for scripts.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -46,8 +58,12 @@ impl Failure {
         Self::new(USAGE, message)
     }
 
-    pub(crate) fn internal(what: &str, cause: std::io::Error) -> Self {
-        Self::new(INTERNAL, format!("{what}: {cause}"))
+    /// The system refuses what every program may have, or has no more of it to give.
+    pub(crate) fn system(what: &str, cause: &std::io::Error) -> Self {
+        let used_up = used_up(cause);
+        let code = used_up.map_or(INTERNAL, |_| UNAVAILABLE);
+        let hint = used_up.map(|hint| format!("; {hint}")).unwrap_or_default();
+        Self::new(code, format!("{what}: {cause}{hint}"))
     }
 
     pub(crate) fn output(cause: std::io::Error) -> Self {

@@ -15,6 +15,8 @@ mod list;
 mod run;
 mod show;
 mod signals;
+#[cfg(target_os = "linux")]
+mod start;
 mod stderr;
 mod tree;
 mod wait;
@@ -46,11 +48,12 @@ fn perform(args: Args) -> Result<u8, Failure> {
         clap_complete::generate(shell, &mut Args::command(), "leasehold", &mut script);
         return print(&String::from_utf8_lossy(&script));
     }
+    check_descriptors()?;
     // One thread: the command must be started by one that lives as long as we do.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
-        .map_err(|e| Failure::internal("cannot wait for events", e))?;
+        .map_err(|e| Failure::system("cannot wait for events", &e))?;
     runtime.block_on(async {
         match args.task {
             Task::Run(run) => run::run(&args.url, run).await,
@@ -62,6 +65,17 @@ fn perform(args: Args) -> Result<u8, Failure> {
             Task::Completions { .. } => Ok(exit::OK),
         }
     })
+}
+
+/// As many pairs of descriptors as are open at once when a command is started under a lock of
+/// SQLite, which has the most files, and a few more.
+const PAIRS: usize = 13;
+
+/// With too few, some of what this program is made of panics, and other parts take it for
+/// a backend that is not there yet.
+fn check_descriptors() -> Result<(), Failure> {
+    let pairs: std::io::Result<Vec<_>> = (0..PAIRS).map(|_| std::io::pipe()).collect();
+    pairs.map(drop).map_err(|e| Failure::system("cannot open files and connections", &e))
 }
 
 /// Write to stdout. Whoever closed it early, as `head` does, has seen enough.

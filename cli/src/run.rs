@@ -1,6 +1,8 @@
 //! `run`: wait for the lock, run the command while holding it, release.
 
+use std::convert::Infallible;
 use std::error::Error as _;
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::signals::Signals;
 use crate::{show, tree, wait};
 
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
-    let signals = Signals::listen().map_err(|e| Failure::internal("cannot heed signals", e))?;
+    let signals = Signals::listen().map_err(|e| Failure::system("cannot heed signals", &e))?;
     if args.on_lost == OnLost::Terminate && !tree::is_seen() {
         let message = "/proc does not show this process, so the command's descendants could not be stopped \
                        when the lease is lost; mount it, or let them go on with --on-lost=warn";
@@ -43,6 +45,8 @@ struct Session {
 /// How long what failed to be given back is tried again, before it is left to
 /// its ttl (on the embedded backend it ends with this process).
 const CLEAN_UP: Duration = Duration::from_secs(2);
+/// How long nobody wonders what is going on.
+const SILENCE: Duration = Duration::from_millis(500);
 
 enum Wait {
     Granted(Lease),
@@ -207,13 +211,15 @@ impl Session {
     }
 
     fn not_started(&self, error: io::Error) -> Failure {
-        let code = match error.kind() {
-            io::ErrorKind::NotFound => exit::NOT_FOUND,
-            _ => exit::NOT_EXECUTABLE,
-        };
         let program = self.args.command.first();
         let program = program.map(|program| program.to_string_lossy()).unwrap_or_default();
-        Failure::new(code, format!("cannot run {:?}: {error}", program))
+        let what = format!("cannot run {program:?}");
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => exit::NOT_FOUND,
+            _ if exit::used_up(&error).is_some() => return Failure::system(&what, &error),
+            _ => exit::NOT_EXECUTABLE,
+        };
+        Failure::new(code, format!("{what}: {error}"))
     }
 
     /// Give the lock back; a signal says that it takes too long.
@@ -225,13 +231,23 @@ impl Session {
         }
     }
 
-    /// Let the client finish what it does in the background.
+    /// Let the client finish what it does in the background. A signal that has ended what
+    /// came before seems to have done nothing when this takes long, so that is said.
     async fn clean_up(&mut self) {
+        let tell = async {
+            self.runtime.sleep(SILENCE).await;
+            crate::say(
+                "the backend does not answer, and is asked for a moment longer to give the lock \
+                 back; a signal ends that, and the lock then stays busy until its ttl has passed",
+            );
+            pending::<Infallible>().await
+        };
         tokio::select! {
             biased;
             () = self.client.close() => {}
             _ = self.signals.next() => {}
             () = self.runtime.sleep(CLEAN_UP) => {}
+            never = tell => match never {},
         }
     }
 }

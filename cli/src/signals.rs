@@ -24,8 +24,7 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-fn heeded() -> impl Iterator<Item = Signal> {
-    let ignored = ignored();
+fn heeded(ignored: u64) -> impl Iterator<Item = Signal> {
     FORWARDED.into_iter().filter(move |s| ignored & (1 << (s.as_raw() - 1)) == 0)
 }
 
@@ -37,21 +36,22 @@ mod linux {
     use nix::errno::Errno;
     use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number};
     use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-    use rustix::process::{getpid, getsid};
+    use rustix::process::{Pid, getpgid, getpgrp, getpid, getsid};
     use tokio::sync::mpsc;
 
-    use super::{Heard, Signal, heeded, io};
+    use super::{Heard, Signal, heeded, ignored, io};
+    use crate::start;
 
     /// Of who sent a signal: the kernel itself, as for Ctrl-C.
     const SI_KERNEL: i32 = 0x80;
-    /// A launcher such as npm passes on what the terminal has sent to all.
+    /// A launcher such as npm passes on what the terminal has sent to all, us too.
     const ECHO: Duration = Duration::from_secs(1);
 
     /// From its making on, these signals do not end this process. Make it before other
     /// threads are started, which inherit what is blocked.
     pub(crate) struct Signals {
-        /// What was blocked when this process was started.
-        before: SigSet,
+        /// What was ignored and what was blocked when this process was started.
+        before: (u64, SigSet),
         queue: mpsc::UnboundedReceiver<siginfo>,
         by_terminal: Option<(Signal, Instant)>,
     }
@@ -59,7 +59,8 @@ mod linux {
     impl Signals {
         pub(crate) fn listen() -> io::Result<Self> {
             let mut set = SigSet::empty();
-            for signal in heeded() {
+            let ignored = ignored();
+            for signal in heeded(ignored) {
                 set.add(Number::try_from(signal.as_raw())?);
             }
             let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
@@ -81,37 +82,45 @@ mod linux {
                 }
             };
             std::thread::Builder::new().name("signals".into()).spawn(read)?;
-            Ok(Self { before, queue: heard, by_terminal: None })
+            Ok(Self { before: (ignored, before), queue: heard, by_terminal: None })
         }
 
-        /// Block what was blocked before, in a child before its exec, which inherits
-        /// that: one system call.
+        /// Ignore and block what was so before, in a child before its exec, which inherits
+        /// that: a few system calls.
         pub(crate) fn undo(&self) -> impl Fn() -> io::Result<()> + use<> {
-            let before = self.before;
-            move || Ok(before.thread_set_mask()?)
+            let (ignored, blocked) = self.before;
+            move || {
+                start::ignore_again(ignored)?;
+                Ok(blocked.thread_set_mask()?)
+            }
         }
 
         /// The next signal. Cancel safe.
         pub(crate) async fn next(&mut self) -> Heard {
             while let Some(info) = self.queue.recv().await {
-                if let Some(signal) = Signal::from_named_raw(info.ssi_signo as i32) {
-                    // A hang-up is told to the session's leader alone.
-                    let by_terminal = info.ssi_code == SI_KERNEL
-                        && !(signal == Signal::HUP && getsid(None) == Ok(getpid()));
-                    return self.heard(signal, by_terminal);
+                let Some(signal) = Signal::from_named_raw(info.ssi_signo as i32) else { continue };
+                // A hang-up is told to the session's leader alone.
+                let by_terminal = info.ssi_code == SI_KERNEL
+                    && !(signal == Signal::HUP && getsid(None) == Ok(getpid()));
+                let now = SystemClock.now();
+                if by_terminal {
+                    self.by_terminal = Some((signal, now));
+                } else if self.by_terminal.is_some_and(|(before, at)| {
+                    before == signal && now.since(at) < ECHO && was_told_too(info.ssi_pid)
+                }) {
+                    continue;
                 }
+                return Heard { signal, by_terminal };
             }
             std::future::pending().await
         }
+    }
 
-        fn heard(&mut self, signal: Signal, by_terminal: bool) -> Heard {
-            let now = SystemClock.now();
-            if by_terminal {
-                self.by_terminal = Some((signal, now));
-            }
-            let is_echo = |(before, at)| before == signal && now.since(at) < ECHO;
-            Heard { signal, by_terminal: by_terminal || self.by_terminal.is_some_and(is_echo) }
-        }
+    /// Whether the terminal sends to this process what it sends to us. Others, such as `kill`
+    /// in another window, mean what they send.
+    fn was_told_too(sender: u32) -> bool {
+        let sender = i32::try_from(sender).ok().and_then(Pid::from_raw);
+        sender.is_some_and(|sender| getpgid(Some(sender)) == Ok(getpgrp()))
     }
 }
 #[cfg(target_os = "linux")]
@@ -135,7 +144,7 @@ mod other {
     impl Signals {
         pub(crate) fn listen() -> io::Result<Self> {
             let stream = |s: Signal| Ok((s, signal(SignalKind::from_raw(s.as_raw()))?));
-            Ok(Self { streams: heeded().map(stream).collect::<io::Result<_>>()? })
+            Ok(Self { streams: heeded(ignored()).map(stream).collect::<io::Result<_>>()? })
         }
 
         /// A handler ends with the exec.

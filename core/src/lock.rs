@@ -91,7 +91,9 @@ impl Lock {
     /// busy lock, and for a backend that does not answer or is not there yet. Not
     /// set, and with [`Duration::MAX`], the first is without end, and the second
     /// 10 s. Zero is no wait; a lock that is free is taken all the same, for the
-    /// first question always has the time that an answer takes.
+    /// first question always has the time that an answer takes. So does the first
+    /// attempt to connect: a server that hangs is given up after the URL's
+    /// `connect_timeout`, 5 s unless set, however short this is.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = Some(wait);
         self

@@ -64,6 +64,9 @@ impl ThreadRuntime {
         let failed = |e: std::io::Error| {
             Error::unavailable("could not start the client's thread").because(e)
         };
+        // Tokio panics where a signal's driver finds no descriptors, which whoever else uses
+        // it in this process may have enabled, and then at every later attempt, too.
+        spare_descriptors().map_err(failed)?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let handle = runtime.handle().clone();
@@ -126,6 +129,12 @@ impl ThreadRuntime {
         let alive = self.alive.read().unwrap_or_else(PoisonError::into_inner);
         alive.as_ref().map(|alive| alive.handle.clone())
     }
+}
+
+/// Whether there are as many as a runtime needs.
+fn spare_descriptors() -> std::io::Result<()> {
+    let pairs = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+    pairs.into_iter().try_for_each(|pair| pair.map(drop))
 }
 
 impl Clock for ThreadRuntime {

@@ -39,6 +39,7 @@ impl Target {
         runtime: Option<Arc<dyn Runtime>>,
     ) -> Result<Self, Error> {
         let Some((scheme, path)) = address.split_once(':') else { return Err(unknown(address)) };
+        refuse_login(scheme, path)?;
         let (scheme, mut address) = (scheme.to_owned(), address.to_owned());
         #[cfg(feature = "sqlite")]
         if let ("sqlite", path) = (&*scheme, path.strip_prefix("//").unwrap_or(path))
@@ -93,9 +94,9 @@ impl Target {
             )));
         }
         match scheme {
-            "memory" if !path.is_empty() => Err(Error::invalid(format!(
-                "memory: is inside this client and has no name, not {path:?}"
-            ))),
+            "memory" if !path.is_empty() => Err(Error::invalid(
+                "memory: is inside this client and has no name; nothing may follow it but options",
+            )),
             "memory" => Ok(Place::Memory),
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(Place::Sqlite((!path.is_empty()).then(|| path.into()))),
@@ -149,6 +150,22 @@ impl Place {
                 Arc::new(crate::backend::etcd::Etcd::at(address, runtime).await?)
             }
         })
+    }
+}
+
+/// A file's path is shown in messages. So it must not be what somebody gives who takes the
+/// backend for a server.
+fn refuse_login(scheme: &str, path: &str) -> Result<(), Error> {
+    let (path, is_authority) = path.strip_prefix("//").map_or((path, false), |rest| (rest, true));
+    let first = path.split('/').next().unwrap_or(path);
+    match first.rsplit_once('@') {
+        Some((login, _)) if scheme == "sqlite" && (is_authority || login.contains(':')) => {
+            Err(Error::invalid(
+                "sqlite: has no users and no passwords, and what stands before an @ in this URL \
+                 looks like them; a file with such a name is written sqlite:./NAME",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

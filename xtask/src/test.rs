@@ -42,11 +42,22 @@ fn run(steps: &Steps) -> Result<(), Failure> {
         ("LEASEHOLD_NODE_PACKAGE", &package),
         ("LEASEHOLD_SWIFT_SHIM", &shim),
     ];
-    steps.take("tests", || cargo_with("test --workspace", &faces))?;
-    steps.take("Python", || python::check(&interpreter))?;
-    steps.take("Node", || node::check(&package))?;
-    steps.take("Swift", || swift::check(&package))?;
-    steps.take("documentation", || cargo("doc --workspace --no-deps"))?;
+    // Most of them wait for most of their time.
+    both(
+        || {
+            let others = "test --workspace --lib --bins --examples --test [!s]*";
+            steps.take("tests", || cargo_with(others, &faces))?;
+            steps.take("Python", || python::check(&interpreter))?;
+            steps.take("Node", || node::check(&package))?;
+            steps.take("Swift", || swift::check(&package))
+        },
+        || {
+            let long = "test --workspace --test s*";
+            steps.take("scenarios, simulation, soak", || cargo_with(long, &faces))?;
+            steps.take("tests in the documentation", || cargo("test --workspace --doc"))?;
+            steps.take("documentation", || cargo("doc --workspace --no-deps"))
+        },
+    )?;
     steps.take("planted bugs", || planted::are_caught(root(), ""))
 }
 

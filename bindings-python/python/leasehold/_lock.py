@@ -26,7 +26,8 @@ class Lock(_leasehold.Lock):
 
     def acquire(self, *, timeout: Seconds | None = None) -> Lease:
         """Wait for the lock and hold it, for no longer than the timeout if there is
-        one, or the lock's ``wait``. Ctrl-C ends the wait.
+        one, or the lock's ``wait``; but a client that is not connected yet gives a server
+        that hangs all of the URL's ``connect_timeout``, 5 s unless set. Ctrl-C ends the wait.
 
         Raises LockTimeout when it was busy all the time, Unavailable when the
         backend did not answer. Nothing is held after an exception.

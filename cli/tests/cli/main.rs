@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod etcd;
+#[cfg(target_os = "linux")]
+mod limits;
 mod look;
 mod lost;
 mod redis;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::rig::{Rig, is_dead, now, until, wait_for};
+use crate::terminal::Terminal;
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::servers::{Server, Settings};
+use rustix::process::Signal;
 
 const TTL: Duration = Duration::from_secs(2);
 
@@ -184,6 +186,58 @@ fn no_wait_at_all_takes_a_free_lock() {
     }
     rig.touch("go");
     assert_eq!(holder.end().code, 0);
+}
+
+/// Of whoever waits at a prompt, and of a supervisor's log.
+#[test]
+fn a_signal_while_the_server_hangs_is_not_met_with_silence() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+        let server = Server::start();
+        let rig = Rig::at(server.url());
+        let start = |script: &str| {
+            let terminal = Terminal::open();
+            // A test runner in the background ignores some of them.
+            let mut command = rig.command("env");
+            command.args(["--default-signal", env!("CARGO_BIN_EXE_leasehold"), "run", "n"]);
+            command.args(["--ttl=60s", "--", "sh", "-c", script]);
+            (terminal.start(command), terminal)
+        };
+        let script = format!("echo $$ > child; {}", wait_for("go"));
+        let (mut holder, of_holder) = start(&script);
+        let child = rig.pid("child");
+        let (mut waiter, of_waiter) = start("true");
+        rig.waiters(1);
+        server.freeze();
+        rig.touch("go");
+        until("the command has ended", || is_dead(child).then_some(()));
+        for (run, terminal) in [(&holder, &of_holder), (&waiter, &of_waiter)] {
+            run.signal(signal);
+            terminal.until_shown("a signal ends that");
+            run.signal(signal);
+        }
+        assert_eq!(holder.exit().code(), Some(0));
+        assert_eq!(waiter.exit().code(), Some(128 + signal.as_raw()));
+    }
+}
+
+/// To connect is no waiting for a busy lock: a healthy server may take its time.
+#[test]
+fn a_server_that_hangs_is_given_up_after_its_connect_timeout_however_short_the_wait() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    for scheme in ["redis", "etcd"] {
+        let rig = Rig::at(format!("{scheme}://{address}?connect_timeout=500ms"));
+        for wait in ["--no-wait", "--wait=0s", "--wait=50ms"] {
+            let started = now();
+            let ended = rig.run(&["n", wait], "true");
+            assert_eq!(ended.code, 69, "{scheme} {wait}: {ended:?}");
+            assert!(ended.stderr.contains("connect_timeout"), "{scheme} {wait}: {ended:?}");
+            let took = now().since(started);
+            assert!(took < Duration::from_secs(5), "{scheme} {wait}: {took:?}");
+        }
+    }
+    let help = Rig::new().call(&["run", "--help"]).stdout;
+    assert!(help.contains("connect_timeout"), "{help}");
 }
 
 #[test]

@@ -218,6 +218,80 @@ fn an_interrupt_that_no_terminal_sent_reaches_the_command_on_one() {
     assert_eq!(run.exit().code(), Some(7));
 }
 
+/// A launcher that has heard it, too, and passes it on.
+#[test]
+fn ctrl_c_reaches_the_command_once_though_a_launcher_passes_it_on() {
+    let rig = Rig::new();
+    let mut terminal = Terminal::open();
+    // The command would not tell two from one while it has not heeded the first.
+    let launch = r"
+import os, signal, subprocess, sys, time
+def pass_on(*_):
+    while not os.path.exists('heard'): time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    open('passed', 'w').write('on\n')
+signal.signal(signal.SIGINT, pass_on)
+run = subprocess.Popen(sys.argv[1:])
+sys.exit(run.wait())";
+    let launcher = [&ON_TERMINAL[..], &["python3", "-c", launch]].concat();
+    let script = heeds("INT").replace("; exit 7", "");
+    let arguments = ["run", "n", "--", "sh", "-c", &script];
+    let mut run = terminal.start(ways::plain().command(&rig, &launcher, &arguments));
+    rig.line("ready");
+    terminal.keyboard.write_all(b"\x03").unwrap();
+    assert_eq!((rig.line("passed"), rig.line("heard")), ("on".to_owned(), "INT".to_owned()));
+    // Passed on after the second, if that was.
+    send(inside(run.pid()), Signal::TERM);
+    assert_eq!(run.exit().code(), Some(9));
+    assert_eq!(rig.line("heard"), "INT");
+}
+
+/// One that is sent right after it is not taken for that.
+#[test]
+fn an_interrupt_right_after_that_of_the_terminal_reaches_the_command() {
+    let rig = Rig::new();
+    let mut terminal = Terminal::open();
+    let script = heeds("INT").replace("; exit 7", "; [ $(wc -l < heard) -lt 2 ] || exit 7");
+    let arguments = ["run", "n", "--", "sh", "-c", &script];
+    let mut run = terminal.start(ways::plain().command(&rig, &ON_TERMINAL, &arguments));
+    rig.line("ready");
+    terminal.keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(rig.line("heard"), "INT");
+    // While it has not read the first, the kernel makes one of both.
+    until("the first is read", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", run.pid())).ok()?;
+        status.contains("ShdPnd:\t0000000000000000").then_some(())
+    });
+    run.signal(Signal::INT);
+    assert_eq!(run.exit().code(), Some(7));
+}
+
+/// What npm does about a signal that it alone is sent is its own matter, and the shell's
+/// that it starts: it ends, at once or with the command, which does not hear of it. But
+/// the lock is the command's.
+#[test]
+fn whatever_ends_npx_the_lock_is_the_commands_to_its_end() {
+    for signal in SIGNALS.map(|(_, signal)| signal).into_iter().chain([Signal::KILL]) {
+        let rig = Rig::new();
+        let script = format!("echo $$ > ready; {}", wait_for("go"));
+        let arguments = ["run", "n", "--", "sh", "-c", &script];
+        let mut run = Running::start(ways::npx().command(&rig, &USUAL, &arguments));
+        let child = rig.pid("ready");
+        run.signal(signal);
+        if signal != Signal::INT {
+            run.exit();
+        }
+        match rig.run(&["n", "--no-wait"], "true").code {
+            75 => {}
+            code => assert_eq!((code, is_dead(child)), (0, true), "{signal:?}"),
+        }
+        rig.touch("go");
+        assert_eq!(rig.run(&["n"], "true").code, 0);
+        assert!(is_dead(child), "{signal:?}");
+        run.exit();
+    }
+}
+
 /// When its window or connection is closed, only the session's leader is told.
 #[test]
 fn a_hang_up_reaches_the_command() {
@@ -247,7 +321,7 @@ fn the_end_of_the_command_is_noticed_where_the_parent_blocks_its_signal() {
 /// As if it were started without us.
 #[test]
 fn what_is_blocked_and_ignored_is_passed_on_as_it_was() {
-    // No shell: those unblock all.
+    // No shell: those unblock some, and heed others.
     let look = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
     // Without those of the C library, which it sets as it needs them.
     let masks = |command: Command| {
@@ -255,19 +329,32 @@ fn what_is_blocked_and_ignored_is_passed_on_as_it_was() {
         assert_eq!(ended.code, 0, "{ended:?}");
         let words = ended.stdout.split_whitespace();
         let masks = words.filter_map(|word| u64::from_str_radix(word, 16).ok());
-        masks.map(|mask| mask & 0x7fff_ffff).collect::<Vec<_>>()
+        let masks = masks.map(|mask| mask & !(0b11 << 31)).collect::<Vec<_>>();
+        (masks[0], masks[1])
     };
-    for blocked in [&[][..], &["--block-signal=CHLD"], &["--block-signal=TERM,HUP"]] {
-        for ignored in [&[][..], &["--ignore-signal=INT,USR1"]] {
-            let launcher = [&USUAL, blocked, ignored].concat();
-            let rig = Rig::new();
-            let mut plain = rig.command(launcher[0]);
-            plain.args(&launcher[1..]).args(look);
-            let plain = masks(plain);
-            assert_eq!((plain.len(), plain[0] == 0), (2, blocked.is_empty()), "{plain:x?}");
-            let arguments = [&["run", "n", "--"][..], &look].concat();
-            let ours = masks(ways::plain().command(&rig, &launcher, &arguments));
-            assert_eq!(ours, plain, "{launcher:?}");
+    let bit = |signal: Signal| 1 << (signal.as_raw() - 1);
+    for way in ways::all() {
+        // What stands before the program has changed these, and does not know them any more.
+        let changed = match way.name {
+            "python -m" => bit(Signal::PIPE) | bit(Signal::XFSZ),
+            "npm" => bit(Signal::CHILD),
+            _ => 0,
+        };
+        for blocked in [&[][..], &["--block-signal"], &["--block-signal=TERM,HUP"]] {
+            let ignored = [&[][..], &["--ignore-signal"], &["--ignore-signal=PIPE"]];
+            for ignored in ignored.into_iter().chain([&["--ignore-signal=CHLD,INT"][..]]) {
+                let launcher = [&USUAL, blocked, ignored].concat();
+                let rig = Rig::new();
+                let mut plain = rig.command(launcher[0]);
+                plain.args(&launcher[1..]).args(look);
+                let plain = masks(plain);
+                let empty = (plain.0 == 0, plain.1 == 0);
+                assert_eq!(empty, (blocked.is_empty(), ignored.is_empty()), "{plain:x?}");
+                let arguments = [&["run", "n", "--"][..], &look].concat();
+                let ours = masks(way.command(&rig, &launcher, &arguments));
+                let what = format!("{} {launcher:?}: {ours:x?} of {plain:x?}", way.name);
+                assert_eq!(ours, (plain.0, plain.1 & !changed), "{what}");
+            }
         }
     }
 }

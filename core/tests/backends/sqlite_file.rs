@@ -128,7 +128,37 @@ async fn a_url_without_a_known_backend_is_invalid_and_says_which_there_are() {
         let said = connect(url).await.expect_err("unknown").to_string();
         assert!(!said.contains("secret"), "{said}");
     }
-    assert_says(connect("memory:x").await, Kind::Invalid, &["memory:", r#""x""#]);
+    assert_says(connect("memory:x").await, Kind::Invalid, &["memory:", "no name"]);
+}
+
+/// Whoever takes it for a server finds no password in a message or a file's name.
+#[tokio::test]
+async fn a_login_in_a_url_without_a_server_is_refused_and_not_shown() {
+    for scheme in ["memory", "sqlite"] {
+        for rest in
+            ["//user:secret@host/db", "//user:secret@host", "//secret@host", "user:secret@h/d"]
+        {
+            for query in ["", "?ttl=1h", "?tll=1h"] {
+                let said = connect(&format!("{scheme}:{rest}{query}")).await.expect_err(rest);
+                assert_eq!(said.kind(), Kind::Invalid, "{said}");
+                let said = said.to_string();
+                assert!(!said.contains("secret"), "{said}");
+                assert!(said.contains(&format!("{scheme}:")) || query.contains("tll"), "{said}");
+            }
+        }
+    }
+    let said = connect("memory:secret").await.expect_err("a name").to_string();
+    assert!(!said.contains("secret"), "{said}");
+    // These are files.
+    let place = Place::new();
+    for name in ["jobs@host.db", "a:b@c/jobs.db"] {
+        let path = place.db.with_file_name(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("one");
+        for url in [format!("sqlite:{}", path.display()), format!("sqlite://{}", path.display())] {
+            let client = connect(&url).await.expect("a client");
+            assert!(client.backend().ends_with(name), "{}", client.backend());
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
