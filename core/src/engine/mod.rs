@@ -23,6 +23,8 @@ mod line;
 mod pauses;
 mod payer;
 mod release;
+mod seat;
+mod turn;
 mod word;
 
 use closed::Closed;
@@ -114,8 +116,8 @@ impl Engine {
         let engine = Arc::new(Self {
             backend: RwLock::new(backend),
             description,
+            lines: Lines::by(runtime.clone()),
             runtime,
-            lines: Lines::default(),
             keeper: Keeper::default(),
             phase: watch::Sender::new(Phase::Open),
             debts: Debts::default(),
@@ -124,6 +126,7 @@ impl Engine {
         });
         engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_wakes()));
+        engine.runtime.spawn(Box::pin(engine.clone().heed_turns()));
         engine
     }
 
@@ -261,8 +264,9 @@ impl Engine {
     }
 
     /// How long an answer about a lease of this ttl is worth waiting for.
-    fn request_limit(ttl: Duration) -> Duration {
-        (ttl / 2).clamp(Duration::from_millis(50), Self::LONGEST_REQUEST)
+    fn request_limit(&self, ttl: Duration) -> Duration {
+        let longest = Self::LONGEST_REQUEST.max(self.backend().response_timeout());
+        (ttl / 2).clamp(Duration::from_millis(50), longest)
     }
 
     /// Who holds and who waits: all that the backend knows of, and in this client those
