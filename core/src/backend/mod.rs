@@ -263,8 +263,8 @@ pub trait Backend: Send + Sync + 'static {
         asked
     }
 
-    /// How long the server is waited for while an answer is due, if that can be set.
-    /// No question is given up earlier.
+    /// How long the user wants the server to be waited for while an answer is due, if
+    /// that is longer than usual. No question is given up earlier.
     fn response_timeout(&self) -> Duration {
         Duration::ZERO
     }

@@ -88,13 +88,6 @@ impl Engine {
 }
 
 impl Engine {
-    /// How long the answer to a question is waited for. That somebody else holds
-    /// the lock is worth hearing also when a grant would come too late.
-    pub(super) fn question_limit(&self, ttl: Duration) -> Duration {
-        let response_timeout = self.backend().response_timeout();
-        self.request_limit(ttl).max(Duration::from_secs(1)).max(response_timeout)
-    }
-
     /// Give a waiter the lease that it waits for; no when that comes too late.
     pub(super) fn serve(
         self: &Arc<Self>,
@@ -336,7 +329,8 @@ impl Visit<'_> {
                 let renew_at = first_renewal(&hold, &start);
                 // Whoever asks is there to take it.
                 hold.take();
-                if engine.serve(Source::Server, &self.seat, &hold, renew_at) || self.seat.is_served()
+                if engine.serve(Source::Server, &self.seat, &hold, renew_at)
+                    || self.seat.is_served()
                 {
                     engine.check_if_doubted(&self.seat);
                     return Ok(Ask::Granted);

@@ -284,6 +284,14 @@ impl Node for RedisNode {
         self.connection.session_now().is_ok_and(|session| session.link.is_prompt(LAG))
     }
 
+    fn is_connected(&self) -> bool {
+        self.connection.session_now().is_ok()
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.address.timeouts.longer_response()
+    }
+
     fn clock_at_connect(&self) -> Option<(u64, Instant)> {
         let epoch = self.connection.session_now().ok()?.epoch?;
         Some((epoch.micros, epoch.at))
