@@ -125,11 +125,12 @@ fn who_could_not_be_polled_as_its_process_was_stopped_keeps_its_turn() {
         let ((client, _, machine), (other, _)) = (world.client_that_stops(), world.client());
         let holder = hold(&other, "x").await;
         let row = Row::of(&world, &client, &machine).await;
-        for span in [1, 2, 5, 30] {
+        // At whatever moment between its questions.
+        for moment in 0..30 {
+            world.truth.sleep(SECOND / 20 * moment).await;
             machine.stop();
-            world.truth.sleep(SECOND * span).await;
+            world.truth.sleep(SECOND * 5).await;
             machine.go_on();
-            world.truth.sleep(SECOND / 10).await;
         }
         holder.release().await.expect("held");
         assert_eq!(row.served().await, [0, 1, 2, 3]);
