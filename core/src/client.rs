@@ -229,7 +229,9 @@ impl Client {
     /// are [lost](crate::Loss::Closed), and all clones are closed with it.
     ///
     /// Returns when the backend has confirmed, or when everything has expired, and the
-    /// client's thread and connections are no more.
+    /// client's thread and connections are no more. Of a quorum the nodes that a
+    /// majority did not need are waited for, too, but 5 s at most, and not those without
+    /// a connection: a vote that one of them keeps ends with its ttl.
     ///
     /// # Cancel safety
     /// Once polled, dropping it only stops the waiting.

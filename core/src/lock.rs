@@ -129,7 +129,9 @@ impl Lock {
     /// Wait for the lock and hold it.
     ///
     /// Waiters of one client are served first come first served, and so are
-    /// clients among each other. A backend that does not answer is asked again,
+    /// clients among each other. One that is not polled when it is its turn goes to
+    /// the end of its client's line after one to two seconds; it waits still, and
+    /// asks again when it is polled. A backend that does not answer is asked again,
     /// and connected to if need be, until [`wait`](Lock::wait) is over, without
     /// one for 10 s. An error that asking again does not mend comes at once.
     ///

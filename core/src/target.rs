@@ -18,8 +18,8 @@ pub(crate) struct Target {
     runtime: Option<Arc<dyn Runtime>>,
 }
 
-/// What there is to connect to.
-enum Place {
+/// What there is to connect to, as the URL says it.
+enum Parsed {
     Memory,
     #[cfg(feature = "sqlite")]
     Sqlite(Option<PathBuf>),
@@ -50,7 +50,7 @@ impl Target {
             address = format!("sqlite:{path}");
         }
         let target = Self { scheme, address, options, runtime };
-        target.place()?;
+        target.parse()?;
         Ok(target)
     }
 
@@ -64,7 +64,7 @@ impl Target {
         &self,
         is_forked: bool,
     ) -> Result<(Arc<dyn Runtime>, Weak<ThreadRuntime>), Error> {
-        let is_memory = matches!(self.place()?, Place::Memory);
+        let is_memory = matches!(self.parse()?, Parsed::Memory);
         if is_forked && (is_memory || self.runtime.is_some()) {
             let message = "this client belongs to the process that made it, and this is a fork of \
                            that; connect again here";
@@ -79,11 +79,11 @@ impl Target {
         runtime: Arc<dyn Runtime>,
         telling: Arc<Telling>,
     ) -> Result<Arc<Engine>, Error> {
-        let backend = self.place()?.open(runtime.clone()).await?;
+        let backend = self.parse()?.open(runtime.clone()).await?;
         Ok(Engine::start(backend, runtime, telling))
     }
 
-    fn place(&self) -> Result<Place, Error> {
+    fn parse(&self) -> Result<Parsed, Error> {
         let (address, options) = (&*self.address, &*self.options);
         let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(address))?;
         if let Some((option, _)) = options.first()
@@ -97,18 +97,18 @@ impl Target {
             "memory" if !path.is_empty() => Err(Error::invalid(
                 "memory: is inside this client and has no name; nothing may follow it but options",
             )),
-            "memory" => Ok(Place::Memory),
+            "memory" => Ok(Parsed::Memory),
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(Place::Sqlite((!path.is_empty()).then(|| path.into()))),
+            "sqlite" => Ok(Parsed::Sqlite((!path.is_empty()).then(|| path.into()))),
             #[cfg(feature = "etcd")]
             "etcd" | "etcds" => {
-                Ok(Place::Etcd(crate::backend::etcd::Address::parse(address, options)?))
+                Ok(Parsed::Etcd(crate::backend::etcd::Address::parse(address, options)?))
             }
             #[cfg(feature = "redis")]
-            "redlock" => Ok(Place::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
+            "redlock" => Ok(Parsed::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
             #[cfg(feature = "redis")]
             scheme if crate::backend::redis::Address::SCHEMES.contains(&scheme) => {
-                Ok(Place::Redis(crate::backend::redis::Address::parse(address, options)?))
+                Ok(Parsed::Redis(crate::backend::redis::Address::parse(address, options)?))
             }
             _ => Err(unknown(address)),
         }
@@ -129,24 +129,24 @@ pub(crate) fn ground(
     }
 }
 
-impl Place {
+impl Parsed {
     async fn open(self, runtime: Arc<dyn Runtime>) -> Result<Arc<dyn Backend>, Error> {
         Ok(match self {
-            Place::Memory => Arc::new(Memory::new(Arc::new(crate::time::SystemClock)).client()),
+            Parsed::Memory => Arc::new(Memory::new(Arc::new(crate::time::SystemClock)).client()),
             #[cfg(feature = "sqlite")]
-            Place::Sqlite(path) => {
+            Parsed::Sqlite(path) => {
                 use crate::backend::Sqlite;
                 let path = path.map_or_else(Sqlite::default_path, Ok)?;
                 Arc::new(Sqlite::open(&path, runtime).await?)
             }
             #[cfg(feature = "redis")]
-            Place::Redis(address) => {
+            Parsed::Redis(address) => {
                 Arc::new(crate::backend::redis::Redis::at(address, runtime).await?)
             }
             #[cfg(feature = "redis")]
-            Place::Redlock(nodes) => Arc::new(nodes.connect(runtime).await?),
+            Parsed::Redlock(nodes) => Arc::new(nodes.connect(runtime).await?),
             #[cfg(feature = "etcd")]
-            Place::Etcd(address) => {
+            Parsed::Etcd(address) => {
                 Arc::new(crate::backend::etcd::Etcd::at(address, runtime).await?)
             }
         })

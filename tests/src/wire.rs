@@ -38,9 +38,15 @@ pub struct Wire {
     narrow: tokio::sync::Mutex<()>,
     deaf: AtomicBool,
     release_takes: AtomicU64,
+    response_timeout: AtomicU64,
 }
 
 impl Wire {
+    /// As `?response_timeout=` in a URL.
+    pub fn wait_for_answers(&self, timeout: Duration) {
+        self.response_timeout.store(timeout.as_millis() as u64, Ordering::SeqCst);
+    }
+
     /// How long the answer to a claim is on its way from now on.
     pub fn slow_claims(&self, takes: Duration) {
         self.claim_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
@@ -163,6 +169,10 @@ impl Backend for Wire {
         }
     }
 
+    fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.response_timeout.load(Ordering::SeqCst))
+    }
+
     fn describe(&self) -> &str {
         "a wire"
     }
@@ -208,6 +218,7 @@ impl World {
             narrow: tokio::sync::Mutex::default(),
             deaf: AtomicBool::new(false),
             release_takes: AtomicU64::new(0),
+            response_timeout: AtomicU64::new(0),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
         let machine = Machine::new(self.truth, 1.0, seed);

@@ -268,6 +268,16 @@ pub trait Backend: Send + Sync + 'static {
         asked
     }
 
+    /// How long the user wants the server to be waited for while an answer is due, if
+    /// that is longer than usual. No question is given up earlier.
+    fn response_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Ready when every server that can be reached knows what was given back, also
+    /// those whose answers were not waited for.
+    async fn settle(&self) {}
+
     /// The key by which the server knows the lease, where it is one that others
     /// can look at and make conditions on.
     fn key(&self, _lease: &Held) -> Option<String> {

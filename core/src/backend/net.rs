@@ -24,6 +24,12 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// How long the user wants answers to be waited for, if that is longer than usual.
+    pub(super) fn longer_response(self) -> Duration {
+        let is_longer = self.response > Self::default().response;
+        if is_longer { self.response } else { Duration::ZERO }
+    }
+
     /// Take an option of a URL, if it is one of these.
     pub(super) fn set(&mut self, option: &str, value: &str) -> Option<Result<(), Error>> {
         let timeout = match option {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::hold::Start;
 use super::keeper::first_renewal;
-use super::line::{From, Place, Seat};
+use super::line::Source;
 use super::pauses::{RECHECK, Row, tie};
+use super::seat::{Busy, Seat};
 use super::word::{SILENCE, Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant};
@@ -87,16 +88,10 @@ impl Engine {
 }
 
 impl Engine {
-    /// How long the answer to a question is waited for. That somebody else holds
-    /// the lock is worth hearing also when a grant would come too late.
-    pub(super) fn question_limit(ttl: Duration) -> Duration {
-        Self::request_limit(ttl).max(Duration::from_secs(1))
-    }
-
     /// Give a waiter the lease that it waits for; no when that comes too late.
     pub(super) fn serve(
         self: &Arc<Self>,
-        from: From,
+        from: Source,
         seat: &Arc<Seat>,
         hold: &Arc<Hold>,
         renew_at: Option<Instant>,
@@ -121,15 +116,15 @@ impl Engine {
 
     /// The server has handed a lock to somebody who waited.
     pub(super) fn accept(self: &Arc<Self>, grant: &Grant) {
-        let Some((seat, place)) = self.lines.waiting(grant) else { return };
+        let Some((seat, busy)) = self.lines.waiting(grant) else { return };
         // A grant that is older than the answer may be over already.
-        if grant.fence > place.fence {
+        if grant.fence > busy.fence {
             let plan = &seat.plan;
             let now = self.runtime.now();
-            let start = Start::handed_on(plan, place.asked, grant.lasts, now);
+            let start = Start::handed_on(plan, busy.asked, grant.lasts, now);
             let hold = Hold::new(plan, grant.owner, grant.fence, &start);
             let renew_at = first_renewal(&hold, &start);
-            if self.serve(From::Server, &seat, &Arc::new(hold), renew_at) {
+            if self.serve(Source::Server, &seat, &Arc::new(hold), renew_at) {
                 return;
             }
         }
@@ -199,7 +194,7 @@ impl Visit<'_> {
                 asked = self.ask() => asked,
             };
             let pause = match asked {
-                Ok(Ask::Granted) => continue,
+                Ok(Ask::Granted | Ask::PassedOver) => continue,
                 Ok(Ask::Busy(pause)) => {
                     row = Row::default();
                     pause
@@ -219,6 +214,7 @@ impl Visit<'_> {
                 }
                 Ok(Ask::Late(error)) | Err(error) => self.bear(&mut row, error)?,
             };
+            self.engine.lines.pause(&self.seat, pause);
             tokio::select! {
                 biased;
                 () = self.seat.bell.notified() => {}
@@ -275,7 +271,7 @@ impl Visit<'_> {
             runtime.sleep(limit).await;
         }
         // The head of the line may not be polled.
-        let mut silence = runtime.sleep(Engine::question_limit(self.seat.plan.ttl) * 3);
+        let mut silence = runtime.sleep(self.engine.question_limit(self.seat.plan.ttl) * 3);
         let (mut unasked, mut is_early) = (runtime.sleep(SILENCE), true);
         // Who only tries is not told what was true before.
         let mut since = limit.is_zero().then_some(self.seat.since);
@@ -307,18 +303,25 @@ impl Visit<'_> {
     async fn ask(&self) -> Result<Ask, Error> {
         let engine = self.engine;
         let recheck = engine.lines.recheck();
-        let claim = self.seat.send(recheck);
         let sent = engine.runtime.now();
-        let limit = Engine::question_limit(claim.ttl);
+        let limit = engine.question_limit(self.seat.plan.ttl);
+        let Some(claim) = engine.lines.send(&self.seat, recheck, sent + limit) else {
+            return Ok(Ask::PassedOver);
+        };
         // Who closes has seen that it is sent, or this sees that it is not to be.
-        engine.check_open().inspect_err(|_| self.seat.was_not_sent())?;
+        engine.check_open().inspect_err(|_| self.seat.was_not_sent(claim.owner))?;
         self.word.ask(sent);
         let answer = engine.request(limit, engine.backend().claim(&claim)).await;
         let answer = answer.inspect_err(|e| {
             if e.outcome() == Outcome::NotHeld {
-                self.seat.was_not_sent();
+                self.seat.was_not_sent(claim.owner);
             }
-        })?;
+        });
+        if self.seat.owner() != claim.owner {
+            // Others have had their turn since, and this claim is withdrawn.
+            return Ok(Ask::PassedOver);
+        }
+        let answer = answer?;
         match answer {
             Answer::Granted { fence, term } => {
                 let start = Start::granted(&self.seat.plan, sent, term);
@@ -326,14 +329,16 @@ impl Visit<'_> {
                 let renew_at = first_renewal(&hold, &start);
                 // Whoever asks is there to take it.
                 hold.take();
-                if engine.serve(From::Server, &self.seat, &hold, renew_at) || self.seat.is_served()
+                if engine.serve(Source::Server, &self.seat, &hold, renew_at)
+                    || self.seat.is_served()
                 {
                     engine.check_if_doubted(&self.seat);
                     return Ok(Ask::Granted);
                 }
                 engine.check_open()?;
                 // Give it back, start anew.
-                engine.withdraw_in_background(self.seat.renew_owner(engine.new_owner()));
+                let claim = self.seat.renew_owner(claim.owner, engine.new_owner());
+                claim.into_iter().for_each(|claim| engine.withdraw_in_background(claim));
                 Ok(Ask::Late(late(engine.runtime.now().since(sent), &self.seat.plan)))
             }
             Answer::Busy { free_in, ahead, fence } => {
@@ -342,7 +347,7 @@ impl Visit<'_> {
                     // It left no place behind.
                     drop(self.seat.take_sent());
                 }
-                if let Some(grant) = self.seat.set_place(Place { asked: sent, fence }) {
+                if let Some(grant) = self.seat.set_busy(claim.owner, Busy { asked: sent, fence }) {
                     engine.accept(&grant);
                 }
                 let recheck = recheck + engine.jitter(recheck / 6);
@@ -363,7 +368,7 @@ impl Visit<'_> {
             }
             Answer::Retired => {
                 self.word.answered();
-                self.seat.renew_owner(engine.new_owner());
+                self.seat.renew_owner(claim.owner, engine.new_owner());
                 Ok(Ask::Tied)
             }
         }
@@ -373,6 +378,8 @@ impl Visit<'_> {
 enum Ask {
     /// The seat has its lease.
     Granted,
+    /// It is somebody else's turn by now.
+    PassedOver,
     /// Ask again after this long, or when rung.
     Busy(Duration),
     /// Ask again soon.

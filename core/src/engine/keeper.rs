@@ -233,7 +233,7 @@ impl Engine {
                 leases.push(entry.hold.held.clone());
             });
         }
-        (!leases.is_empty()).then(|| (Self::request_limit(longest), leases))
+        (!leases.is_empty()).then(|| (self.request_limit(longest), leases))
     }
 
     fn set_alarm(&self, now: Instant) -> Option<Instant> {
@@ -344,7 +344,7 @@ impl Engine {
             return Err(self.over(hold));
         }
         let sent = self.runtime.now();
-        let limit = Self::request_limit(hold.held.ttl);
+        let limit = self.request_limit(hold.held.ttl);
         hold.renewing(sent + limit);
         let held = std::slice::from_ref(&hold.held);
         let about = |e: Error| {

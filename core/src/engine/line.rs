@@ -3,18 +3,20 @@
 //! Only the head of a line talks to the backend, and only while nobody in this
 //! client holds the lock: whoever does hands it to the head when it is done.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::pauses::{RECHECK, place_for};
+use super::Hold;
+use super::pauses::RECHECK;
+use super::seat::{Busy, Seat};
+use super::turn::Turn;
 use super::word::Word;
-use super::{Hold, Plan};
 use crate::backend::{Claim, Grant};
 use crate::name::{LockName, Owner};
+use crate::runtime::Runtime;
 use crate::time::Instant;
 
 /// How often in a row a lock is handed on inside this client while others
@@ -24,9 +26,11 @@ const MAX_STREAK: u32 = 8;
 /// for: more would crowd out its renewals.
 const RECHECKS: u32 = 1000;
 
-#[derive(Default)]
 pub(super) struct Lines {
+    clock: Arc<dyn Runtime>,
     state: Mutex<State>,
+    /// Rung when somebody begins to wait behind a head that is to ask.
+    pub(super) watch: Notify,
 }
 
 #[derive(Default)]
@@ -34,12 +38,16 @@ struct State {
     lines: BTreeMap<LockName, Line>,
     /// How many have a head that asks the backend.
     asking: usize,
+    /// Those in which others wait behind that head, by when it has its turn.
+    turns: BTreeSet<(Instant, LockName)>,
+    /// Somebody looks after them.
+    is_watched: bool,
     tickets: u64,
 }
 
 /// Where a lease comes from.
 #[derive(Clone, Copy)]
-pub(super) enum From {
+pub(super) enum Source {
     /// The backend granted it.
     Server,
     /// The holder in this client handed it over, and so many wait at the server.
@@ -56,130 +64,17 @@ struct Line {
     streak: u32,
     /// How many waited at the server when it last told.
     others: usize,
-}
-
-/// A waiter's place in its line.
-pub(super) struct Seat {
-    pub(super) plan: Plan,
-    pub(super) since: Instant,
-    ticket: AtomicU64,
-    /// Rung when it is worth looking again.
-    pub(super) bell: Notify,
-    /// Rung when a lease has come that nobody asked for just now.
-    served: Notify,
-    state: Mutex<SeatState>,
-}
-
-struct SeatState {
-    claim: Claim,
-    /// Whether the backend may know the claim.
-    sent: bool,
-    /// Whether it might before it was sent the last time.
-    sent_before: bool,
-    /// What the backend last answered, while that was busy.
-    place: Option<Place>,
-    /// A grant that came before the answer that tells the place.
-    early: Option<Grant>,
-    granted: Option<Arc<Hold>>,
-    /// There was a hint that a lease may be gone, after the claim was sent.
-    is_doubted: bool,
-}
-
-/// A place in the server's line.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// When the claim was sent that it was answered to.
-    pub(super) asked: Instant,
-    /// The last fence of the lock at that time.
-    pub(super) fence: u64,
-}
-
-impl Seat {
-    pub(super) fn new(plan: Plan, claim: Claim, since: Instant) -> Arc<Self> {
-        let state = SeatState {
-            claim,
-            sent: false,
-            sent_before: false,
-            place: None,
-            early: None,
-            granted: None,
-            is_doubted: false,
-        };
-        let (ticket, bell, served) = (AtomicU64::new(0), Notify::new(), Notify::new());
-        Arc::new(Self { plan, since, ticket, bell, served, state: Mutex::new(state) })
-    }
-
-    /// The claim, for sending. It is sent again `recheck` after its answer, and
-    /// the place that it asks for lasts well beyond that.
-    pub(super) fn send(&self, recheck: Duration) -> Claim {
-        let mut state = self.state();
-        (state.sent_before, state.sent) = (state.sent, true);
-        state.is_doubted = false;
-        if let Some(place) = &mut state.claim.place {
-            *place = place_for(recheck);
-        }
-        state.claim.clone()
-    }
-
-    /// It has certainly not left this client.
-    pub(super) fn was_not_sent(&self) {
-        let mut state = self.state();
-        state.sent = state.sent_before;
-    }
-
-    /// Go on as another owner; answers the claim to withdraw.
-    pub(super) fn renew_owner(&self, owner: Owner) -> Claim {
-        let mut state = self.state();
-        (state.sent, state.sent_before) = (false, false);
-        (state.place, state.early) = (None, None);
-        let old = state.claim.clone();
-        state.claim.owner = owner;
-        old
-    }
-
-    /// The claim that the backend may know and that nobody will use.
-    pub(super) fn take_sent(&self) -> Option<Claim> {
-        let mut state = self.state();
-        std::mem::take(&mut state.sent).then(|| state.claim.clone())
-    }
-
-    /// The lease it was given.
-    pub(super) fn take_granted(&self) -> Option<Arc<Hold>> {
-        self.state().granted.take()
-    }
-
-    /// Whether a lease waits to be taken.
-    pub(super) fn is_served(&self) -> bool {
-        self.state().granted.is_some()
-    }
-
-    /// Whether what its last claim was granted may be gone by now.
-    pub(super) fn is_doubted(&self) -> bool {
-        self.state().is_doubted
-    }
-
-    /// Ready when it has been given a lease.
-    pub(super) async fn served(&self) {
-        self.served.notified().await;
-    }
-
-    /// Remember what the backend answered; answers a grant that came before.
-    pub(super) fn set_place(&self, place: Place) -> Option<Grant> {
-        let mut state = self.state();
-        state.place = Some(place);
-        state.early.take()
-    }
-
-    fn owner(&self) -> Owner {
-        self.state().claim.owner
-    }
-
-    fn state(&self) -> MutexGuard<'_, SeatState> {
-        lock(&self.state)
-    }
+    /// Of the head, while it is to ask the backend.
+    turn: Option<Turn>,
+    /// Under which time it is found.
+    noted: Option<Instant>,
 }
 
 impl Lines {
+    pub(super) fn by(clock: Arc<dyn Runtime>) -> Self {
+        Self { clock, state: Mutex::default(), watch: Notify::new() }
+    }
+
     /// How long a waiter waits before it asks again: so that all of this client
     /// together do not ask too often.
     pub(super) fn recheck(&self) -> Duration {
@@ -196,9 +91,9 @@ impl Lines {
         }
         state.tickets += 1;
         let ticket = state.tickets;
-        seat.ticket.store(ticket, Ordering::Relaxed);
+        seat.set_ticket(ticket);
         state.lines.entry(name.clone()).or_default();
-        state.change(name, |line| {
+        self.change(&mut state, name, |line, _| {
             line.seats.insert(ticket, seat.clone());
             line.word.clone()
         })
@@ -213,7 +108,7 @@ impl Lines {
     pub(super) fn unseen(&self, name: &LockName) -> Vec<Arc<str>> {
         let state = lock(&self.state);
         let seats = state.lines.get(name).into_iter().flat_map(|line| line.seats.values());
-        seats.filter(|seat| !seat.state().sent).map(|seat| seat.plan.label.clone()).collect()
+        seats.filter(|seat| !seat.is_sent()).map(|seat| seat.plan.label.clone()).collect()
     }
 
     /// Whether the seat is the one to ask the backend.
@@ -223,32 +118,62 @@ impl Lines {
         line.is_some_and(|line| line.holder.is_none() && line.is_head(seat))
     }
 
+    /// The claim of the head, for sending; it has an answer `by` then. `None` if it is
+    /// not its turn any more.
+    pub(super) fn send(&self, seat: &Arc<Seat>, recheck: Duration, by: Instant) -> Option<Claim> {
+        self.change(&mut lock(&self.state), &seat.plan.name, |line, _| {
+            let turn = line.turn.as_mut().filter(|turn| turn.is_of(seat))?;
+            turn.ask(by);
+            Some(seat.send(recheck))
+        })?
+    }
+
+    /// The head has its answer, and asks again after this long, or when rung.
+    pub(super) fn pause(&self, seat: &Arc<Seat>, pause: Duration) {
+        self.change(&mut lock(&self.state), &seat.plan.name, |line, now| {
+            if let Some(turn) = line.turn.as_mut().filter(|turn| turn.is_of(seat)) {
+                turn.pause(now + pause);
+            }
+        });
+    }
+
+    /// Let others go before heads that have not asked when it was time, nor when
+    /// looked for the last time: they are not polled. Answers what they have asked
+    /// before, to be withdrawn; `None` if there is nobody to look after.
+    pub(super) fn pass_over(&self, new_owner: impl Fn() -> Owner) -> Option<Vec<Claim>> {
+        let (now, mut state) = (self.clock.now(), lock(&self.state));
+        let late = state.turns.iter().take_while(|(due, _)| *due <= now);
+        let late: Vec<LockName> = late.map(|(_, name)| name.clone()).collect();
+        let mut claims = Vec::new();
+        for name in late {
+            state.tickets += 1;
+            let ticket = state.tickets;
+            let passed = self.change(&mut state, &name, |line, _| {
+                line.turn.as_mut().is_some_and(Turn::is_missed).then(|| line.pass_over(ticket))?
+            });
+            claims.extend(passed.flatten().and_then(|seat| seat.give_up_claim(new_owner())));
+        }
+        state.is_watched = !state.turns.is_empty();
+        state.is_watched.then_some(claims)
+    }
+
     /// The head of the line, if it is the one that the server handed the lock to,
-    /// and its place in the server's line. If it does not know that yet, it is
-    /// left the grant.
-    pub(super) fn waiting(&self, grant: &Grant) -> Option<(Arc<Seat>, Place)> {
+    /// and what it was answered last. If that is yet to come, it is left the grant.
+    pub(super) fn waiting(&self, grant: &Grant) -> Option<(Arc<Seat>, Busy)> {
         let state = lock(&self.state);
         let line = state.lines.get(&grant.name).filter(|line| line.holder.is_none())?;
         let seat = line.head().filter(|seat| seat.owner() == grant.owner)?;
-        let mut seated = seat.state();
-        match seated.place {
-            Some(place) => Some((seat.clone(), place)),
-            None => {
-                seated.early = Some(grant.clone());
-                None
-            }
-        }
+        Some((seat.clone(), seat.busy_before(grant)?))
     }
 
     /// Leave the line, wherever the seat stands in it. Only who stood right
     /// behind the head has anything to do then.
     pub(super) fn leave(&self, seat: &Arc<Seat>) {
-        let ticket = seat.ticket.load(Ordering::Relaxed);
-        lock(&self.state).change(&seat.plan.name, |line| {
+        self.change(&mut lock(&self.state), &seat.plan.name, |line, now| {
             let was_head = line.is_head(seat);
-            line.seats.remove(&ticket);
+            line.seats.remove(&seat.ticket());
             if was_head {
-                line.ring();
+                line.ring(now);
             }
         });
     }
@@ -268,16 +193,15 @@ impl Lines {
     /// before the waiter can see the lease, and so before it can release it.
     pub(super) fn serve(
         &self,
-        from: From,
+        from: Source,
         seat: &Arc<Seat>,
         hold: &Arc<Hold>,
         keep: impl FnOnce() -> bool,
     ) -> bool {
-        let mut state = lock(&self.state);
-        let served = state.change(&seat.plan.name, |line| {
+        let served = self.change(&mut lock(&self.state), &seat.plan.name, |line, _| {
             let before = match from {
-                From::Server => None,
-                From::Holder { owner, .. } => Some(owner),
+                Source::Server => None,
+                Source::Holder { owner, .. } => Some(owner),
             };
             let awaited = line.is_head(seat) && seat.owner() == hold.held.owner;
             if line.holder != before || !awaited || !keep() {
@@ -287,33 +211,27 @@ impl Lines {
             line.holder = Some(hold.held.owner);
             line.word.busy();
             match from {
-                From::Server => line.streak = 0,
-                From::Holder { others, .. } => {
+                Source::Server => line.streak = 0,
+                Source::Holder { others, .. } => {
                     line.streak += 1;
                     line.others = others;
                 }
             }
             true
         });
-        if served != Some(true) {
-            return false;
+        if served == Some(true) {
+            seat.give(hold.clone());
         }
-        let mut seated = seat.state();
-        seated.sent = false;
-        seated.granted = Some(hold.clone());
-        drop(seated);
-        seat.served.notify_one();
-        seat.bell.notify_one();
-        true
+        served == Some(true)
     }
 
     /// `owner` does not hold the lock any more: its head may ask the backend.
     pub(super) fn vacate(&self, name: &LockName, owner: Owner, others: usize) {
-        lock(&self.state).change(name, |line| {
+        self.change(&mut lock(&self.state), name, |line, now| {
             if line.holder == Some(owner) {
                 line.holder = None;
                 line.others = others;
-                line.ring();
+                line.ring(now);
             }
         });
     }
@@ -338,31 +256,52 @@ impl Lines {
 
     /// Let the head of the line look again.
     pub(super) fn ring(&self, name: &LockName) {
-        lock(&self.state).lines.get(name).inspect(|line| line.ring());
+        self.change(&mut lock(&self.state), name, Line::ring);
     }
 
     /// Let heads look again, as many as may ask at once: the others do when it
     /// is time for them.
     pub(super) fn ring_all(&self) {
-        let state = lock(&self.state);
-        let asking = state.lines.values().filter(|line| line.asks());
-        asking.take(RECHECKS as usize).for_each(Line::ring);
+        let mut state = lock(&self.state);
+        let asking = state.lines.iter().filter(|(_, line)| line.asks());
+        let asking = asking.take(RECHECKS as usize).map(|(name, _)| name.clone());
+        for name in asking.collect::<Vec<_>>() {
+            self.change(&mut state, &name, Line::ring);
+        }
+    }
+
+    /// Change a line that is there, which goes when nobody is left in it.
+    fn change<T>(
+        &self,
+        state: &mut State,
+        name: &LockName,
+        change: impl FnOnce(&mut Line, Instant) -> T,
+    ) -> Option<T> {
+        let line = state.lines.get_mut(name)?;
+        let now = self.clock.now();
+        let asked = line.asks();
+        let changed = change(line, now);
+        line.begin_turn(now);
+        state.asking = state.asking + usize::from(line.asks()) - usize::from(asked);
+        let (noted, due) = (line.noted, line.is_waited_for());
+        line.noted = due;
+        if line.holder.is_none() && line.seats.is_empty() {
+            state.lines.remove(name);
+        }
+        if noted != due {
+            state.turns.extend(due.map(|at| (at, name.clone())));
+            if let Some(at) = noted {
+                state.turns.remove(&(at, name.clone()));
+            }
+            if !state.turns.is_empty() && !std::mem::replace(&mut state.is_watched, true) {
+                self.watch.notify_one();
+            }
+        }
+        Some(changed)
     }
 }
 
 impl State {
-    /// Change a line that is there, which goes when nobody is left in it.
-    fn change<T>(&mut self, name: &LockName, change: impl FnOnce(&mut Line) -> T) -> Option<T> {
-        let line = self.lines.get_mut(name)?;
-        let asked = line.asks();
-        let changed = change(line);
-        self.asking = self.asking + usize::from(line.asks()) - usize::from(asked);
-        if line.holder.is_none() && line.seats.is_empty() {
-            self.lines.remove(name);
-        }
-        Some(changed)
-    }
-
     fn recheck(&self) -> Duration {
         let asking = u32::try_from(self.asking).unwrap_or(u32::MAX);
         RECHECK.max(Duration::from_secs(1) / RECHECKS * asking)
@@ -383,15 +322,46 @@ impl Line {
         self.holder.is_none() && !self.seats.is_empty()
     }
 
-    fn doubt(&self) {
-        if let Some(head) = self.head() {
-            head.state().is_doubted = true;
+    /// Whoever has come to the head has its turn now.
+    fn begin_turn(&mut self, now: Instant) {
+        let head = self.head().filter(|_| self.asks());
+        let is_new = |head: &&Arc<Seat>| !self.turn.as_ref().is_some_and(|turn| turn.is_of(head));
+        match head {
+            None => self.turn = None,
+            Some(head) if is_new(&head) => self.turn = Some(Turn::begin(head, now)),
+            Some(_) => {}
         }
     }
 
-    fn ring(&self) {
+    /// When the head has its turn, if anybody waits behind it.
+    fn is_waited_for(&self) -> Option<Instant> {
+        self.turn.as_ref().filter(|_| self.seats.len() > 1).map(|turn| turn.due)
+    }
+
+    /// Let the head go to the end of the line; answers who that was.
+    fn pass_over(&mut self, ticket: u64) -> Option<Arc<Seat>> {
+        let (_, seat) = self.seats.pop_first()?;
+        seat.set_ticket(ticket);
+        self.seats.insert(ticket, seat.clone());
+        self.turn = None;
+        if let Some(head) = self.head() {
+            head.bell.notify_one();
+        }
+        Some(seat)
+    }
+
+    fn doubt(&self) {
+        if let Some(head) = self.head() {
+            head.doubt();
+        }
+    }
+
+    fn ring(&mut self, now: Instant) {
         if let Some(head) = self.head().filter(|_| self.holder.is_none()) {
             head.bell.notify_one();
+            if let Some(turn) = &mut self.turn {
+                turn.hurry(now);
+            }
         }
     }
 }

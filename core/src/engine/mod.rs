@@ -23,6 +23,8 @@ mod line;
 mod pauses;
 mod payer;
 mod release;
+mod seat;
+mod turn;
 mod word;
 
 use closed::Closed;
@@ -114,8 +116,8 @@ impl Engine {
         let engine = Arc::new(Self {
             backend: RwLock::new(backend),
             description,
+            lines: Lines::by(runtime.clone()),
             runtime,
-            lines: Lines::default(),
             keeper: Keeper::default(),
             phase: watch::Sender::new(Phase::Open),
             debts: Debts::default(),
@@ -124,6 +126,7 @@ impl Engine {
         });
         engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_wakes()));
+        engine.runtime.spawn(Box::pin(engine.clone().heed_turns()));
         engine
     }
 
@@ -179,6 +182,7 @@ impl Engine {
             () = self.debts.given_back() => {}
             () = limit => self.debts.settled().await,
         }
+        self.settle().await;
         self.stop();
         let closed = Closed::was(self.description.clone());
         let open = {
@@ -186,6 +190,17 @@ impl Engine {
             std::mem::replace(&mut *backend, closed)
         };
         drop(open);
+    }
+
+    /// Until the slowest server that can be reached knows what was given back, but no
+    /// longer than a request may take.
+    async fn settle(&self) {
+        let backend = self.backend();
+        tokio::select! {
+            biased;
+            () = backend.settle() => {}
+            () = async { self.runtime.sleep(Self::LONGEST_REQUEST).await } => {}
+        }
     }
 
     /// Take the lock from whoever holds it.
@@ -224,7 +239,7 @@ impl Engine {
         loop {
             let wake = tokio::select! {
                 biased;
-                () = self.stopped() => return,
+                () = self.stopped() => break,
                 wake = async { self.backend().wake().await } => wake,
             };
             match wake {
@@ -242,6 +257,9 @@ impl Engine {
                 Wake::Granted(grant) => self.accept(&grant),
             }
         }
+        // Of a client that was dropped: one that is closed has done so before.
+        self.debts.settled().await;
+        self.settle().await;
     }
 
     /// One request, given up after `limit`.
@@ -261,8 +279,16 @@ impl Engine {
     }
 
     /// How long an answer about a lease of this ttl is worth waiting for.
-    fn request_limit(ttl: Duration) -> Duration {
-        (ttl / 2).clamp(Duration::from_millis(50), Self::LONGEST_REQUEST)
+    fn request_limit(&self, ttl: Duration) -> Duration {
+        let longest = Self::LONGEST_REQUEST.max(self.backend().response_timeout());
+        (ttl / 2).clamp(Duration::from_millis(50), longest)
+    }
+
+    /// How long the answer to a question is waited for. That somebody else holds
+    /// the lock is worth hearing also when a grant would come too late.
+    fn question_limit(&self, ttl: Duration) -> Duration {
+        let response_timeout = self.backend().response_timeout();
+        self.request_limit(ttl).max(Duration::from_secs(1)).max(response_timeout)
     }
 
     /// Who holds and who waits: all that the backend knows of, and in this client those

@@ -69,7 +69,7 @@ impl Engine {
         match debt {
             Debt::Release(hold) => self.release_once(hold).await.map(drop),
             Debt::Withdraw(claim) => {
-                let limit = Self::request_limit(claim.ttl);
+                let limit = self.request_limit(claim.ttl);
                 self.request(limit, self.backend().withdraw(claim)).await
             }
         }

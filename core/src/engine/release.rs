@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
-use super::line::From;
+use super::line::Source;
 use super::{Engine, Hold, Loss};
 use crate::backend::{Answer, Released};
 use crate::error::{Error, Kind, Outcome};
@@ -102,15 +102,16 @@ impl Engine {
         let then = successor.as_ref().map(|(_, claim)| claim);
         let vacate = Vacate { engine: self, hold };
         let sent = self.runtime.now();
-        let limit = Self::question_limit(held.ttl);
+        let limit = self.question_limit(held.ttl);
         let is_first = hold.ask();
         let answer = self.request(limit, self.backend().release(held, then)).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);
         let released = answer.inspect_err(|e| {
-            if let Some((seat, _)) = successor.as_ref().filter(|_| e.outcome() == Outcome::NotHeld)
+            if let Some((seat, claim)) =
+                successor.as_ref().filter(|_| e.outcome() == Outcome::NotHeld)
             {
-                seat.was_not_sent();
+                seat.was_not_sent(claim.owner);
             }
         })?;
         std::mem::forget(vacate);
@@ -119,7 +120,7 @@ impl Engine {
         {
             let start = Start::granted(&seat.plan, sent, term);
             let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, &start));
-            let from = From::Holder { owner: held.owner, others: released.others };
+            let from = Source::Holder { owner: held.owner, others: released.others };
             if self.serve(from, &seat, &next, first_renewal(&next, &start)) {
                 self.check_if_doubted(&seat);
                 return Ok(released);

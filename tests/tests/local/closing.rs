@@ -196,3 +196,26 @@ fn who_gives_back_and_does_not_go_on_keeps_a_close_for_a_while_only() {
         drop(releasing);
     });
 }
+
+#[tokio::test]
+async fn who_connects_or_asks_when_the_client_is_closed_hears_that_it_was() {
+    // A server that lets everybody in, and says nothing.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("an address").port();
+    for url in [format!("redis://127.0.0.1:{port}"), format!("etcd://127.0.0.1:{port}")] {
+        let client = Options::new().client(&url).expect("a client");
+        let (trying, asking) = (client.lock("x"), client.clone());
+        let trying = spawn(async move { trying.try_acquire().await.map(drop) });
+        let asking = spawn(async move { asking.status("x").await.map(drop) });
+        tokio::task::yield_now().await;
+        // Both are under way.
+        let (mut connection, _) = server.accept().expect("a connection");
+        let mut first = [0];
+        std::io::Read::read_exact(&mut connection, &mut first).expect("its first word");
+        client.close().await;
+        for waiting in [trying, asking] {
+            let error = waiting.await.expect("no panic").expect_err("closed");
+            assert_eq!(error.kind(), Kind::Closed, "{error}");
+        }
+    }
+}

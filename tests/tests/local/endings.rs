@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use leasehold::{Client, Events, Kind, Loss};
+use leasehold::{Client, Events, Kind, Loss, Outcome};
 use leasehold_tests::wire::{Wire, World, hold, on_virtual_time, spawn};
 use leasehold_tests::world::cut_at;
 
@@ -250,4 +250,25 @@ fn a_lease_that_is_broken_before_its_grant_is_heard_is_lost_at_once() {
             assert!(next.is_valid());
         });
     }
+}
+
+#[test]
+fn an_answer_from_before_the_hint_is_no_answer_to_it() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        let lease = client.lock("x").auto_renew(false).acquire().await.expect("the lock");
+        // It is asked for, and was held then; the answer is on its way.
+        wire.slow_renewals(SECOND * 2);
+        world.server.restart();
+        world.truth.sleep(SECOND).await;
+        // Whoever asks for it when it is broken hears nothing for a while.
+        wire.fail(Some((Kind::Unavailable, Outcome::Unknown)));
+        assert!(other.break_lock("x").await.expect("an answer"));
+        world.truth.sleep(SECOND * 3 / 2).await;
+        assert!(lease.is_valid(), "the answer was that it is held");
+        wire.slow_renewals(Duration::ZERO);
+        wire.fail(None);
+        world.truth.sleep(SECOND * 2).await;
+        assert_eq!((lease.loss(), lease.is_valid()), (Some(Loss::Gone), false));
+    });
 }

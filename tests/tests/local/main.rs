@@ -14,4 +14,5 @@ mod locked_database;
 mod patience;
 mod processes;
 mod promises;
+mod turns;
 mod waiting;

@@ -132,6 +132,33 @@ fn a_grant_that_came_too_late_is_asked_for_again() {
 }
 
 #[test]
+fn a_server_that_may_be_slow_is_waited_for() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        wire.wait_for_answers(SECOND * 10);
+        wire.slow_claims(SECOND * 8);
+        wire.slow_renewals(SECOND * 8);
+        wire.slow_releases(SECOND * 4);
+        let lock = client.lock("x").ttl(SECOND * 60);
+        for wait in [Duration::ZERO, SECOND] {
+            let lease = lock.clone().wait(wait).acquire().await.expect("an answer in time");
+            lease.renew().await.expect("an answer in time");
+            world.truth.sleep(SECOND * 90).await;
+            assert!(lease.is_valid(), "it was renewed, though slowly");
+            lease.release().await.expect("an answer in time");
+        }
+        // Too late for a lease of that length, and not to hear that it is busy.
+        let _held = hold(&other, "x").await;
+        let lock = client.lock("x").ttl(SECOND);
+        assert_eq!(kind(lock.try_acquire().await), Ok(false));
+        wire.slow_claims(HOUR);
+        let asked = world.truth.elapsed();
+        assert_eq!(kind(lock.try_acquire().await), Err(Kind::Unavailable));
+        assert!(world.truth.elapsed() - asked <= SECOND * 12, "and not for ever");
+    });
+}
+
+#[test]
 fn a_short_ttl_has_the_time_that_an_answer_takes() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();

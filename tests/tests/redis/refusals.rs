@@ -139,9 +139,11 @@ fn a_key_that_is_no_lock_is_left_alone() {
     let place = Place::new();
     let client = place.client();
     let _lease = place.hold(&client, "x");
-    place.stand_in_line(&place.client(), "x").abort();
+    let waiter = place.stand_in_line(&place.client(), "x");
     let keys = place.server.keys();
     assert_eq!(keys.len(), 3, "{keys:?}");
+    waiter.abort();
+    until(LIMIT, || (place.server.keys().len() == 2).then_some(())).expect("it has left");
     place.server.command(&["FLUSHALL"]);
     for key in &keys {
         let kind = if key.contains("\0s") { ["SET", key, "a string"] } else { ["LPUSH", key, "1"] };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::place::{Place, SECOND, url_of};
-use leasehold_tests::patience::{LIMIT, until};
+use leasehold::{Client, Kind};
+use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::proxy::Proxy;
 
 /// Far less than the ttl of a lease that is held by `hold`.
@@ -76,4 +77,61 @@ fn a_server_is_told_nothing_of_what_it_was_never_asked() {
     place.pass(Duration::from_millis(1500));
     let told = calls().get("evalsha").copied().unwrap_or_default();
     assert!(told <= 5, "{told} requests about what it does not know");
+}
+
+/// Three servers, the third far away, and a client that has given back what all held.
+fn given_back(slowly: impl FnOnce(&Place, &Proxy)) -> (Place, Proxy, Client) {
+    let place = Place::of(3);
+    let proxy = Proxy::before(place.servers[2].port());
+    let ports = [place.servers[0].port(), place.servers[1].port(), proxy.port()];
+    let client = place.client_of(&url_of(&ports, "max_ttl=2m"));
+    let lease = place.hold(&client, "x");
+    place.held_by("x", &[0, 1, 2]);
+    slowly(&place, &proxy);
+    place.wait(lease.release()).unwrap();
+    (place, proxy, client)
+}
+
+#[test]
+fn a_client_that_is_closed_tells_a_slow_server_first() {
+    for forgets in [false, true] {
+        let (place, _proxy, client) = given_back(|place, proxy| {
+            proxy.delay_commands(SECOND / 2);
+            if forgets {
+                place.servers[2].command(&["SCRIPT", "FLUSH"]);
+            }
+        });
+        place.wait(client.close());
+        assert_eq!(place.votes("x"), [None, None, None], "forgets {forgets}");
+    }
+}
+
+#[test]
+fn a_client_that_is_closed_tells_a_server_again_that_did_not_hear_it() {
+    let (place, proxy, client) = given_back(|_, proxy| proxy.stall_upstream(true));
+    let closing = place.spawn({
+        let client = client.clone();
+        async move { client.close().await }
+    });
+    let is_closed = || {
+        let error = place.wait(client.lock("y").try_acquire()).err()?;
+        (error.kind() == Kind::Closed).then_some(())
+    };
+    until(LIMIT, is_closed).expect("closing");
+    proxy.cut();
+    proxy.stall_upstream(false);
+    place.wait(closing).unwrap();
+    assert_eq!(place.votes("x"), [None, None, None]);
+}
+
+#[test]
+fn a_client_that_is_closed_does_not_wait_long_for_a_server_that_hangs_or_is_dead() {
+    let hangs: fn(&Place) = |place| place.servers[2].freeze();
+    let is_dead: fn(&Place) = |place| place.servers[2].kill();
+    for ails in [hangs, is_dead] {
+        let (place, _proxy, client) = given_back(|place, _| ails(place));
+        let began = now();
+        place.wait(client.close());
+        assert!(began.elapsed() < 20 * SECOND, "{:?}", began.elapsed());
+    }
 }

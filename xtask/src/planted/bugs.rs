@@ -13,13 +13,9 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the deadline counts from the reply",
         file: "engine/acquire.rs",
-        healthy: "                self.seat.was_not_sent();
-            }
-        })?;
+        healthy: "        let answer = answer?;
         match answer {",
-        broken: "                self.seat.was_not_sent();
-            }
-        })?;
+        broken: "        let answer = answer?;
         let sent = engine.runtime.now();
         match answer {",
     },
@@ -64,9 +60,9 @@ pub(super) const BUGS: &[Bug] = &[
         name: "a waiter that leaves does not wake the next",
         file: "engine/line.rs",
         healthy: "            if was_head {
-                line.ring();
+                line.ring(now);
             }",
-        broken: "            let _ = was_head;",
+        broken: "            let _ = (was_head, now);",
     },
     Bug {
         name: "a release wakes nobody",
@@ -102,13 +98,13 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a grant that is over already is believed",
         file: "engine/acquire.rs",
-        healthy: "if grant.fence > place.fence {",
+        healthy: "if grant.fence > busy.fence {",
         broken: "if grant.fence > 0 {",
     },
     Bug {
         name: "a lease handed on counts from its arrival",
         file: "engine/acquire.rs",
-        healthy: "Start::handed_on(plan, place.asked, ",
+        healthy: "Start::handed_on(plan, busy.asked, ",
         broken: "Start::handed_on(plan, now, ",
     },
     Bug {
@@ -168,8 +164,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a withdrawal gives back nothing",
         file: "backend/quorum/mod.rs",
-        healthy: "        let debt = Debt { back, until: end(self.runtime.now(), claim.ttl) };",
-        broken: "        let debt = Debt { back, until: end(self.runtime.now(), claim.ttl) };
+        healthy: "        let debt = Debt { back, until: self.attempts.end(self.runtime.now(), claim.ttl) };",
+        broken: "        let debt = Debt { back, until: self.attempts.end(self.runtime.now(), claim.ttl) };
         if debt.back.ballot > 0 {
             return Ok(());
         }",

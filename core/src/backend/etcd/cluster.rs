@@ -214,6 +214,11 @@ pub trait Cluster: Send + Sync + 'static {
     /// more, if there are others.
     fn distrust(&self, _why: &str) {}
 
+    /// See [`Backend::response_timeout`](crate::backend::Backend::response_timeout).
+    fn response_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// See [`Backend::caveats`](crate::backend::Backend::caveats).
     fn caveats(&self) -> Vec<String> {
         Vec::new()

@@ -331,6 +331,10 @@ impl Backend for Etcd {
         Duration::from_secs(sessions::seconds(asked)).max(self.min_ttl)
     }
 
+    fn response_timeout(&self) -> Duration {
+        self.cluster.response_timeout()
+    }
+
     fn key(&self, lease: &Held) -> Option<String> {
         Some(self.key_of(&lease.name, lease.owner))
     }

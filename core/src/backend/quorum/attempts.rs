@@ -17,6 +17,8 @@ use crate::time::{Instant, drift};
 #[derive(Default)]
 pub(super) struct Attempts {
     state: Mutex<State>,
+    /// For how long something may be on its way, until its connection is given up.
+    on_its_way: Duration,
 }
 
 #[derive(Default)]
@@ -66,6 +68,16 @@ impl Attempts {
     /// Fewer are not worth looking at.
     const FEW: usize = 1024;
 
+    pub(super) fn new(response_timeout: Duration) -> Self {
+        let on_its_way = response_timeout.max(Duration::from_secs(5));
+        Self { on_its_way, ..Self::default() }
+    }
+
+    /// What is sent now is no longer on any node then.
+    pub(super) fn end(&self, now: Instant, ttl: Duration) -> Instant {
+        now + ttl + drift(ttl) + self.on_its_way
+    }
+
     /// The claim's owner is about to ask, by its old ballot or one that `choose`
     /// answers; `None` when it is retired. Either [`retire`](Self::retire) comes
     /// first, or whoever retires it finds its last ballot.
@@ -89,7 +101,7 @@ impl Attempts {
             until: now,
         });
         attempt.claim.clone_from(claim);
-        attempt.until = end(now, claim.ttl);
+        attempt.until = self.end(now, claim.ttl);
         if std::mem::take(&mut attempt.stale) {
             attempt.ballot = choose().max(attempt.ballot + 1);
         }
@@ -110,7 +122,7 @@ impl Attempts {
     pub(super) fn renew(&self, owner: Owner, ttl: Duration, now: Instant) -> Option<Claim> {
         let mut state = self.state();
         let attempt = state.attempts.get_mut(&owner)?;
-        attempt.until = end(now, ttl);
+        attempt.until = self.end(now, ttl);
         Some(attempt.claim.clone())
     }
 
@@ -145,13 +157,6 @@ impl State {
             self.sweep_at = 2 * self.attempts.len();
         }
     }
-}
-
-/// What is sent now is no longer on any node then.
-pub(super) fn end(now: Instant, ttl: Duration) -> Instant {
-    // It may be on its way until its connection is given up.
-    const ON_ITS_WAY: Duration = Duration::from_secs(5);
-    now + ttl + drift(ttl) + ON_ITS_WAY
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attempts::{Attempt, Standing, end};
+use super::attempts::{Attempt, Standing};
 use super::node::{Ask, Ends, Return, Role, Said, Vote};
 use super::owed::Debt;
 use super::round::Round;
@@ -125,7 +125,7 @@ impl Quorum {
         let starts_anew = answer == Answer::Retired;
         let is_over = starts_anew || attempt.claim.place.is_none() && answer != Answer::Tied;
         let place = attempt.claim.place.filter(|_| answer == Answer::Tied);
-        let until = end(self.runtime.now(), attempt.claim.ttl);
+        let until = self.attempts.end(self.runtime.now(), attempt.claim.ttl);
         let back = |what| Debt {
             back: Arc::new(Return {
                 name: attempt.claim.name.clone(),

@@ -40,7 +40,7 @@ pub(crate) mod round;
 mod slot;
 mod tally;
 
-use attempts::{Attempts, Standing, end};
+use attempts::{Attempts, Standing};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{
@@ -100,6 +100,8 @@ pub struct Quorum {
     closed_until: Vec<AtomicU64>,
     runtime: Arc<dyn Runtime>,
     max_ttl: Duration,
+    /// How long the slowest of the nodes is waited for.
+    response_timeout: Duration,
     ballots: Ballots,
     attempts: Attempts,
     /// When each node was last asked for something that it may have done since.
@@ -130,8 +132,21 @@ impl Quorum {
         }
         let closed_until = nodes.iter().map(|_| AtomicU64::new(0)).collect();
         let asked = nodes.iter().map(|_| AtomicU64::new(0)).collect();
-        let (attempts, owed) = (Attempts::default(), Owed::to(nodes.len()));
-        Ok(Self { nodes, closed_until, runtime, max_ttl, ballots, attempts, asked, owed, shown })
+        let timeouts = nodes.iter().map(|node| node.response_timeout());
+        let response_timeout = timeouts.max().unwrap_or_default();
+        let (attempts, owed) = (Attempts::new(response_timeout), Owed::to(nodes.len()));
+        Ok(Self {
+            nodes,
+            closed_until,
+            runtime,
+            max_ttl,
+            response_timeout,
+            ballots,
+            attempts,
+            asked,
+            owed,
+            shown,
+        })
     }
 
     /// Connect to the Redis servers that a `redlock:` URL names; see above.
@@ -296,7 +311,7 @@ impl Backend for Quorum {
             what: Ends::Attempt,
             next: None,
         });
-        let debt = Debt { back, until: end(self.runtime.now(), claim.ttl) };
+        let debt = Debt { back, until: self.attempts.end(self.runtime.now(), claim.ttl) };
         let round = Round::of_all(self.nodes.iter().map(|node| debt.ask(node)));
         let mut round = self.ask_all(round, |_| true).await?;
         // Also those that are slow.
@@ -346,6 +361,14 @@ impl Backend for Quorum {
                 Wake::All
             }
         }
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.response_timeout
+    }
+
+    async fn settle(&self) {
+        self.pay_all().await;
     }
 
     fn caveats(&self) -> Vec<String> {

@@ -221,6 +221,16 @@ pub trait Node: Send + Sync + 'static {
     /// Whether it is connected and answers.
     fn is_well(&self) -> bool;
 
+    /// Whether it is connected, though it may be slow.
+    fn is_connected(&self) -> bool {
+        self.is_well()
+    }
+
+    /// See [`Backend::response_timeout`](crate::backend::Backend::response_timeout).
+    fn response_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Its wall clock as it was read at connect, in microseconds since 1970, and
     /// how long ago that was; `None` before the first connection.
     fn clock_at_connect(&self) -> Option<(u64, crate::time::Instant)>;

@@ -151,6 +151,16 @@ impl Owed {
         next
     }
 
+    /// Do at once what can be done; answers how many nodes there are to tell more, those
+    /// that are connected and the others.
+    pub(super) fn pay_now(&self, nodes: &[Arc<dyn Node>], now: Instant) -> (usize, usize) {
+        let each = nodes.iter().enumerate();
+        let open = each.filter(|(at, node)| self.ledger(*at).look_after(node, now).is_some());
+        let open: Vec<bool> = open.map(|(_, node)| node.is_connected()).collect();
+        let connected = open.iter().filter(|is_connected| **is_connected).count();
+        (connected, open.len() - connected)
+    }
+
     fn begin(&self) {
         if !self.is_watched.swap(true, Ordering::SeqCst) {
             self.begun.notify_one();
@@ -217,6 +227,23 @@ impl Ledger {
 }
 
 impl Quorum {
+    /// Until every node that is connected knows what was given back.
+    pub(super) async fn pay_all(&self) {
+        let (mut connected_at, mut pause) = (self.runtime.now(), Duration::from_millis(1));
+        loop {
+            let now = self.runtime.now();
+            match self.owed.pay_now(&self.nodes, now) {
+                (0, 0) => return,
+                // One whose connection was just cut is soon there again.
+                (0, _) if now.since(connected_at) >= LAG => return,
+                (0, _) => {}
+                _ => connected_at = now,
+            }
+            self.runtime.sleep(pause).await;
+            pause = (pause * 2).min(LAG / 5);
+        }
+    }
+
     pub(super) fn vote<'a>(&'a self, node: usize, ask: &'a Ask) -> Asking<'a, Said> {
         if self.owed.is_full(node) {
             let why = "too much that was given back has not reached it yet";

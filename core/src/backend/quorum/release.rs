@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::attempts::end;
 use super::node::{Ask, Ends, Return, Returned, Role};
 use super::owed::Debt;
 use super::round::Round;
@@ -34,7 +33,7 @@ impl Quorum {
                 what: Ends::Lease,
                 next,
             }),
-            until: end(now, held.ttl),
+            until: self.attempts.end(now, held.ttl),
         };
         let and_next = |role| {
             back(ask.map(|next| Ask { claim: next.claim.clone(), ballot: next.ballot, role }))

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Quorum;
-use super::attempts::end;
 use super::node::{Ends, Kept, Return, Vow};
 use super::owed::Debt;
 use super::round::Round;
@@ -52,7 +51,7 @@ impl Quorum {
             what: Ends::Lease,
             next: None,
         });
-        let debt = Debt { back, until: end(self.runtime.now(), vow.claim.ttl) };
+        let debt = Debt { back, until: self.attempts.end(self.runtime.now(), vow.claim.ttl) };
         for (number, node) in self.nodes.iter().enumerate() {
             self.owed.tell(number, debt.clone(), debt.ask(node));
         }

@@ -15,7 +15,7 @@ use crate::time::drift;
 /// A server, and how this client uses it.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
-    pub(super) place: Place,
+    pub(super) endpoint: Endpoint,
     pub(super) login: RedisConnectionInfo,
     /// Stands before every lock's name.
     pub(super) prefix: String,
@@ -30,7 +30,7 @@ pub(crate) struct Address {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Endpoint {
     Tcp {
         host: String,
         port: u16,
@@ -146,11 +146,11 @@ impl Rest {
         at: &ConnectionAddr,
         login: RedisConnectionInfo,
     ) -> Result<Address, Error> {
-        let place = match at.clone() {
+        let endpoint = match at.clone() {
             #[cfg(feature = "tls")]
-            ConnectionAddr::Tcp(host, port) if tls => Place::Tls { host, port, ca: self.ca },
-            ConnectionAddr::Tcp(host, port) => Place::Tcp { host, port },
-            ConnectionAddr::Unix(path) => Place::Unix(path),
+            ConnectionAddr::Tcp(host, port) if tls => Endpoint::Tls { host, port, ca: self.ca },
+            ConnectionAddr::Tcp(host, port) => Endpoint::Tcp { host, port },
+            ConnectionAddr::Unix(path) => Endpoint::Unix(path),
             _ => return Err(unreadable(scheme, "this kind of address is not supported")),
         };
         let max_ttl = self.max_ttl.unwrap_or(MAX_TTL);
@@ -161,17 +161,17 @@ impl Rest {
             0 => String::new(),
             number => format!("/{number}"),
         };
-        let shown = match &place {
-            Place::Unix(path) => format!("{scheme}:{}", path.display()),
-            Place::Tcp { host, port } => format!("{scheme}://{host}:{port}{database}"),
+        let shown = match &endpoint {
+            Endpoint::Unix(path) => format!("{scheme}:{}", path.display()),
+            Endpoint::Tcp { host, port } => format!("{scheme}://{host}:{port}{database}"),
             #[cfg(feature = "tls")]
-            Place::Tls { host, port, .. } => format!("{scheme}://{host}:{port}{database}"),
+            Endpoint::Tls { host, port, .. } => format!("{scheme}://{host}:{port}{database}"),
         };
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
         let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
         let (timeouts, remember) = (self.timeouts, self.remember.unwrap_or(REMEMBER));
         let is_node = false;
-        Ok(Address { place, login, prefix, quarantine, timeouts, remember, is_node, shown })
+        Ok(Address { endpoint, login, prefix, quarantine, timeouts, remember, is_node, shown })
     }
 }
 
@@ -238,8 +238,14 @@ mod tests {
         let address = parse("redis+unix:///run/redis.sock?db=2&pass=x").unwrap();
         assert_eq!((address.login.db(), address.login.password()), (2, Some("x")));
         assert!(!address.shown.contains('x') || address.shown.contains("unix"));
-        assert!(matches!(parse("rediss://h?ca=/x").unwrap().place, Place::Tls { ca: Some(_), .. }));
-        assert!(matches!(parse("valkey://[::1]").unwrap().place, Place::Tcp { port: 6379, .. }));
+        assert!(matches!(
+            parse("rediss://h?ca=/x").unwrap().endpoint,
+            Endpoint::Tls { ca: Some(_), .. }
+        ));
+        assert!(matches!(
+            parse("valkey://[::1]").unwrap().endpoint,
+            Endpoint::Tcp { port: 6379, .. }
+        ));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use super::address::{Address, Place};
+use super::address::{Address, Endpoint};
 use super::epoch::{self, Epoch, Unrecorded};
 use super::failure::Failure;
 use super::inbox::{Inbox, News};
@@ -100,9 +100,9 @@ impl connection::Dial for Dial {
             opened = self.main(number) => opened.map_err(Error::from),
             () = Patience::of(self.address.timeouts.connect).end(&*self.runtime) => {
                 let limit = self.address.timeouts.connect;
-                let hint = match self.address.place {
+                let hint = match self.address.endpoint {
                     #[cfg(feature = "tls")]
-                    Place::Tls { .. } => "is it alive, and does this port speak TLS?",
+                    Endpoint::Tls { .. } => "is it alive, and does this port speak TLS?",
                     _ => "is it alive?",
                 };
                 let message =
@@ -152,7 +152,7 @@ impl Dial {
         let (hears, epoch, caveat) = match link.driven(greet).await {
             // Later ones are known to be what they should be.
             Err(e) if number == 1 && !link.has_answered() => {
-                return Err(unheard::explain(&self.address.place, e.error, &*self.runtime).await);
+                return Err(unheard::explain(&self.address.endpoint, e.error, &*self.runtime).await);
             }
             greeted => greeted?,
         };
@@ -233,19 +233,19 @@ impl Dial {
         let failed = |e: std::io::Error| {
             Error::unavailable("is the server running, and the address right?").because(e)
         };
-        match &self.address.place {
-            Place::Unix(path) => {
+        match &self.address.endpoint {
+            Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let (reader, writer) = stream.into_split();
                 Ok(self.link(number, hears_lists, reader, writer))
             }
-            Place::Tcp { host, port } => {
+            Endpoint::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let (reader, writer) = stream.into_split();
                 Ok(self.link(number, hears_lists, reader, writer))
             }
             #[cfg(feature = "tls")]
-            Place::Tls { host, port, ca } => {
+            Endpoint::Tls { host, port, ca } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
                 let stream =
                     Trust { ca: ca.as_deref(), ..Trust::default() }.wrap(stream, host).await?;

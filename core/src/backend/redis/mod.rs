@@ -117,6 +117,7 @@ const LATE: Duration = Duration::from_secs(60 * 60);
 pub struct Redis {
     address: Arc<Address>,
     connection: Connection<Session>,
+    clock: Arc<dyn Runtime>,
     /// Where this client is told what it is granted.
     channel: Arc<str>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
@@ -152,10 +153,11 @@ impl Redis {
             number: 0,
             servers: None,
         };
-        let connection = Connection::start(dial, runtime);
+        let connection = Connection::start(dial, runtime.clone());
         connection.session().await?;
         let (news, past) = (tokio::sync::Mutex::new(news), Mutex::default());
-        Ok(Self { address, connection, channel, news, past, in_cluster: AtomicBool::new(false) })
+        let (clock, in_cluster) = (runtime, AtomicBool::new(false));
+        Ok(Self { address, connection, clock, channel, news, past, in_cluster })
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -189,7 +191,7 @@ impl Redis {
         name: &LockName,
         owner: Owner,
     ) -> Result<(), Error> {
-        let late = self.past().may_come_late(owner, session.link.number);
+        let late = self.past().may_come_late(owner, session.link.number, self.clock.now());
         let refuse = if late { LATE } else { Duration::ZERO };
         let request = self.request(&scripts::WITHDRAW, name, session);
         let request = request.arg(owner.to_string()).arg(millis(refuse)).owed();
@@ -238,7 +240,7 @@ impl Backend for Redis {
             if past.retired.contains(claim.owner) {
                 return Ok(Answer::Retired);
             }
-            past.asks(claim.owner, session.link.number);
+            past.asks(claim.owner, session.link.number, self.clock.now());
             request.begin(&session.link)
         };
         let mut sent = Sent {
@@ -281,7 +283,7 @@ impl Backend for Redis {
             let withdrawn = then.is_some_and(|then| past.retired.contains(then.owner));
             let next = then.filter(|_| !withdrawn);
             if let Some(next) = next {
-                past.doubt(next.owner).is_next = true;
+                past.doubt(next.owner, self.clock.now()).is_next = true;
             }
             (withdrawn, next)
         };
@@ -299,7 +301,7 @@ impl Backend for Redis {
             .arg(next.map_or(String::new(), |next| self.who(next)))
             .arg(next.map_or(0, |next| millis(next.ttl)));
         let request = if next.is_none() { request.owed() } else { request };
-        let late = self.past().may_come_late(held.owner, session.link.number);
+        let late = self.past().may_come_late(held.owner, session.link.number, self.clock.now());
         let answer = request.send(&session.link).await;
         if let Some(sent) = &mut sent {
             sent.answered = Failure::is_answer(&answer);
@@ -339,6 +341,10 @@ impl Backend for Redis {
         let session = self.connection.session().await?;
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
         Ok(found.into_iter().map(|(status, _)| status).collect())
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.address.timeouts.longer_response()
     }
 
     fn caveats(&self) -> Vec<String> {

@@ -154,7 +154,7 @@ impl RedisNode {
         }
     }
 
-    async fn keep(&self, leases: &[Vow], session: &Session) -> Result<Vec<Kept>, Error> {
+    async fn renew_together(&self, leases: &[Vow], session: &Session) -> Result<Vec<Kept>, Error> {
         let keys = leases.iter().map(|vow| Keys::of(&self.address.prefix, vow.claim.name.as_str()));
         let keys = keys.flat_map(|keys| [keys.lock, keys.side]);
         let keys: Vec<String> = std::iter::once(self.address.epoch_key()).chain(keys).collect();
@@ -237,7 +237,7 @@ impl Node for RedisNode {
 
     async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
         let session = self.connection.session_now()?;
-        let batches = leases.chunks(BATCH).map(|batch| self.keep(batch, &session));
+        let batches = leases.chunks(BATCH).map(|batch| self.renew_together(batch, &session));
         let mut answers = Vec::with_capacity(leases.len());
         for kept in together(batches).await {
             answers.extend(kept?);
@@ -282,6 +282,14 @@ impl Node for RedisNode {
 
     fn is_well(&self) -> bool {
         self.connection.session_now().is_ok_and(|session| session.link.is_prompt(LAG))
+    }
+
+    fn is_connected(&self) -> bool {
+        self.connection.session_now().is_ok()
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.address.timeouts.longer_response()
     }
 
     fn clock_at_connect(&self) -> Option<(u64, Instant)> {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::LATE;
 use crate::backend::record::Retired;
 use crate::name::Owner;
+use crate::time::Instant;
 
 /// What is to be known about owners whose claims may still be on their way.
 #[derive(Default)]
@@ -13,13 +16,17 @@ pub(super) struct Past {
     /// after that, as a server answers in order. A bug of ours could send one.
     pub(super) retired: Retired,
     pub(super) in_doubt: BTreeMap<Owner, Doubt>,
-    /// The first link of those that were too many to be kept.
-    forgotten: Option<u64>,
+    /// Those of them that are over are dropped no sooner than this.
+    sweep_at: Option<Instant>,
+    /// The first link of those that were too many to be kept, and when they are over.
+    forgotten: Option<(u64, Instant)>,
 }
 
 /// Over which connections a claim may still come to the server.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Doubt {
+    /// What was sent does not come later than this.
+    until: Instant,
     /// The first link over which one was sent that has no answer. What is sent
     /// over that link comes after it, what is sent over a later one may not.
     link: Option<u64>,
@@ -31,6 +38,10 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
+    fn new(until: Instant) -> Self {
+        Self { until, link: None, asked: None, is_next: false }
+    }
+
     /// What is sent over this link or an earlier one comes after all of them.
     fn first_link(&self) -> Option<u64> {
         if self.is_next { Some(0) } else { self.link.into_iter().chain(self.asked).min() }
@@ -41,27 +52,46 @@ impl Past {
     /// As many as a client can owe.
     const MAX_IN_DOUBT: usize = 1 << 17;
 
-    pub(super) fn doubt(&mut self, owner: Owner) -> &mut Doubt {
-        if self.in_doubt.len() >= Self::MAX_IN_DOUBT
-            && !self.in_doubt.contains_key(&owner)
-            && let Some((_, dropped)) = self.in_doubt.pop_first()
-        {
-            self.forgotten = self.forgotten.into_iter().chain(dropped.first_link()).min();
+    /// How often at most all of them are looked at.
+    const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
+
+    pub(super) fn doubt(&mut self, owner: Owner, now: Instant) -> &mut Doubt {
+        if self.in_doubt.len() >= Self::MAX_IN_DOUBT && !self.in_doubt.contains_key(&owner) {
+            self.make_room(now);
         }
-        self.in_doubt.entry(owner).or_default()
+        let until = now + LATE;
+        let doubt = self.in_doubt.entry(owner).or_insert_with(|| Doubt::new(until));
+        doubt.until = until;
+        doubt
+    }
+
+    /// Drop those that are over, or else one that is not.
+    fn make_room(&mut self, now: Instant) {
+        if self.sweep_at.is_none_or(|at| at <= now) {
+            self.sweep_at = Some(now + Self::BETWEEN_SWEEPS);
+            self.in_doubt.retain(|_, doubt| doubt.until > now);
+        }
+        if self.in_doubt.len() >= Self::MAX_IN_DOUBT
+            && let Some((_, dropped)) = self.in_doubt.pop_first()
+            && let Some(link) = dropped.first_link()
+        {
+            let before = self.forgotten.filter(|(_, until)| *until > now);
+            let first = before.map_or(link, |(first, _)| first.min(link));
+            self.forgotten = Some((first, now + LATE));
+        }
     }
 
     /// A claim is sent over this link, before anything else is done.
-    pub(super) fn asks(&mut self, owner: Owner, link: u64) {
-        self.doubt(owner).asked = Some(link);
+    pub(super) fn asks(&mut self, owner: Owner, link: u64, now: Instant) {
+        self.doubt(owner, now).asked = Some(link);
     }
 
     /// Whether a claim of this owner may come later than what is sent over this
     /// link now.
-    pub(super) fn may_come_late(&self, owner: Owner, link: u64) -> bool {
+    pub(super) fn may_come_late(&self, owner: Owner, link: u64, now: Instant) -> bool {
         let first = match self.in_doubt.get(&owner) {
             Some(doubt) => doubt.first_link(),
-            None => self.forgotten,
+            None => self.forgotten.filter(|(_, until)| *until > now).map(|(first, _)| first),
         };
         first.is_some_and(|first| first != link)
     }
@@ -99,15 +129,17 @@ impl Drop for Sent<'_> {
 mod tests {
     use super::*;
 
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
     fn send(past: &Mutex<Past>, owner: Owner, link: u64, answered: bool) {
-        past.lock().unwrap().asks(owner, link);
+        past.lock().unwrap().asks(owner, link, NOW);
         drop(Sent { past, owner, link, is_release: false, answered });
     }
 
     #[test]
     fn a_claim_may_come_late_over_the_first_link_whatever_was_sent_over_others() {
         let (past, owner) = (Mutex::new(Past::default()), Owner::from_bits(1));
-        let late = |link| past.lock().unwrap().may_come_late(owner, link);
+        let late = |link| past.lock().unwrap().may_come_late(owner, link, NOW);
         send(&past, owner, 1, true);
         assert!(!late(1) && !late(2));
         send(&past, owner, 1, false);
@@ -121,9 +153,9 @@ mod tests {
     #[test]
     fn a_hand_over_is_in_doubt_until_it_is_answered() {
         let (past, owner) = (Mutex::new(Past::default()), Owner::from_bits(1));
-        let late = |link| past.lock().unwrap().may_come_late(owner, link);
+        let late = |link| past.lock().unwrap().may_come_late(owner, link, NOW);
         for answered in [true, false] {
-            past.lock().unwrap().doubt(owner).is_next = true;
+            past.lock().unwrap().doubt(owner, NOW).is_next = true;
             // Meanwhile it asks again.
             send(&past, owner, 1, true);
             assert!(late(1));
@@ -131,11 +163,12 @@ mod tests {
             assert_eq!((late(1), late(2)), (false, !answered));
         }
     }
+
     #[test]
     fn a_claim_on_its_way_over_another_link_may_come_late() {
         let (past, owner) = (Mutex::new(Past::default()), Owner::from_bits(1));
-        past.lock().unwrap().asks(owner, 1);
-        let late = |link| past.lock().unwrap().may_come_late(owner, link);
+        past.lock().unwrap().asks(owner, 1, NOW);
+        let late = |link| past.lock().unwrap().may_come_late(owner, link, NOW);
         assert!(!late(1) && late(2));
     }
 
@@ -146,11 +179,16 @@ mod tests {
         (0..many).for_each(|number| send(&past, Owner::from_bits(number), 5, false));
         let late = |number, link| {
             let owner = Owner::from_bits(number);
-            past.lock().unwrap().may_come_late(owner, link)
+            past.lock().unwrap().may_come_late(owner, link, NOW)
         };
         assert!(!late(many, 6) && late(0, 6));
         send(&past, Owner::from_bits(many), 6, false);
         assert!(late(0, 6) && late(many + 1, 6), "one of them was dropped");
         assert!(!late(0, 5) && late(many, 7));
+        // Not for ever.
+        let over = NOW + LATE;
+        assert!(!past.lock().unwrap().may_come_late(Owner::from_bits(many + 1), 6, over));
+        past.lock().unwrap().asks(Owner::from_bits(many + 1), 7, over);
+        assert_eq!(past.lock().unwrap().in_doubt.len(), 1, "nor are those kept that are over");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::address::Place;
+use super::address::Endpoint;
 use super::failure::Failure;
 use crate::backend::net::connect_tcp;
 use crate::error::Error;
@@ -14,8 +14,8 @@ use crate::runtime::Runtime;
 const LISTEN: Duration = Duration::from_millis(200);
 
 /// The error with what can be found out.
-pub(super) async fn explain(place: &Place, error: Error, runtime: &dyn Runtime) -> Failure {
-    let Place::Tcp { host, port } = place else { return error.into() };
+pub(super) async fn explain(endpoint: &Endpoint, error: Error, runtime: &dyn Runtime) -> Failure {
+    let Endpoint::Tcp { host, port } = endpoint else { return error.into() };
     let said = tokio::select! {
         biased;
         said = listen(host, *port) => said,

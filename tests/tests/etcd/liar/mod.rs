@@ -17,8 +17,10 @@ mod proxy;
 
 use proxy::Liar;
 
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-const CLIENTS: u64 = 6;
+/// So many clients at a time, in an ordinary run of the tests
+const CLIENTS: usize = 6;
+/// and in one of many short sessions, as with `LEASEHOLD_SESSIONS=20000`.
+const MANY_CLIENTS: usize = 48;
 
 /// One of those who use locks over the liar.
 struct User {
@@ -28,23 +30,46 @@ struct User {
     direct: Client,
     clock: Arc<dyn Runtime>,
     tally: Arc<Tally>,
+    /// How many locks there are.
+    names: usize,
+    /// How often at most each client uses one.
+    uses: u32,
+}
+
+/// How long a run goes on.
+#[derive(Clone, Copy)]
+enum Run {
+    Until(std::time::Instant),
+    /// So many sessions.
+    Sessions(u64),
+}
+
+impl Run {
+    fn is_over(self, tally: &Tally) -> bool {
+        match self {
+            Self::Until(end) => now() >= end,
+            Self::Sessions(all) => tally.clients.load(Ordering::SeqCst) >= all,
+        }
+    }
 }
 
 #[derive(Default)]
 struct Tally {
+    /// Those that have connected.
     clients: AtomicU64,
     grants: AtomicU64,
     checks: AtomicU64,
 }
 
 impl User {
-    async fn live(mut self, end: std::time::Instant) -> Result<(), String> {
-        while now() < end {
+    async fn live(mut self, run: Run) -> Result<(), String> {
+        while !run.is_over(&self.tally) {
             let connected = self.in_time(leasehold::connect(&self.url)).await?;
             let Ok(client) = connected else { continue };
             self.tally.clients.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..self.random.u32(1..40) {
-                if now() < end {
+            for _ in 0..self.random.u32(1..self.uses) {
+                // A session goes on to its end.
+                if matches!(run, Run::Sessions(_)) || !run.is_over(&self.tally) {
                     self.use_a_lock(&client).await?;
                 }
             }
@@ -54,8 +79,8 @@ impl User {
     }
 
     async fn use_a_lock(&mut self, client: &Client) -> Result<(), String> {
-        let name = NAMES[self.random.usize(..NAMES.len())];
-        let lock = client.lock(name).ttl(2 * SECOND).auto_renew(self.random.bool());
+        let name = format!("x{}", self.random.usize(..self.names));
+        let lock = client.lock(&name).ttl(2 * SECOND).auto_renew(self.random.bool());
         let lease = match self.random.bool() {
             true => self.in_time(lock.try_acquire()).await?.ok().flatten(),
             false => {
@@ -65,11 +90,11 @@ impl User {
         };
         let Some(lease) = lease else { return Ok(()) };
         self.tally.grants.fetch_add(1, Ordering::SeqCst);
-        self.check(name, &lease).await?;
+        self.check(&name, &lease).await?;
         if self.random.bool() {
             drop(self.in_time(lease.renew()).await?);
             self.clock.sleep(Duration::from_millis(self.random.u64(..200))).await;
-            self.check(name, &lease).await?;
+            self.check(&name, &lease).await?;
         }
         if self.random.bool() {
             drop(self.in_time(lease.release()).await?);
@@ -113,23 +138,28 @@ fn nothing_is_granted_by_an_answer_that_is_not_true() {
         usual(panic);
     }));
     let seed = set_to("LEASEHOLD_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let span = Duration::from_secs(set_to("LEASEHOLD_LIAR_SECONDS").unwrap_or(10));
+    let (run, clients, uses, lies) = match set_to("LEASEHOLD_SESSIONS") {
+        Some(all) => (Run::Sessions(all), MANY_CLIENTS, 8, 40),
+        None => (Run::Until(now() + 10 * SECOND), CLIENTS, 40, 20),
+    };
+    let names = clients * 2 / 3;
     let mut random = Rng::with_seed(seed);
     let place = Place::new();
     let liar = Liar::before(place.cluster.port(0), random.u64(..));
     let url = format!("etcd://127.0.0.1:{}?response_timeout=300ms", liar.port);
-    liar.lie(20);
+    liar.lie(lies);
     let tally = Arc::<Tally>::default();
-    let end = now() + span;
-    let users: Vec<_> = (0..CLIENTS)
+    let users: Vec<_> = (0..clients)
         .map(|_| {
             let (url, direct, clock) = (url.clone(), place.client(), place.clock());
             let (random, tally) = (random.fork(), tally.clone());
-            place.spawn(User { url, random, direct, clock, tally }.live(end))
+            place.spawn(User { url, random, direct, clock, tally, names, uses }.live(run))
         })
         .collect();
-    place.pass(span);
     for user in users {
+        while !user.is_finished() {
+            place.pass(SECOND / 20);
+        }
         let ended = place.wait(user).unwrap();
         assert_eq!(ended, Ok(()), "LEASEHOLD_SEED={seed}");
     }
@@ -148,7 +178,7 @@ fn nothing_is_granted_by_an_answer_that_is_not_true() {
     // And when it says the truth again, all is well.
     liar.lie(0);
     let client = place.client_of(&url);
-    for name in NAMES {
-        place.wait(client.lock(name).acquire()).unwrap();
+    for name in 0..names {
+        place.wait(client.lock(format!("x{name}")).acquire()).unwrap();
     }
 }

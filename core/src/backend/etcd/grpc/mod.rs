@@ -37,6 +37,7 @@ const MOST_NEWS: usize = 1024;
 /// The members of a cluster, one of which is asked at a time.
 pub(super) struct Members {
     shown: String,
+    response_timeout: Duration,
     runtime: Arc<dyn Runtime>,
     connection: Connection<Session>,
     changes: tokio::sync::Mutex<mpsc::Receiver<News>>,
@@ -51,11 +52,12 @@ impl Members {
     ) -> Result<Self, Error> {
         let (tell, changes) = mpsc::channel(MOST_NEWS);
         let (shown, reconnected) = (address.shown.clone(), Arc::new(Notify::new()));
+        let response_timeout = address.timeouts.longer_response();
         let dial = Dial::new(address, runtime.clone(), tell, reconnected.clone());
         let connection = Connection::start(dial, runtime.clone());
         connection.session().await?;
         let changes = tokio::sync::Mutex::new(changes);
-        Ok(Self { shown, runtime, connection, changes, reconnected })
+        Ok(Self { shown, response_timeout, runtime, connection, changes, reconnected })
     }
 
     /// The answer, unless it says what cannot be.
@@ -156,6 +158,10 @@ impl Cluster for Members {
         if let Ok(session) = self.connection.session_now() {
             session.link.shut(why);
         }
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.response_timeout
     }
 
     fn caveats(&self) -> Vec<String> {

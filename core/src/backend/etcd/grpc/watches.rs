@@ -131,7 +131,7 @@ impl Watches {
         for event in message.events {
             let kv = event.kv.unwrap_or_default();
             let is_ours = kv.key == key.as_bytes() && (event.kind == DELETE) == is_deletion;
-            if !is_ours || !(begins + 1..=now).contains(&kv.mod_revision) {
+            if !is_ours || kv.mod_revision <= begins || kv.mod_revision > now {
                 return Err(strange("a change of what is not watched"));
             }
             let value = String::from_utf8_lossy(&kv.value).into_owned();
@@ -152,5 +152,26 @@ impl Watches {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::messages::{Event, KeyValue, ResponseHeader};
+    use super::*;
+
+    #[test]
+    fn a_watch_may_begin_at_the_last_of_all_revisions() {
+        let (tell, _requests) = mpsc::unbounded_channel();
+        let watches = Watches::new(tell);
+        watches.watch("x", Change::Written, 0);
+        let header = || Some(ResponseHeader { revision: i64::MAX, ..Default::default() });
+        let begins =
+            WatchResponse { watch_id: 1, header: header(), created: true, ..Default::default() };
+        assert!(watches.understand(begins).is_ok());
+        let kv = KeyValue { key: b"x".to_vec(), mod_revision: i64::MAX, ..Default::default() };
+        let events = vec![Event { kv: Some(kv), ..Default::default() }];
+        let tells = WatchResponse { watch_id: 1, header: header(), events, ..Default::default() };
+        assert!(watches.understand(tells).is_err(), "it has changed before");
     }
 }

@@ -7,13 +7,13 @@ use super::*;
 use crate::error::Kind;
 use crate::testing::ManualClock;
 
-struct Place {
+struct Scene {
     clock: ManualClock,
     cluster: MemoryCluster,
     client: MemoryClusterClient,
 }
 
-impl Place {
+impl Scene {
     fn new() -> Self {
         let clock = ManualClock::new();
         let cluster = MemoryCluster::new(Arc::new(clock.clone()));
@@ -76,44 +76,44 @@ fn names(found: &Found) -> Vec<&str> {
 
 #[tokio::test]
 async fn one_transaction_is_one_revision() {
-    let place = Place::new();
-    assert_eq!(place.run([all()]).await.revision, 1);
-    let done = place.run([put("a", "1", None), put("b", "1", None), all()]).await;
+    let scene = Scene::new();
+    assert_eq!(scene.run([all()]).await.revision, 1);
+    let done = scene.run([put("a", "1", None), put("b", "1", None), all()]).await;
     assert_eq!((done.revision, done.reads[0].count), (2, 2));
-    assert_eq!(place.run([put("a", "2", None), delete("b")]).await.revision, 3);
-    assert_eq!(place.run([delete("b"), delete("c")]).await.revision, 3);
-    assert_eq!(place.keys().await, [("a".to_owned(), 2)]);
+    assert_eq!(scene.run([put("a", "2", None), delete("b")]).await.revision, 3);
+    assert_eq!(scene.run([delete("b"), delete("c")]).await.revision, 3);
+    assert_eq!(scene.keys().await, [("a".to_owned(), 2)]);
 }
 
 #[tokio::test]
 async fn a_key_that_was_deleted_is_created_anew() {
-    let place = Place::new();
-    place.run([put("a", "1", None)]).await;
-    place.run([delete("a")]).await;
-    assert_eq!(place.run([put("a", "1", None)]).await.revision, 4);
-    assert_eq!(place.keys().await, [("a".to_owned(), 4)]);
+    let scene = Scene::new();
+    scene.run([put("a", "1", None)]).await;
+    scene.run([delete("a")]).await;
+    assert_eq!(scene.run([put("a", "1", None)]).await.revision, 4);
+    assert_eq!(scene.keys().await, [("a".to_owned(), 4)]);
 }
 
 #[tokio::test]
 async fn reads_see_the_steps_before_them_only() {
-    let place = Place::new();
-    let done = place.run([all(), put("a", "1", None), all(), delete("b"), all()]).await;
+    let scene = Scene::new();
+    let done = scene.run([all(), put("a", "1", None), all(), delete("b"), all()]).await;
     let counts: Vec<usize> = done.reads.iter().map(|found| found.count).collect();
     assert_eq!(counts, [0, 1, 1]);
 }
 
 #[tokio::test]
 async fn reads_are_ordered_and_limited_and_count_all() {
-    let place = Place::new();
+    let scene = Scene::new();
     for key in ["k/c", "k/a", "k/b", "kk", "j"] {
-        place.run([put(key, "", None)]).await;
+        scene.run([put(key, "", None)]).await;
     }
     let steps = [
         read("k/", None, Order::OldestFirst, 2),
         read("k/", Some(4), Order::NewestFirst, 1),
         read("k/", Some(2), Order::NewestFirst, 0),
     ];
-    let reads = place.run(steps).await.reads;
+    let reads = scene.run(steps).await.reads;
     assert_eq!(names(&reads[0]), ["k/c", "k/a"]);
     assert_eq!(names(&reads[1]), ["k/a"]);
     assert!(names(&reads[2]).is_empty());
@@ -122,8 +122,8 @@ async fn reads_are_ordered_and_limited_and_count_all() {
 
 #[tokio::test]
 async fn conditions_choose_the_branch() {
-    let place = Place::new();
-    place.run([put("k/a", "1", None)]).await;
+    let scene = Scene::new();
+    scene.run([put("k/a", "1", None)]).await;
     let created = |revision| Condition::Created("k/a".to_owned(), revision);
     let none = |start: &str| Condition::Absent(Keys::Under(start.to_owned()));
     let missing = Condition::Created("x".to_owned(), 2);
@@ -137,61 +137,61 @@ async fn conditions_choose_the_branch() {
     ];
     for (conditions, met) in cases {
         let txn = Txn { conditions, then: vec![], otherwise: vec![all()] };
-        let done = place.client.txn(&txn).await.unwrap();
+        let done = scene.client.txn(&txn).await.unwrap();
         assert_eq!((done.met, done.reads.len()), (met, usize::from(!met)), "{txn:?}");
     }
 }
 
 #[tokio::test]
 async fn what_etcd_refuses_is_refused_in_either_branch() {
-    let place = Place::new();
+    let scene = Scene::new();
     let put = || put("a", "1", None);
     let long = (0..129).map(|_| all()).collect();
     for bad in [vec![put(), put()], vec![delete("a"), put()], vec![delete("")], long] {
         let taken = Txn { then: bad.clone(), ..Txn::default() };
         let other = Txn { otherwise: bad, ..Txn::default() };
         for txn in [taken, other] {
-            let Err(Failure::Error(error)) = place.client.txn(&txn).await else {
+            let Err(Failure::Error(error)) = scene.client.txn(&txn).await else {
                 panic!("{txn:?} was carried out");
             };
             assert_eq!(error.kind(), Kind::Internal);
         }
     }
-    assert!(place.keys().await.is_empty());
+    assert!(scene.keys().await.is_empty());
 }
 
 #[tokio::test]
 async fn nothing_is_written_under_a_session_that_is_over() {
-    let place = Place::new();
-    let session = place.session(1).await;
-    place.client.end(session).await.unwrap();
+    let scene = Scene::new();
+    let session = scene.session(1).await;
+    scene.client.end(session).await.unwrap();
     let late = vec![put("a", "1", None), put("b", "1", Some(session))];
     let txn = Txn { then: late.clone(), ..Txn::default() };
-    assert!(matches!(place.client.txn(&txn).await, Err(Failure::NoSession)));
-    assert!(place.keys().await.is_empty());
+    assert!(matches!(scene.client.txn(&txn).await, Err(Failure::NoSession)));
+    assert!(scene.keys().await.is_empty());
     // Of the branch that is not taken nobody asks.
     let txn = Txn { otherwise: late, ..Txn::default() };
-    assert!(place.client.txn(&txn).await.unwrap().met);
-    assert_eq!(place.client.keep_alive(session).await.unwrap(), None);
-    assert_eq!(place.client.ends_in(session).await.unwrap(), None);
-    assert_ne!(place.session(1).await, session);
+    assert!(scene.client.txn(&txn).await.unwrap().met);
+    assert_eq!(scene.client.keep_alive(session).await.unwrap(), None);
+    assert_eq!(scene.client.ends_in(session).await.unwrap(), None);
+    assert_ne!(scene.session(1).await, session);
 }
 
 #[tokio::test]
 async fn a_session_ends_unless_it_is_kept_alive() {
-    let place = Place::new();
-    let session = place.session(2).await;
-    place.run([put("b", "", Some(session)), put("a", "", Some(session)), put("c", "", None)]).await;
-    place.pass(1500);
-    assert_eq!(place.client.ends_in(session).await.unwrap(), Some(Duration::ZERO));
+    let scene = Scene::new();
+    let session = scene.session(2).await;
+    scene.run([put("b", "", Some(session)), put("a", "", Some(session)), put("c", "", None)]).await;
+    scene.pass(1500);
+    assert_eq!(scene.client.ends_in(session).await.unwrap(), Some(Duration::ZERO));
     let ttl = Duration::from_secs(2);
-    assert_eq!(place.client.keep_alive(session).await.unwrap(), Some(ttl));
-    place.pass(1999);
-    assert_eq!(place.keys().await.len(), 3);
-    place.pass(1);
-    assert_eq!(place.run([all()]).await.revision, 3);
-    assert_eq!(place.keys().await, [("c".to_owned(), 2)]);
-    assert_eq!(place.client.keep_alive(session).await.unwrap(), None);
+    assert_eq!(scene.client.keep_alive(session).await.unwrap(), Some(ttl));
+    scene.pass(1999);
+    assert_eq!(scene.keys().await.len(), 3);
+    scene.pass(1);
+    assert_eq!(scene.run([all()]).await.revision, 3);
+    assert_eq!(scene.keys().await, [("c".to_owned(), 2)]);
+    assert_eq!(scene.client.keep_alive(session).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -204,94 +204,94 @@ async fn a_session_lasts_for_the_least_time_at_least() {
 
 #[tokio::test]
 async fn a_key_lives_with_the_session_that_wrote_it_last() {
-    let place = Place::new();
-    let (old, new) = (place.session(9).await, place.session(9).await);
-    place.run([put("a", "1", Some(old)), put("b", "1", Some(old))]).await;
-    place.run([put("a", "2", Some(new)), put("b", "2", None)]).await;
-    place.client.end(old).await.unwrap();
-    assert_eq!(place.keys().await, [("a".to_owned(), 2), ("b".to_owned(), 2)]);
-    place.client.end(new).await.unwrap();
-    assert_eq!(place.keys().await, [("b".to_owned(), 2)]);
+    let scene = Scene::new();
+    let (old, new) = (scene.session(9).await, scene.session(9).await);
+    scene.run([put("a", "1", Some(old)), put("b", "1", Some(old))]).await;
+    scene.run([put("a", "2", Some(new)), put("b", "2", None)]).await;
+    scene.client.end(old).await.unwrap();
+    assert_eq!(scene.keys().await, [("a".to_owned(), 2), ("b".to_owned(), 2)]);
+    scene.client.end(new).await.unwrap();
+    assert_eq!(scene.keys().await, [("b".to_owned(), 2)]);
 }
 
 #[tokio::test]
 async fn a_new_leader_gives_every_session_its_whole_time() {
-    let place = Place::new();
-    let session = place.session(2).await;
-    place.pass(3000);
-    place.cluster.change_leader();
-    place.pass(1999);
-    assert!(place.client.ends_in(session).await.unwrap().is_some());
-    place.pass(1);
-    assert!(place.client.ends_in(session).await.unwrap().is_none());
+    let scene = Scene::new();
+    let session = scene.session(2).await;
+    scene.pass(3000);
+    scene.cluster.change_leader();
+    scene.pass(1999);
+    assert!(scene.client.ends_in(session).await.unwrap().is_some());
+    scene.pass(1);
+    assert!(scene.client.ends_in(session).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn what_happened_before_the_watch_is_told_too() {
-    let place = Place::new();
-    place.run([put("a", "1", None)]).await;
-    place.run([put("a", "2", None), put("b", "2", None)]).await;
-    place.client.watch("a", Change::Written, 1);
-    place.client.watch("b", Change::Written, 0);
-    assert_eq!(place.heard(), [changed("a", "1"), changed("a", "2")]);
-    place.run([delete("a")]).await;
-    place.run([put("a", "3", None), put("b", "3", None)]).await;
-    assert_eq!(place.heard(), [changed("a", "3"), changed("b", "3")]);
-    place.client.unwatch("a");
-    place.run([put("a", "4", None), put("b", "4", None)]).await;
-    assert_eq!(place.heard(), [changed("b", "4")]);
+    let scene = Scene::new();
+    scene.run([put("a", "1", None)]).await;
+    scene.run([put("a", "2", None), put("b", "2", None)]).await;
+    scene.client.watch("a", Change::Written, 1);
+    scene.client.watch("b", Change::Written, 0);
+    assert_eq!(scene.heard(), [changed("a", "1"), changed("a", "2")]);
+    scene.run([delete("a")]).await;
+    scene.run([put("a", "3", None), put("b", "3", None)]).await;
+    assert_eq!(scene.heard(), [changed("a", "3"), changed("b", "3")]);
+    scene.client.unwatch("a");
+    scene.run([put("a", "4", None), put("b", "4", None)]).await;
+    assert_eq!(scene.heard(), [changed("b", "4")]);
 }
 
 #[tokio::test]
 async fn a_deletion_is_told_once() {
-    let place = Place::new();
-    let session = place.session(1).await;
-    place.run([put("a", "1", Some(session)), put("b", "1", None)]).await;
-    place.client.watch("a", Change::Deleted, 2);
-    place.client.watch("b", Change::Deleted, 2);
-    place.run([put("a", "2", Some(session)), delete("b")]).await;
-    place.run([put("b", "2", None)]).await;
-    place.run([delete("b")]).await;
-    assert_eq!(place.heard(), [changed("b", "")]);
-    place.pass(1000);
-    place.cluster.expire();
-    assert_eq!(place.heard(), [changed("a", "")]);
+    let scene = Scene::new();
+    let session = scene.session(1).await;
+    scene.run([put("a", "1", Some(session)), put("b", "1", None)]).await;
+    scene.client.watch("a", Change::Deleted, 2);
+    scene.client.watch("b", Change::Deleted, 2);
+    scene.run([put("a", "2", Some(session)), delete("b")]).await;
+    scene.run([put("b", "2", None)]).await;
+    scene.run([delete("b")]).await;
+    assert_eq!(scene.heard(), [changed("b", "")]);
+    scene.pass(1000);
+    scene.cluster.expire();
+    assert_eq!(scene.heard(), [changed("a", "")]);
 }
 
 #[tokio::test]
 async fn a_key_is_watched_for_one_thing() {
-    let place = Place::new();
-    place.client.watch("a", Change::Deleted, 1);
-    place.client.watch("a", Change::Written, 1);
-    place.run([put("a", "1", None)]).await;
-    place.run([delete("a")]).await;
-    assert_eq!(place.heard(), [changed("a", "1")]);
+    let scene = Scene::new();
+    scene.client.watch("a", Change::Deleted, 1);
+    scene.client.watch("a", Change::Written, 1);
+    scene.run([put("a", "1", None)]).await;
+    scene.run([delete("a")]).await;
+    assert_eq!(scene.heard(), [changed("a", "1")]);
 }
 
 #[tokio::test]
 async fn nothing_is_watched_on_a_new_connection() {
-    let place = Place::new();
-    let other = place.cluster.client();
+    let scene = Scene::new();
+    let other = scene.cluster.client();
     other.watch("a", Change::Written, 1);
-    place.client.watch("a", Change::Written, 1);
-    place.client.reconnect();
-    place.run([put("a", "1", None)]).await;
-    assert_eq!(place.heard(), [News::Reconnected]);
+    scene.client.watch("a", Change::Written, 1);
+    scene.client.reconnect();
+    scene.run([put("a", "1", None)]).await;
+    assert_eq!(scene.heard(), [News::Reconnected]);
     assert_eq!(other.news().await, changed("a", "1"));
-    place.cluster.restart();
-    place.run([put("a", "2", None)]).await;
-    assert_eq!((place.heard(), other.news().await), (vec![News::Reconnected], News::Reconnected));
+    scene.cluster.restart();
+    scene.run([put("a", "2", None)]).await;
+    assert_eq!((scene.heard(), other.news().await), (vec![News::Reconnected], News::Reconnected));
 }
 
 #[tokio::test]
 async fn what_is_forgotten_may_have_changed() {
-    let place = Place::new();
-    place.client.watch("before", Change::Written, 1);
-    place.run([put("a", "1", None)]).await;
-    place.cluster.compact();
-    place.client.watch("a", Change::Written, 1);
-    place.client.watch("b", Change::Written, 2);
-    assert_eq!(place.heard(), [changed("a", "")]);
-    place.run([put("a", "2", None), put("b", "2", None), put("before", "2", None)]).await;
-    assert_eq!(place.heard(), [changed("b", "2"), changed("before", "2")]);
+    let scene = Scene::new();
+    scene.client.watch("before", Change::Written, 1);
+    scene.run([put("a", "1", None)]).await;
+    scene.cluster.compact();
+    scene.client.watch("a", Change::Written, 1);
+    scene.client.watch("b", Change::Written, 2);
+    assert_eq!(scene.heard(), [changed("a", "")]);
+    scene.run([put("a", "2", None), put("b", "2", None), put("before", "2", None)]).await;
+    assert_eq!(scene.heard(), [changed("b", "2"), changed("before", "2")]);
 }
