@@ -136,6 +136,45 @@ fn the_dead_behind_one_who_lives_become_fewer_with_those_who_come() {
     assert!(!first.is_finished());
 }
 
+/// A server deletes a key that expires in one step, and a million places take it
+/// half a second.
+#[test]
+fn a_line_has_ten_thousand_places_and_who_finds_none_waits_all_the_same() {
+    const PLACES: usize = 10_000;
+    let place = Place::new();
+    let (holder, client, late) = (place.client(), place.client(), place.client());
+    let lease = place.hold(&holder, "x");
+    let first = place.stand_in_line(&client, "x");
+    let grave = Grave::of(&place.server, "leasehold:x");
+    grave.bury(PLACES - 1, 1_000_000, &places()[1]);
+    let asked = || place.server.calls_by_command().get("evalsha").copied().unwrap_or_default();
+    let before = asked();
+    let waiter = place.queue(late.lock("x").ttl(LONG));
+    until(LIMIT, || (asked() > before + 1).then_some(())).expect("both ask again");
+    assert_eq!(waiting(&place.server, "leasehold:x"), PLACES as i64);
+    let (lease, _) = place.hand_over(lease, first);
+    place.wait(lease.release()).unwrap();
+    place.granted(waiter);
+}
+
+#[test]
+fn a_line_that_is_full_of_the_dead_takes_in_who_lives() {
+    let place = Place::new();
+    let (holder, client) = (place.client(), place.client());
+    let _lease = place.hold(&holder, "x");
+    let _first = place.stand_in_line(&client, "x");
+    let grave = Grave::of(&place.server, "leasehold:x");
+    grave.bury(10_000, 1_000_000, &places()[0]);
+    let _waiter = place.queue(place.client().lock("x").ttl(LONG));
+    let last = || {
+        let last = place.server.command(&["ZRANGE", &grave.line, "-1", "-1"]);
+        let owner = last.as_list()?.first()?.as_str()?.to_owned();
+        (!owner.starts_with("dead")).then_some(())
+    };
+    until(LIMIT, last).expect("it has a place");
+    assert!(waiting(&place.server, "leasehold:x") <= 10_000);
+}
+
 #[test]
 fn what_died_in_a_line_is_not_shown() {
     let place = Place::new();

@@ -8,6 +8,8 @@
 local REMEMBER = tonumber(ARGV[1])
 local STEP = REMEMBER / 24
 local looks = 1000 -- at so many places a script looks, whatever there is
+-- So many stand in a line. When it expires, the server deletes all of it at once.
+local PLACES = 10000
 
 local function micros()
   local time = redis.call('TIME')
@@ -88,9 +90,15 @@ local function sweep(now)
 end
 
 -- Take a place in the line, or keep it for another `keep` ms; `place`: as it was.
+-- Who finds no place asks again, as all do.
 local function stand(owner, keep, place, now, ttl, who)
   local till = now / 1000 + keep
   if not redis.call('ZSCORE', KEYS[3], owner) then
+    if redis.call('ZCARD', KEYS[3]) >= PLACES then
+      first_in_line(now)
+      sweep(now)
+      if redis.call('ZCARD', KEYS[3]) >= PLACES then return end
+    end
     local last = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')
     redis.call('ZADD', KEYS[3], (last[2] or 0) + 1, owner)
     place = nil
