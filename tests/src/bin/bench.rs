@@ -1,5 +1,7 @@
 //! `cargo xtask bench local`: the backends that need no server, beside a bare
 //! SQLite loop in the same run. Times are this machine's; the ratios travel.
+//! `bench crowd [redis]`, `bench waiters` and `bench dead [redlock]`: what many
+//! leases, many waiters and many dead waiters cost the others.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +14,8 @@ use rusqlite::Connection;
 
 #[path = "bench/crowd.rs"]
 mod crowd;
+#[path = "bench/dead.rs"]
+mod dead;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -23,8 +27,12 @@ const HELD: Duration = Duration::from_millis(2);
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments == ["crowd"] {
-        return crowd::beside_a_crowd();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["crowd"] => return crowd::beside_leases(false).and_then(|()| crowd::beside_waiters()),
+        ["crowd", "redis"] => return crowd::beside_leases(true),
+        ["waiters"] => return crowd::beside_waiters(),
+        ["dead", ref nodes @ ..] => return dead::in_line(nodes == ["redlock"]),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     if let [database, turns] = &arguments[..] {
@@ -34,7 +42,8 @@ fn main() -> Result<(), Failure> {
     runtime.block_on(uncontended(dir.path()))?;
     runtime.block_on(handed_over_inside(dir.path()))?;
     handed_over_between(dir.path())?;
-    crowd::beside_a_crowd()
+    crowd::beside_leases(false)?;
+    crowd::beside_waiters()
 }
 
 fn since(start: leasehold::time::Instant) -> Duration {
@@ -186,13 +195,19 @@ async fn turns(client: &Client, count: usize) -> Result<Vec<Turn>, leasehold::Er
 }
 
 fn print_latencies(what: &str, turns: &mut [Turn]) {
+    let all = hand_over_times(turns);
+    let at = |part: f64| all[((all.len() - 1) as f64 * part) as usize];
+    println!("  {what:<8} p50 {:>9.1?}   p99 {:>9.1?}   max {:>9.1?}", at(0.5), at(0.99), at(1.0));
+}
+
+/// The shortest first.
+fn hand_over_times(turns: &mut [Turn]) -> Vec<Duration> {
     turns.sort_by_key(|turn| turn.fence);
     let hand_over =
         |two: &[Turn]| Duration::from_nanos(two[1].acquired.saturating_sub(two[0].releasing));
     let mut all: Vec<Duration> = turns.windows(2).map(hand_over).collect();
     all.sort();
-    let at = |part: f64| all[((all.len() - 1) as f64 * part) as usize];
-    println!("  {what:<8} p50 {:>9.1?}   p99 {:>9.1?}   max {:>9.1?}", at(0.5), at(0.99), at(1.0));
+    all
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {
