@@ -21,7 +21,7 @@ const DEAD: usize = 1_000_000;
 const LOCK: &str = "leasehold:x";
 /// Of each step, one after the other.
 const TIMES: usize = 300;
-const TTL: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_secs(30);
 /// Nobody hears this: the process that listened is gone.
 const NOBODY: &str = "leasehold:00000000000000000000000000000000";
 
