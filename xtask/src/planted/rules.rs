@@ -237,6 +237,13 @@ pub(super) const RULES: &[Rule] = &[
         "local looks = 1000000 --",
     ),
     rule(
+        "a line takes in whoever comes",
+        "redis", "dead_waiters::a_line_has_ten_thousand_places_and_who_finds_none_waits_all_the_same",
+        "backend/redis/lua/line.lua",
+        "local PLACES = 10000\n",
+        "local PLACES = 1000000000\n",
+    ),
+    rule(
         "a wild grant of a stranger is believed for as long as it says",
         "redis", "strangers::a_lock_that_a_stranger_hands_on_is_lost_at_once",
         "backend/redis/mod.rs",
