@@ -30,7 +30,7 @@ pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
 
 /// Let time pass, between two looks at another process or where that is the point.
 #[allow(clippy::disallowed_methods)] // nobody's lease is counted by it
-pub(crate) fn pause(duration: Duration) {
+pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 

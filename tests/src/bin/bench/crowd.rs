@@ -8,6 +8,7 @@ use leasehold::backend::Memory;
 use leasehold::time::SystemClock;
 use leasehold::{Client, Lease, Options};
 use leasehold_tests::bench::rounds::{median, quantile, rounds};
+use leasehold_tests::patience::pause;
 use leasehold_tests::servers::Server;
 use tokio::runtime::Runtime;
 
@@ -113,11 +114,11 @@ fn measure(backend: &Backend, crowd: &Crowd) -> Result<Slice, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let [client, another] = backend.clients(&runtime)?;
     let owner = if crowd.whose == Whose::Ours { &client } else { &another };
-    let leases = runtime.block_on(hold(owner, crowd))?;
+    let leases = hold(&runtime, owner, crowd)?;
     // By then the renewals have begun, and soon all have been renewed once.
-    std::thread::sleep(TTL / 3);
+    pause(TTL / 3);
     let before = cpu();
-    std::thread::sleep(TTL / 3);
+    pause(TTL / 3);
     let cpu = (cpu() - before).as_secs_f64() * 1e3 / (TTL / 3).as_secs_f64();
     let times = hand_over_times(&mut super::hand_overs(&client, 2, TURNS)?);
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
@@ -134,10 +135,10 @@ fn measure(backend: &Backend, crowd: &Crowd) -> Result<Slice, Failure> {
     Ok(slice)
 }
 
-async fn hold(client: &Client, crowd: &Crowd) -> Result<Vec<Lease>, Failure> {
+fn hold(runtime: &Runtime, client: &Client, crowd: &Crowd) -> Result<Vec<Lease>, Failure> {
     let tasks = (0..ASKING).map(|part| {
         let (client, ttl, many) = (client.clone(), crowd.ttl, crowd.many);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let mut leases = Vec::new();
             for number in (part..many).step_by(ASKING) {
                 leases.push(client.lock(format!("held/{number}")).ttl(ttl).acquire().await?);
@@ -148,7 +149,7 @@ async fn hold(client: &Client, crowd: &Crowd) -> Result<Vec<Lease>, Failure> {
     let tasks: Vec<_> = tasks.collect();
     let mut leases = Vec::new();
     for task in tasks {
-        leases.extend(task.await??);
+        leases.extend(runtime.block_on(task)??);
     }
     Ok(leases)
 }

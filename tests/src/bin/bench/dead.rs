@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use leasehold::{Client, Lease};
 use leasehold_tests::own_keys::{line, side, waiting};
-use leasehold_tests::patience::{LIMIT, now, until};
+use leasehold_tests::patience::{LIMIT, now, pause, until};
 use leasehold_tests::resp::Reply;
 use leasehold_tests::servers::{Connection, Server};
 use tokio::runtime::Runtime;
@@ -56,7 +56,7 @@ impl Pinging {
                 }
                 let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                 longest.fetch_max(took, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(1));
+                pause(Duration::from_millis(1));
             }
         });
         Ok(Self { longest, is_over, thread: Some(thread) })
@@ -128,7 +128,10 @@ impl Scene {
         let find = || self.servers.iter().find_map(keys);
         self.keys.get_or_init(|| until(LIMIT, find).expect("it stands in the line"));
         self.bury(DEAD, place)?;
-        self.step("nothing for a second", || Ok(std::thread::sleep(Duration::from_secs(1))))?;
+        self.step("nothing for a second", || {
+            pause(Duration::from_secs(1));
+            Ok(())
+        })?;
         self.step("status", || self.wait(holder.status("x")).map(drop))?;
         self.step("list", || self.wait(holder.list()).map(drop))?;
         self.step("try_acquire", || {
@@ -137,7 +140,10 @@ impl Scene {
         let patient = third.lock("x").ttl(TTL).wait(Duration::from_millis(5));
         self.step("acquire, given up after 5 ms: withdrawn", || {
             // Busy is an error here.
-            self.many(|| Ok(drop(self.runtime.block_on(patient.acquire()))))
+            self.many(|| {
+                drop(self.runtime.block_on(patient.acquire()));
+                Ok(())
+            })
         })?;
         self.step("renew", || self.many(|| self.wait(lease.renew())))?;
         self.step("break_lock", || self.wait(holder.break_lock("x")).map(drop))?;
@@ -150,18 +156,22 @@ impl Scene {
         self.bury(DEAD, place)?;
         self.step("acquire and release, until none is left", || self.pass_all(&third))?;
         self.step("clients closed", || {
-            Ok(self.runtime.block_on(async {
+            self.runtime.block_on(async {
                 holder.close().await;
                 other.close().await;
                 third.close().await;
-            }))
+            });
+            Ok(())
         })?;
         // The most that a line takes, and more than that.
         for (dead, what) in [(10_000, "10 000 expire, a day after"), (DEAD, "as many expire")] {
             let client = self.client()?;
             drop(self.wait(client.lock("x").acquire())?);
             self.bury(dead, place)?;
-            self.step(what, || Ok(self.expire()))?;
+            self.step(what, || {
+                self.expire();
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -229,7 +239,7 @@ impl Scene {
         }
         let done = act()?;
         // A PING that waits has been answered by then.
-        std::thread::sleep(Duration::from_millis(50));
+        pause(Duration::from_millis(50));
         let longest = self.pinging.iter().map(Pinging::take).fold(0.0, f64::max);
         let command = self.servers.iter().map(slowest).max().unwrap_or_default();
         println!("  {what:<42} {longest:>9.1} ms {:>11.1} ms", command as f64 / 1000.0);
