@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod bench_node;
 mod node;
 mod planted;
+mod programs;
 mod python;
 mod servers;
 mod swift;

@@ -13,7 +13,7 @@ mod rules;
 mod switch;
 
 use bugs::{BUGS, Bug, SOAK_BUGS};
-use copy::Copy;
+use copy::{Built, Copy};
 use rules::{RULES, Rule};
 
 /// More than the test has: some bugs show themselves late.
@@ -35,8 +35,7 @@ pub(crate) fn are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     let mut planted = simulated.clone();
     planted.extend(real.iter().map(|real| &real.1));
     planted.extend(rules.iter().map(|rule| &rule.bug));
-    let copy = Copy::make(root, &planted)?;
-    copy.build()?;
+    let copy = Copy::make(root, &planted)?.build()?;
     // What is simulated needs the processors, and what is real waits for most of its time.
     std::thread::scope(|scope| {
         let soaks = scope.spawn(|| each(&real, |(part, bug)| soak(&copy, part, bug)));
@@ -61,13 +60,13 @@ fn each<B>(bugs: &[&B], mut check: impl FnMut(&B) -> Result<(), Failure>) -> Res
 }
 
 /// Nothing may be caught where nothing is wrong.
-fn healthy(copy: &Copy) -> Result<(), Failure> {
+fn healthy(copy: &Built) -> Result<(), Failure> {
     let said = copy.test("simulation", "", &[("LEASEHOLD_SEEDS", HEALTHY_SEEDS)])?;
     let passed = said.contains("test result: ok.");
     if passed { Ok(()) } else { Err(format!("no bug is awake, and the test failed:\n{said}")) }
 }
 
-fn simulation(copy: &Copy, bug: &Bug) -> Result<(), Failure> {
+fn simulation(copy: &Built, bug: &Bug) -> Result<(), Failure> {
     let started = now();
     // Where other servers stand, what is wrong with one kind cannot show.
     let servers = ["memory", "quorum", "etcd"];
@@ -78,7 +77,7 @@ fn simulation(copy: &Copy, bug: &Bug) -> Result<(), Failure> {
     caught(bug, "seed ", &said, started)
 }
 
-fn soak(copy: &Copy, part: &str, bug: &Bug) -> Result<(), Failure> {
+fn soak(copy: &Built, part: &str, bug: &Bug) -> Result<(), Failure> {
     let started = now();
     let mut missed = String::new();
     for seconds in SOAKS {
@@ -93,7 +92,7 @@ fn soak(copy: &Copy, part: &str, bug: &Bug) -> Result<(), Failure> {
 }
 
 /// The rule's own test passes without the bug, which the whole suite has shown.
-fn tested(copy: &Copy, rule: &Rule) -> Result<(), Failure> {
+fn tested(copy: &Built, rule: &Rule) -> Result<(), Failure> {
     let started = now();
     let said = copy.test_by_name(rule.binary, rule.test, rule.bug.name)?;
     if said.contains("running 0 tests") || !said.contains("running ") {

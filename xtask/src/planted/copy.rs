@@ -9,6 +9,7 @@ use std::process::Command;
 use super::bugs::Bug;
 use super::switch;
 use crate::Failure;
+use crate::programs::{self, Program};
 
 /// What cargo needs to build the tests: every member is part of the workspace.
 const WORKSPACE: [&str; 12] = [
@@ -34,8 +35,8 @@ const VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 /// Longer than any of the tests that catch a bug.
 const LIMIT: &str = "60";
 
-/// What is built of the copy beside the simulation: all that catches a bug.
-const TESTS: [&str; 6] = ["soak", "backends", "local", "redis", "redlock", "etcd"];
+/// What is built of the copy: all that catches a bug.
+const TESTS: [&str; 7] = ["simulation", "soak", "backends", "local", "redis", "redlock", "etcd"];
 
 pub(super) struct Copy {
     place: PathBuf,
@@ -58,48 +59,19 @@ impl Copy {
         Ok(copy)
     }
 
-    pub(super) fn build(&self) -> Result<(), Failure> {
-        let mut build = self.cargo("simulation");
+    pub(super) fn build(&self) -> Result<Built, Failure> {
+        let mut build = crate::clean("cargo");
+        // The package selection of all that is tested, so that nothing is built twice.
+        build.args(["test", "--workspace", "--offline"]);
         for test in TESTS {
             build.args(["--test", test]);
         }
-        crate::run(build.arg("--no-run").stdout(io::stderr()))
-    }
-
-    /// What a test says while that bug is awake.
-    pub(super) fn test(
-        &self,
-        test: &str,
-        bug: &str,
-        variables: &[(&str, &str)],
-    ) -> Result<String, Failure> {
-        let mut command = self.cargo(test);
-        command.env(switch::AWAKE, bug).envs(variables.iter().copied());
-        said(&mut command)
-    }
-
-    /// What one test of a file says while that bug is awake. Some bugs make it hang.
-    pub(super) fn test_by_name(
-        &self,
-        test: &str,
-        name: &str,
-        bug: &str,
-    ) -> Result<String, Failure> {
-        let mut command = self.cargo(test);
-        command.args(["--", "--exact", name]).env(switch::AWAKE, bug);
-        said(&mut limited(&command, LIMIT))
-    }
-
-    /// The package selection of all that is tested, so that nothing is built twice.
-    fn cargo(&self, test: &str) -> Command {
-        let mut command = crate::clean("cargo");
-        command.args(["test", "--workspace", "--offline", "--test", test]);
         // These two are built for the copy alone, and what is simulated is done twice as soon.
         for package in ["leasehold", "leasehold-tests"] {
-            command.arg(format!("--config=profile.dev.package.{package}.opt-level=1"));
+            build.arg(format!("--config=profile.dev.package.{package}.opt-level=1"));
         }
-        command.current_dir(&self.place).env("CARGO_TARGET_DIR", &self.target);
-        command
+        build.current_dir(&self.place).env("CARGO_TARGET_DIR", &self.target);
+        Ok(Built { programs: programs::build(&mut build)? })
     }
 
     /// The files that differ, by their path in the workspace.
@@ -170,6 +142,43 @@ impl Copy {
     }
 }
 
+/// Its tests, all bugs of which are asleep.
+pub(super) struct Built {
+    programs: Vec<Program>,
+}
+
+impl Built {
+    /// What a test says while that bug is awake.
+    pub(super) fn test(
+        &self,
+        test: &str,
+        bug: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<String, Failure> {
+        let mut command = self.command(test, bug)?;
+        said(command.envs(variables.iter().copied()))
+    }
+
+    /// What one test of a file says while that bug is awake. Some bugs make it hang.
+    pub(super) fn test_by_name(
+        &self,
+        test: &str,
+        name: &str,
+        bug: &str,
+    ) -> Result<String, Failure> {
+        let mut command = self.command(test, bug)?;
+        command.args(["--exact", name]);
+        said(&mut limited(&command, LIMIT))
+    }
+
+    fn command(&self, test: &str, bug: &str) -> Result<Command, Failure> {
+        let program = self.programs.iter().find(|program| program.name == test);
+        let mut command = program.ok_or(format!("there is no test {test:?}"))?.command();
+        command.env(switch::AWAKE, bug);
+        Ok(command)
+    }
+}
+
 /// The same command, ended with all that it has started after so many seconds.
 fn limited(command: &Command, seconds: &str) -> Command {
     let mut limited = crate::clean("timeout");
@@ -185,7 +194,7 @@ fn limited(command: &Command, seconds: &str) -> Command {
 }
 
 fn said(command: &mut Command) -> Result<String, Failure> {
-    let output = command.output().map_err(|e| format!("cargo could not be started: {e}"))?;
+    let output = command.output().map_err(|e| format!("a test could not be started: {e}"))?;
     let said = [output.stdout, output.stderr];
     Ok(said.map(|said| String::from_utf8_lossy(&said).into_owned()).concat())
 }
