@@ -225,9 +225,9 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a lock is handed on for a second only",
         "local", "waiting::a_waiter_that_is_handed_a_lock_has_a_second_to_renew_it_however_long_ago_it_asked",
-        "backend/mod.rs",
-        "GRANT_WINDOW: Duration = Duration::from_secs(2)",
-        "GRANT_WINDOW: Duration = Duration::from_secs(1)",
+        "engine/hold.rs",
+        "Self { since: asked, lasts, now,",
+        "Self { since: asked, lasts: lasts / 2, now,",
     ),
     rule(
         "the dead are all looked at in one step",
