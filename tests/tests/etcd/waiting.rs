@@ -45,8 +45,9 @@ fn a_lock_is_handed_on_inside_a_client_by_one_transaction() {
     let lease = place.hold(&client, "x");
     let turn = |lock: leasehold::Lock| async move { lock.acquire().await?.release().await };
     let turns: Vec<_> = (0..20).map(|_| place.spawn(turn(client.lock("x").ttl(LONG)))).collect();
-    // They stand in line inside the client, where nobody can see them.
-    place.pass(SECOND / 5);
+    // They stand in line inside the client, where nobody else can see them.
+    let waiting = || place.wait(client.status("x")).unwrap().unwrap().waiters.len();
+    until(LIMIT, || (waiting() == 20).then_some(())).expect("all of them wait");
     let calls = || place.cluster.calls().get("Txn").copied().unwrap_or(0);
     let before = calls();
     place.wait(lease.release()).unwrap();
@@ -61,8 +62,7 @@ fn who_waits_in_the_holders_client_comes_after_those_who_stand_in_line_already()
     let (a, b, c) = (place.client(), place.client(), place.client());
     let lease = place.hold(&a, "x");
     // They wait in its client, where the cluster does not see them.
-    let own: Vec<_> = (0..2).map(|_| place.queue(a.lock("x").ttl(LONG))).collect();
-    place.pass(SECOND / 5);
+    let own = [place.stand_in_line(&a, "x"), place.stand_in_line(&a, "x")];
     let others = [place.stand_in_line(&b, "x"), place.stand_in_line(&c, "x")];
     let mut lease = lease;
     let [first, second] = others;

@@ -162,22 +162,23 @@ fn a_hand_over_that_comes_after_the_next_has_left_gives_it_nothing() {
     let (place, proxy, client) = behind_a_proxy();
     let lease = place.hold(&client, "x");
     let waiter = place.queue(client.lock("x").ttl(LONG));
-    place.pass(SECOND / 10);
+    let waits = || !place.wait(client.status("x")).unwrap().unwrap().waiters.is_empty();
+    until(LIMIT, || waits().then_some(())).expect("it waits");
     let gate = Gate::new();
     let late = proxy.next(is_release, Fault::Late(gate.clone()));
     // The repeated release is kept from the server for a while, as its waiter is not.
-    let cuts: Vec<_> = (0..6).map(|_| proxy.next(is_release, Fault::CutBefore)).collect();
+    let cuts: Vec<_> = (0..9).map(|_| proxy.next(is_release, Fault::CutBefore)).collect();
     let withdrawn = proxy.next(is_withdrawal, Fault::Delay(Duration::ZERO));
     drop(lease);
     late.wait();
     waiter.abort();
     withdrawn.wait();
     until(LIMIT, || place.wait(client.status("nothing")).ok()).expect("the server has done it");
-    assert!(!cuts[5].is_done(), "the release was repeated too soon for this test");
+    assert!(!cuts[8].is_done(), "the release was repeated too soon for this test");
     gate.open();
     gate.wait_executed();
-    until(LIMIT, || cuts[5].is_done().then_some(())).expect("the release is repeated");
-    let free = until(SECOND * 5, || is_idle(&place.server).then_some(()));
+    until(LIMIT, || cuts[8].is_done().then_some(())).expect("the release is repeated");
+    let free = until(LIMIT, || is_idle(&place.server).then_some(()));
     free.unwrap_or_else(|| panic!("nobody has it: {:#?}", records(&place.server)));
 }
 
