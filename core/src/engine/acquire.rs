@@ -8,6 +8,7 @@ use super::keeper::first_renewal;
 use super::line::Source;
 use super::pauses::{RECHECK, Row, tie};
 use super::seat::{Busy, Seat};
+use super::turn::Asked;
 use super::word::{SILENCE, Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant};
@@ -311,14 +312,16 @@ impl Visit<'_> {
         // Who closes has seen that it is sent, or this sees that it is not to be.
         engine.check_open().inspect_err(|_| self.seat.was_not_sent(claim.owner))?;
         self.word.ask(sent);
+        let asked = Asked { engine, seat: &self.seat, claim: &claim };
         let answer = engine.request(limit, engine.backend().claim(&claim)).await;
+        drop(asked);
         let answer = answer.inspect_err(|e| {
             if e.outcome() == Outcome::NotHeld {
                 self.seat.was_not_sent(claim.owner);
             }
         });
         if self.seat.owner() != claim.owner {
-            // Others have had their turn since, and this claim is withdrawn.
+            // Others have had their turn since.
             return Ok(Ask::PassedOver);
         }
         let answer = answer?;

@@ -1,6 +1,7 @@
 //! Giving back: what was held, and what may have been granted unseen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
@@ -102,7 +103,9 @@ impl Engine {
         let then = successor.as_ref().map(|(_, claim)| claim);
         let vacate = Vacate { engine: self, hold };
         let sent = self.runtime.now();
-        let limit = self.question_limit(held.ttl);
+        // When it is over there is nothing to give back.
+        let left = hold.gone_at().since(sent).max(Duration::from_secs(1));
+        let limit = self.question_limit(held.ttl).min(left);
         let is_first = hold.ask();
         let answer = self.request(limit, self.backend().release(held, then)).await;
         // Before the next is told that it has the lock.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::seat::Seat;
+use crate::backend::Claim;
 use crate::time::Instant;
 
 /// So long after it was time to ask a head has it still not been heard of. It is
@@ -51,6 +52,23 @@ impl Turn {
     /// Looked for when it is due; answers whether it was late before.
     pub(super) fn is_missed(&mut self) -> bool {
         std::mem::replace(&mut self.is_late, true)
+    }
+}
+
+/// A claim on its way, answered or given up.
+pub(super) struct Asked<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) seat: &'a Seat,
+    pub(super) claim: &'a Claim,
+}
+
+impl Drop for Asked<'_> {
+    /// Its turn may have been lost, and it was withdrawn then. It may have been made
+    /// later all the same, when the backend did not remember that any more.
+    fn drop(&mut self) {
+        if self.seat.owner() != self.claim.owner {
+            self.engine.withdraw_in_background(self.claim.clone());
+        }
     }
 }
 

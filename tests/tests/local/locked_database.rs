@@ -2,6 +2,7 @@
 //! process does that was stopped inside its transaction.
 
 use std::path::Path;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
@@ -44,4 +45,31 @@ async fn the_first_connect_outlasts_a_process_that_is_stopped_for_a_while() {
     };
     let (client, ()) = tokio::join!(connect(&url), go_on);
     client.expect("a client");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_claim_that_is_made_long_after_its_turn_was_lost_is_withdrawn_once_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("locks.db");
+    let url = format!("sqlite:{}", path.display());
+    let (client, other) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
+    client.list().await.expect("its tidying is done");
+    let held = other.lock("x").acquire().await.expect("the lock");
+    let locked = keep_locked(&path).expect("the write lock");
+    let lock = client.lock("x").ttl(Duration::from_secs(3600)).wait(Duration::from_secs(60));
+    let mut unpolled = Box::pin(lock.acquire());
+    assert!(unpolled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(locked);
+    // Until it has lost its turn to this one, which is answered then.
+    let behind = client.lock("x").wait(Duration::from_secs(8)).acquire().await;
+    assert_eq!(behind.expect_err("held").kind(), Kind::Timeout);
+    // More than are remembered of those that have withdrawn.
+    for _ in 0..4200 {
+        client.lock("y").acquire().await.expect("the lock").release().await.expect("held");
+    }
+    held.release().await.expect("held");
+    let lease = unpolled.await.expect("its old claim is not in its way");
+    lease.release().await.expect("held");
+    client.close().await;
+    assert!(other.lock("x").try_acquire().await.expect("an answer").is_some());
 }

@@ -159,6 +159,23 @@ fn a_server_that_may_be_slow_is_waited_for() {
 }
 
 #[test]
+fn a_release_without_an_answer_takes_no_longer_than_what_it_gives_back() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        wire.wait_for_answers(SECOND * 60);
+        let lease = client.lock("x").ttl(SECOND * 5).acquire().await.expect("the lock");
+        wire.slow_releases(HOUR);
+        let asked = world.truth.elapsed();
+        lease.release().await.expect_err("no answer");
+        let took = world.truth.elapsed() - asked;
+        assert!(took < SECOND * 6, "{took:?}");
+        client.close().await;
+        let took = world.truth.elapsed() - asked;
+        assert!(took < SECOND * 7, "{took:?}");
+    });
+}
+
+#[test]
 fn a_short_ttl_has_the_time_that_an_answer_takes() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();
