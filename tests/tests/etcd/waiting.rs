@@ -1,5 +1,7 @@
 //! Waiting for a lock in etcd: order, wakes, and what is left behind.
 
+use std::task::{Context, Waker};
+
 use crate::place::{LONG, PROMPT, Place, SECOND};
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::world::cut_at;
@@ -71,6 +73,23 @@ fn who_waits_in_the_holders_client_comes_after_those_who_stand_in_line_already()
     }
     place.wait(lease.release()).unwrap();
     place.await_empty();
+}
+
+#[test]
+fn a_waiter_that_is_not_polled_keeps_its_client_from_no_other_lock() {
+    let place = Place::new();
+    let client = place.client();
+    // Polled once, when the session is yet to be opened that all of them use.
+    let lock = client.lock("x").ttl(LONG);
+    let mut unpolled = Box::pin(lock.acquire());
+    let poll = async { unpolled.as_mut().poll(&mut Context::from_waker(Waker::noop())) };
+    assert!(place.wait(poll).is_pending());
+    for name in ["y", "z"] {
+        assert!(place.try_hold(&client, name).is_some(), "{name} is free");
+    }
+    // Its turn is lost to whoever waits behind it.
+    place.wait(place.hold(&client, "x").release()).unwrap();
+    place.wait(place.wait(unpolled).unwrap().release()).unwrap();
 }
 
 #[test]

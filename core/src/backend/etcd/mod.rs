@@ -126,7 +126,7 @@ pub struct Etcd {
     runtime: Arc<dyn Runtime>,
     keys: Keyspace,
     history: Arc<History>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     places: Arc<Places>,
     /// Leases may be gone that nobody has asked about.
     alarm: Notify,
@@ -164,7 +164,7 @@ impl Etcd {
         prefix: &str,
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, Error> {
-        let sessions = Sessions::new(cluster.clone(), runtime.clone());
+        let sessions = Arc::new(Sessions::new(cluster.clone(), runtime.clone()));
         let min_ttl = sessions.shortest().await?;
         let keys = Keyspace::new(prefix);
         cluster.watch(&keys.evicted(), Change::Written, 0);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::cluster::{Cluster, SessionId};
 use super::proof::strange;
 use crate::backend::{Claim, Term};
@@ -84,11 +86,21 @@ impl Sessions {
         known.sessions.get(known.shared.get(&seconds(ttl))?).copied()
     }
 
-    /// The session for locks of this ttl, kept alive or opened if need be.
-    pub(super) async fn usable(&self, ttl: Duration) -> Result<Session, Error> {
+    /// The session for locks of this ttl, kept alive or opened if need be. That goes on
+    /// by itself: whoever asks first may not be polled again, and the others need it too.
+    pub(super) async fn usable(self: &Arc<Self>, ttl: Duration) -> Result<Session, Error> {
         if let Some(session) = self.fresh(ttl) {
             return Ok(session);
         }
+        let (tell, told) = oneshot::channel();
+        let sessions = self.clone();
+        self.clock.spawn(Box::pin(async move {
+            drop(tell.send(sessions.freshen(ttl).await));
+        }));
+        told.await.unwrap_or_else(|_| Err(Error::unavailable("the client's thread has ended")))
+    }
+
+    async fn freshen(&self, ttl: Duration) -> Result<Session, Error> {
         let _others_wait = self.opening.lock().await;
         if let Some(session) = self.fresh(ttl) {
             return Ok(session);
