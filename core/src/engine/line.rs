@@ -29,7 +29,7 @@ const RECHECKS: u32 = 1000;
 pub(super) struct Lines {
     clock: Arc<dyn Runtime>,
     state: Mutex<State>,
-    /// Rung when somebody begins to wait behind a head that is to ask.
+    /// Rung when there is a head that may keep others waiting.
     pub(super) watch: Notify,
 }
 
@@ -38,7 +38,7 @@ struct State {
     lines: BTreeMap<LockName, Line>,
     /// How many have a head that asks the backend.
     asking: usize,
-    /// Those in which others wait behind that head, by when it has its turn.
+    /// Those whose head may keep others waiting, by when it has its turn.
     turns: BTreeSet<(Instant, LockName)>,
     /// Somebody looks after them.
     is_watched: bool,
@@ -333,9 +333,11 @@ impl Line {
         }
     }
 
-    /// When the head has its turn, if anybody waits behind it.
+    /// When the head has its turn, if it keeps anybody waiting who is behind it, or may
+    /// do so at the backend.
     fn is_waited_for(&self) -> Option<Instant> {
-        self.turn.as_ref().filter(|_| self.seats.len() > 1).map(|turn| turn.due)
+        let keeps = self.seats.len() > 1 || self.head().is_some_and(|head| head.is_sent());
+        self.turn.as_ref().filter(|_| keeps).map(|turn| turn.due)
     }
 
     /// Let the head go to the end of the line; answers who that was.

@@ -77,6 +77,24 @@ fn a_question_whose_answer_nobody_reads_is_withdrawn() {
     });
 }
 
+#[test]
+fn a_grant_that_nobody_reads_is_withdrawn_also_where_nobody_waits_behind() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        wire.slow_claims(Duration::from_millis(1));
+        let lock = client.lock("x").ttl(SECOND * 3000);
+        let unread = half(&world, &lock, 1).await;
+        let since = world.truth.elapsed();
+        let lease = hold(&other, "x").await;
+        let took = world.truth.elapsed() - since;
+        assert!(took < SECOND * 8, "{took:?}");
+        lease.release().await.expect("held");
+        unread.await.expect("its turn comes again").release().await.expect("held");
+        world.settle().await;
+        assert!(world.is_free("x").await);
+    });
+}
+
 /// Waiters of one client, and in which order they have the lock.
 struct Row {
     served: Arc<Mutex<Vec<u32>>>,
