@@ -531,6 +531,27 @@ pub(super) const RULES: &[Rule] = &[
         "std::mem::replace(&mut self.is_late, true) && false",
     ),
     rule(
+        "a head that waits alone keeps its turn",
+        "local", "turns::a_grant_that_nobody_reads_is_withdrawn_also_where_nobody_waits_behind",
+        "engine/line.rs",
+        "let keeps = self.seats.len() > 1 || self.head().is_some_and(|head| head.is_sent());",
+        "let keeps = self.seats.len() > 1;",
+    ),
+    rule(
+        "a claim that is made after its turn was lost is kept",
+        "local", "locked_database::a_claim_that_is_made_long_after_its_turn_was_lost_is_withdrawn_once_more",
+        "engine/turn.rs",
+        "if self.seat.owner() != self.claim.owner {",
+        "if self.seat.owner() != self.seat.owner() {",
+    ),
+    rule(
+        "a release is waited for as long as any answer",
+        "local", "patience::a_release_without_an_answer_takes_no_longer_than_what_it_gives_back",
+        "engine/release.rs",
+        "self.question_limit(held.ttl).min(left)",
+        "self.question_limit(held.ttl).min(left * 100)",
+    ),
+    rule(
         "a head that is passed over leaves its claim behind",
         "local", "turns::a_question_whose_answer_nobody_reads_is_withdrawn",
         "engine/turn.rs",
