@@ -46,29 +46,16 @@ fn run(steps: &Steps) -> Result<(), Failure> {
         ("LEASEHOLD_NODE_PACKAGE", &package),
         ("LEASEHOLD_SWIFT_SHIM", &shim),
     ];
-    let (long, others): (Vec<_>, Vec<_>) =
-        tests.iter().partition(|test| LONG.contains(&&*test.name));
-    // Most of them wait for most of their time.
-    both(
-        || {
-            steps.take("tests", || all_pass(&others, &faces))?;
-            steps.take("Python", || python::check(&interpreter))?;
-            steps.take("Node", || node::check(&package))?;
-            steps.take("Swift", || swift::check(&package))
-        },
-        || {
-            steps.take("scenarios, simulation, soak", || all_pass(&long, &faces))?;
-            steps.take("tests in the documentation", || cargo("test --workspace --doc"))?;
-            steps.take("documentation", || cargo("doc --workspace --no-deps"))
-        },
-    )?;
+    steps.take("tests", || all_pass(&tests, &faces))?;
+    steps.take("tests in the documentation", || cargo("test --workspace --doc"))?;
+    steps.take("Python", || python::check(&interpreter))?;
+    steps.take("Node", || node::check(&package))?;
+    steps.take("Swift", || swift::check(&package))?;
+    steps.take("documentation", || cargo("doc --workspace --no-deps"))?;
     steps.take("planted bugs", || planted::are_caught(root(), ""))
 }
 
-/// What takes about as long as all the others.
-const LONG: [&str; 3] = ["scenarios", "simulation", "soak"];
-
-fn all_pass(tests: &[&Program], variables: &[(&str, &Path)]) -> Result<(), Failure> {
+fn all_pass(tests: &[Program], variables: &[(&str, &Path)]) -> Result<(), Failure> {
     tests.iter().try_for_each(|test| execute(test.command().envs(variables.iter().copied())))
 }
 
