@@ -461,13 +461,6 @@ pub(super) const RULES: &[Rule] = &[
         "                    if !is_check || !hold.is_checked() {",
     ),
     rule(
-        "one debt that is refused keeps the new ones",
-        "local", "debts::one_that_is_refused_does_not_keep_the_others",
-        "engine/debts.rs",
-        "turn.is_some() || self.outage.is_some()",
-        "turn.is_some() || self.failures > 0",
-    ),
-    rule(
         "who only tries is told what was true before",
         "local", "patience::who_only_tries_beside_one_who_waits_is_not_told_what_was_true_before",
         "engine/acquire.rs",
@@ -487,13 +480,6 @@ pub(super) const RULES: &[Rule] = &[
         "engine/acquire.rs",
         "        if seat.is_doubted() {",
         "        if seat.is_doubted() && false {",
-    ),
-    rule(
-        "who rests for one debt forgets another",
-        "local", "debts::one_that_is_refused_does_not_keep_the_retry_of_another",
-        "engine/payer.rs",
-        "                if state.is_resting() {",
-        "                if state.is_resting() && false {",
     ),
     rule(
         "a release that can not be paid any more has no end",
