@@ -251,13 +251,6 @@ pub(super) const RULES: &[Rule] = &[
         "Duration::from_millis(millis)",
     ),
     rule(
-        "a server that was not read is blamed",
-        "redis", "broken_connections::a_client_that_did_not_run_reads_what_has_come_before_it_blames_the_server",
-        "backend/net.rs",
-        "Self { slice: span / Self::SLICES, left: Self::SLICES + 1 }",
-        "Self { slice: span, left: 1 }",
-    ),
-    rule(
         "attempts to connect do not back off",
         "redis", "broken_connections::attempts_to_connect_back_off_however_many_wait",
         "backend/connection.rs",
