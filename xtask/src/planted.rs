@@ -30,17 +30,18 @@ pub(crate) fn are_caught(root: &Path, word: &str) -> Result<(), Failure> {
     let simulated: Vec<&Bug> = BUGS.iter().filter(|bug| bug.name.contains(word)).collect();
     let real: Vec<&(&str, Bug)> =
         SOAK_BUGS.iter().filter(|real| real.1.name.contains(word)).collect();
-    let rules: Vec<&Rule> =
-        RULES.iter().filter(|rule| rule.bug.name.contains(word) || rule.binary == word).collect();
+    let all = RULES.iter().flat_map(|(tests, rules)| rules.iter().map(move |rule| (*tests, rule)));
+    let rules: Vec<(&str, &Rule)> =
+        all.filter(|(tests, rule)| rule.bug.name.contains(word) || *tests == word).collect();
     let mut planted = simulated.clone();
     planted.extend(real.iter().map(|real| &real.1));
-    planted.extend(rules.iter().map(|rule| &rule.bug));
+    planted.extend(rules.iter().map(|(_, rule)| &rule.bug));
     let copy = Copy::make(root, &planted)?.build()?;
     // Real weather shows more when nothing else is going on.
     each(&real, |(part, bug)| soak(&copy, part, bug))?;
     // What is simulated needs the processors, and the rules wait for most of their time.
     std::thread::scope(|scope| {
-        let rules = scope.spawn(|| each(&rules, |rule| tested(&copy, rule)));
+        let rules = scope.spawn(|| each(&rules, |(tests, rule)| tested(&copy, tests, rule)));
         let simulated =
             healthy(&copy).and_then(|()| each(&simulated, |bug| simulation(&copy, bug)));
         match (rules.join().unwrap_or(Err("a lane panicked".to_owned())), simulated) {
@@ -53,7 +54,7 @@ pub(crate) fn are_caught(root: &Path, word: &str) -> Result<(), Failure> {
 }
 
 /// Plant all of them, also after one that was missed.
-fn each<B>(bugs: &[&B], mut check: impl FnMut(&B) -> Result<(), Failure>) -> Result<(), Failure> {
+fn each<B>(bugs: &[B], mut check: impl FnMut(&B) -> Result<(), Failure>) -> Result<(), Failure> {
     let missed: Vec<Failure> = bugs.iter().filter_map(|bug| check(bug).err()).collect();
     if missed.is_empty() { Ok(()) } else { Err(missed.join("\n")) }
 }
@@ -91,9 +92,9 @@ fn soak(copy: &Built, part: &str, bug: &Bug) -> Result<(), Failure> {
 }
 
 /// The rule's own test passes without the bug, which the whole suite has shown.
-fn tested(copy: &Built, rule: &Rule) -> Result<(), Failure> {
+fn tested(copy: &Built, tests: &str, rule: &Rule) -> Result<(), Failure> {
     let started = now();
-    let said = copy.test_by_name(rule.binary, rule.test, rule.bug.name)?;
+    let said = copy.test_by_name(tests, rule.test, rule.bug.name)?;
     if said.contains("running 0 tests") || !said.contains("running ") {
         return Err(format!("{}: there is no test {}\n{said}", rule.bug.name, rule.test));
     }

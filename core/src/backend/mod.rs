@@ -268,8 +268,8 @@ pub trait Backend: Send + Sync + 'static {
         asked
     }
 
-    /// How long the user wants the server to be waited for while an answer is due, if
-    /// that is longer than usual. No question is given up earlier.
+    /// The `response_timeout` of the URL if it is longer than the default, else zero. A
+    /// question is not given up before it has passed.
     fn response_timeout(&self) -> Duration {
         Duration::ZERO
     }

@@ -24,7 +24,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// How long the user wants answers to be waited for, if that is longer than usual.
+    /// The `response_timeout` if it is longer than the default, else zero.
     pub(super) fn longer_response(self) -> Duration {
         let is_longer = self.response > Self::default().response;
         if is_longer { self.response } else { Duration::ZERO }

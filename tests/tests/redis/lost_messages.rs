@@ -178,7 +178,7 @@ fn a_hand_over_that_comes_after_the_next_has_left_gives_it_nothing() {
     gate.open();
     gate.wait_executed();
     until(LIMIT, || cuts[8].is_done().then_some(())).expect("the release is repeated");
-    let free = until(LIMIT, || is_idle(&place.server).then_some(()));
+    let free = until(SECOND * 5, || is_idle(&place.server).then_some(()));
     free.unwrap_or_else(|| panic!("nobody has it: {:#?}", records(&place.server)));
 }
 

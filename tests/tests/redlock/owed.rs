@@ -14,16 +14,22 @@ fn is_free_soon(place: &Place, name: &str) {
     until(LIMIT.min(20 * SECOND), free).unwrap_or_else(|| panic!("{:?}", place.votes(name)));
 }
 
-#[test]
-fn a_release_that_a_slow_server_did_not_get_is_told_to_it_again() {
+/// Three servers, the third far away, and a client that has given back what all held.
+fn given_back(slowly: impl FnOnce(&Place, &Proxy)) -> (Place, Proxy, Client) {
     let place = Place::of(3);
     let proxy = Proxy::before(place.servers[2].port());
     let ports = [place.servers[0].port(), place.servers[1].port(), proxy.port()];
     let client = place.client_of(&url_of(&ports, "max_ttl=2m"));
     let lease = place.hold(&client, "x");
     place.held_by("x", &[0, 1, 2]);
-    proxy.stall_upstream(true);
+    slowly(&place, &proxy);
     place.wait(lease.release()).unwrap();
+    (place, proxy, client)
+}
+
+#[test]
+fn a_release_that_a_slow_server_did_not_get_is_told_to_it_again() {
+    let (place, proxy, _client) = given_back(|_, proxy| proxy.stall_upstream(true));
     assert!(place.votes("x")[2].is_some(), "it has heard of it");
     proxy.cut();
     proxy.stall_upstream(false);
@@ -77,19 +83,6 @@ fn a_server_is_told_nothing_of_what_it_was_never_asked() {
     place.pass(Duration::from_millis(1500));
     let told = calls().get("evalsha").copied().unwrap_or_default();
     assert!(told <= 5, "{told} requests about what it does not know");
-}
-
-/// Three servers, the third far away, and a client that has given back what all held.
-fn given_back(slowly: impl FnOnce(&Place, &Proxy)) -> (Place, Proxy, Client) {
-    let place = Place::of(3);
-    let proxy = Proxy::before(place.servers[2].port());
-    let ports = [place.servers[0].port(), place.servers[1].port(), proxy.port()];
-    let client = place.client_of(&url_of(&ports, "max_ttl=2m"));
-    let lease = place.hold(&client, "x");
-    place.held_by("x", &[0, 1, 2]);
-    slowly(&place, &proxy);
-    place.wait(lease.release()).unwrap();
-    (place, proxy, client)
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! Rules of one place, each with the test that fails without it.
+
+use super::bugs::Bug;
+
+mod backends;
+mod etcd;
+mod local;
+mod redis;
+mod redlock;
+
+/// A rule that is broken, and the one test that must fail then.
+pub(super) struct Rule {
+    pub(super) test: &'static str,
+    pub(super) bug: Bug,
+}
+
+/// By the file of their tests, as cargo's `--test` names it.
+pub(super) const RULES: &[(&str, &[Rule])] = &[
+    ("backends", backends::RULES),
+    ("etcd", etcd::RULES),
+    ("local", local::RULES),
+    ("redis", redis::RULES),
+    ("redlock", redlock::RULES),
+];
+
+const fn rule(
+    name: &'static str,
+    test: &'static str,
+    file: &'static str,
+    healthy: &'static str,
+    broken: &'static str,
+) -> Rule {
+    Rule { test, bug: Bug { name, file, healthy, broken } }
+}

@@ -1,0 +1,126 @@
+//! Rules whose tests are in the file of tests `redis`.
+
+use super::{Rule, rule};
+
+#[rustfmt::skip] // as a table: name, test, file, healthy, broken
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        "an answer belongs to the oldest request",
+        "liars::a_server_that_says_anything_at_any_time_makes_nobody_believe_to_hold",
+        "backend/redis/queue.rs",
+        "Some(Value::BulkString(named)) if named == number.as_bytes() => {}",
+        "Some(Value::BulkString(named)) if named == number.as_bytes() || named.len() < 99 => {}",
+    ),
+    rule(
+        "what is pushed is an answer",
+        "strangers::what_is_sent_to_our_connections_is_taken_for_no_answer_and_ends_none",
+        "backend/redis/inbox.rs",
+        "            Frame::Foreign => return Ok(None),",
+        "            Frame::Foreign => return Ok(Some(Heard::Answer(Value::Nil))),",
+    ),
+    rule(
+        "a claim can come late over the last connection alone",
+        "lost_messages::a_claim_that_comes_after_two_connections_and_its_withdrawal_is_refused",
+        "backend/redis/past.rs",
+        "doubt.link = Some(doubt.link.map_or(self.link, |first| first.min(self.link)));",
+        "doubt.link = Some(self.link);",
+    ),
+    rule(
+        "a withdrawn claim is not refused",
+        "lost_messages::a_claim_that_comes_after_its_withdrawal_is_refused",
+        "backend/redis/lua/claim.lua",
+        "if seen[2] and string.sub(seen[2], 1, 4) == 'gone' then return {2} end",
+        "",
+    ),
+    rule(
+        "a release hands on in quarantine",
+        "quarantine::a_release_hands_nothing_on_during_quarantine",
+        "backend/redis/lua/hand_on.lua",
+        "  if quarantine() ~= 0 then return nil end\n",
+        "",
+    ),
+    rule(
+        "a key that is no lock ends the renewal of others",
+        "facts_holding::a_lease_whose_key_is_no_lock_any_more_does_not_keep_others_from_their_renewal",
+        "backend/redis/lua/renew.lua",
+        "if redis.pcall('GETRANGE', lock, 0, #owner)",
+        "if redis.call('GETRANGE', lock, 0, #owner)",
+    ),
+    rule(
+        "a renewal takes the lock again",
+        "facts_holding::a_renewal_never_takes_a_lock_again",
+        "backend/redis/lua/renew.lua",
+        "if redis.pcall('GETRANGE', lock, 0, #owner) == owner .. ' ' then",
+        "if redis.call('EXISTS', lock) == 0 then redis.call('SET', lock, owner .. ' ') end\n  do",
+    ),
+    rule(
+        "a real fence is the clock alone",
+        "facts_granting::fences_rise_though_the_clock_has_gone_back",
+        "backend/redis/lua/hand_on.lua",
+        "math.max(last + 1, now)",
+        "now",
+    ),
+    rule(
+        "the side hash has no end",
+        "records::however_long_a_lock_is_held_its_records_last_as_long_and_end",
+        "backend/redis/lua/line.lua",
+        "  if redis.call('PTTL', key) < span then redis.call('PEXPIRE', key, whole(span)) end",
+        "  redis.call('PERSIST', key)",
+    ),
+    rule(
+        "the dead are all looked at in one step",
+        "dead_waiters::a_hundred_thousand_dead_waiters_keep_neither_the_next_nor_the_server",
+        "backend/redis/lua/line.lua",
+        "local looks = 1000 --",
+        "local looks = 1000000 --",
+    ),
+    rule(
+        "a line takes in whoever comes",
+        "dead_waiters::a_line_has_ten_thousand_places_and_who_finds_none_waits_all_the_same",
+        "backend/redis/lua/line.lua",
+        "local PLACES = 10000\n",
+        "local PLACES = 1000000000\n",
+    ),
+    rule(
+        "a wild grant of a stranger is believed for as long as it says",
+        "strangers::a_lock_that_a_stranger_hands_on_is_lost_at_once",
+        "backend/redis/mod.rs",
+        "Duration::from_millis(millis).min(GRANT_WINDOW)",
+        "Duration::from_millis(millis)",
+    ),
+    rule(
+        "a server that was not read is blamed",
+        "broken_connections::a_client_that_did_not_run_reads_what_has_come_before_it_blames_the_server",
+        "backend/net.rs",
+        "Self { slice: span / Self::SLICES, left: Self::SLICES + 1 }",
+        "Self { slice: span, left: 1 }",
+    ),
+    rule(
+        "attempts to connect do not back off",
+        "broken_connections::attempts_to_connect_back_off_however_many_wait",
+        "backend/connection.rs",
+        "        self.runtime.sleep(PAUSE.max(pause.mul_f64(FIRM))).await;\n",
+        "",
+    ),
+    rule(
+        "a server that evicts is not named",
+        "refusals::a_server_that_evicts_is_named_and_what_to_do_about_it",
+        "backend/redis/eviction.rs",
+        "(policy != \"noeviction\" && limit != \"0\").then",
+        "(policy == \"noeviction\" && limit != \"0\").then",
+    ),
+    rule(
+        "a real server that lost its data has no quarantine",
+        "quarantine::a_lease_that_was_forgotten_is_over_before_the_next_is_granted",
+        "backend/redis/lua/epoch.lua",
+        "local ends = is_new and 0 or now + ARGV[1] * 1000",
+        "local ends = 0",
+    ),
+    rule(
+        "a claim is sent after its withdrawal",
+        "lost_messages::a_claim_that_is_asked_again_after_its_withdrawal_is_not_sent",
+        "backend/redis/mod.rs",
+        "            if past.retired.contains(claim.owner) {\n                return Ok(Answer::Retired);",
+        "            if past.retired.contains(claim.owner) && false {\n                return Ok(Answer::Retired);",
+    ),
+];
