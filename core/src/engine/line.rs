@@ -137,8 +137,8 @@ impl Lines {
         });
     }
 
-    /// Let others go before heads that have not asked when it was time, nor when
-    /// looked for the last time: they are not polled. Answers what they have asked
+    /// Let others go before heads that have not asked when it was time, nor by any of
+    /// the last looks: they are not polled. Answers what they have asked
     /// before, to be withdrawn; `None` if there is nobody to look after.
     pub(super) fn pass_over(&self, new_owner: impl Fn() -> Owner) -> Option<Vec<Claim>> {
         let (now, mut state) = (self.clock.now(), lock(&self.state));
@@ -149,7 +149,9 @@ impl Lines {
             state.tickets += 1;
             let ticket = state.tickets;
             let passed = self.change(&mut state, &name, |line, _| {
-                line.turn.as_mut().is_some_and(Turn::is_missed).then(|| line.pass_over(ticket))?
+                let is_alone = line.seats.len() == 1;
+                let is_over = line.turn.as_mut()?.is_over(is_alone);
+                is_over.then(|| line.pass_over(ticket))?
             });
             claims.extend(passed.flatten().and_then(|seat| seat.give_up_claim(new_owner())));
         }

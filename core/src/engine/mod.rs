@@ -106,6 +106,7 @@ enum Phase {
 
 impl Engine {
     const LONGEST_REQUEST: Duration = Duration::from_secs(5);
+    const LEAST_QUESTION: Duration = Duration::from_secs(1);
 
     pub(crate) fn start(
         backend: Arc<dyn Backend>,
@@ -287,8 +288,20 @@ impl Engine {
     /// How long the answer to a question is waited for. That somebody else holds
     /// the lock is worth hearing also when a grant would come too late.
     fn question_limit(&self, ttl: Duration) -> Duration {
-        let response_timeout = self.backend().response_timeout();
-        self.request_limit(ttl).max(Duration::from_secs(1)).max(response_timeout)
+        Self::usual_limit(ttl).max(self.request_limit(ttl)).max(self.backend().response_timeout())
+    }
+
+    /// The same for a release, of which the successor's claim is a part. Of a server that
+    /// may be slow it is waited for no longer than there is something to give back, which
+    /// is so `left`; nor is one that was asked before.
+    fn release_limit(&self, ttl: Duration, left: Duration, is_first: bool) -> Duration {
+        let least = if is_first { Self::usual_limit(ttl) } else { Self::LEAST_QUESTION };
+        self.question_limit(ttl).min(left.max(least))
+    }
+
+    /// How long a question is waited for where no `response_timeout` is longer.
+    fn usual_limit(ttl: Duration) -> Duration {
+        (ttl / 2).clamp(Self::LEAST_QUESTION, Self::LONGEST_REQUEST)
     }
 
     /// Who holds and who waits: all that the backend knows of, and in this client those

@@ -1,7 +1,6 @@
 //! Giving back: what was held, and what may have been granted unseen.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
@@ -99,14 +98,19 @@ impl Engine {
     /// One request, and the consequences of its answer for the line.
     pub(super) async fn release_once(self: &Arc<Self>, hold: &Hold) -> Result<Released, Error> {
         let held = &hold.held;
-        let successor = self.lines.successor(&held.name, held.owner);
+        let successor = self.lines.successor(&held.name, held.owner).filter(|(seat, claim)| {
+            // Who closes has seen that it is sent, or this sees that it is not to be.
+            let is_open = self.check_open().is_ok();
+            if !is_open {
+                seat.was_not_sent(claim.owner);
+            }
+            is_open
+        });
         let then = successor.as_ref().map(|(_, claim)| claim);
         let vacate = Vacate { engine: self, hold };
         let sent = self.runtime.now();
-        // When it is over there is nothing to give back.
-        let left = hold.gone_at().since(sent).max(Duration::from_secs(1));
-        let limit = self.question_limit(held.ttl).min(left);
         let is_first = hold.ask();
+        let limit = self.release_limit(held.ttl, hold.gone_at().since(sent), is_first);
         let answer = self.request(limit, self.backend().release(held, then)).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);

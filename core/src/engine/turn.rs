@@ -19,13 +19,13 @@ pub(super) struct Turn {
     /// When it asks, or has its answer.
     pub(super) due: Instant,
     is_asking: bool,
-    /// It had not asked though it was time, when looked for the last time.
-    is_late: bool,
+    /// So often was it looked for since it was time, and had not asked.
+    misses: u32,
 }
 
 impl Turn {
     pub(super) fn begin(seat: &Arc<Seat>, now: Instant) -> Self {
-        Self { seat: Arc::downgrade(seat), due: now, is_asking: false, is_late: false }
+        Self { seat: Arc::downgrade(seat), due: now, is_asking: false, misses: 0 }
     }
 
     pub(super) fn is_of(&self, seat: &Arc<Seat>) -> bool {
@@ -34,12 +34,12 @@ impl Turn {
 
     /// It has asked, and is answered `by` then.
     pub(super) fn ask(&mut self, by: Instant) {
-        (self.due, self.is_asking, self.is_late) = (by, true, false);
+        (self.due, self.is_asking, self.misses) = (by, true, 0);
     }
 
     /// It asks again then.
     pub(super) fn pause(&mut self, until: Instant) {
-        (self.due, self.is_asking, self.is_late) = (until, false, false);
+        (self.due, self.is_asking, self.misses) = (until, false, 0);
     }
 
     /// It was rung.
@@ -49,9 +49,11 @@ impl Turn {
         }
     }
 
-    /// Looked for when it is due; answers whether it was late before.
-    pub(super) fn is_missed(&mut self) -> bool {
-        std::mem::replace(&mut self.is_late, true)
+    /// Looked for when it is due; answers whether that was often enough. Who keeps
+    /// nobody of its own client waiting has as long as the server gives it at least.
+    pub(super) fn is_over(&mut self, is_alone: bool) -> bool {
+        self.misses += 1;
+        self.misses >= if is_alone { 3 } else { 2 }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use leasehold::backend::Memory;
@@ -218,4 +219,24 @@ async fn who_connects_or_asks_when_the_client_is_closed_hears_that_it_was() {
             assert_eq!(error.kind(), Kind::Closed, "{error}");
         }
     }
+}
+
+#[test]
+fn a_lock_is_handed_to_no_waiter_of_a_client_that_closes() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        let _lease = hold(&client, "x").await;
+        let lock = client.lock("x").ttl(Duration::from_secs(2000));
+        let mut unpolled = Box::pin(lock.acquire());
+        let polled = unpolled.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        // The answer to the release is lost, and that to the next says that it was done.
+        wire.slow_releases(Duration::from_secs(4));
+        let closing = spawn(async move { client.close().await });
+        world.truth.sleep(Duration::from_millis(4300)).await;
+        wire.slow_releases(Duration::ZERO);
+        closing.await.expect("no panic");
+        let free = other.lock("x").try_acquire().await.expect("an answer");
+        assert!(free.is_some(), "nobody is there to use it");
+    });
 }

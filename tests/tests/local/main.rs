@@ -14,5 +14,6 @@ mod locked_database;
 mod patience;
 mod processes;
 mod promises;
+mod slow_cluster;
 mod turns;
 mod waiting;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::cluster::{Cluster, SessionId};
 use super::proof::strange;
@@ -45,8 +45,8 @@ pub(super) struct Sessions {
     cluster: Arc<dyn Cluster>,
     clock: Arc<dyn Runtime>,
     known: Mutex<Known>,
-    /// One at a time opens a session that all then use.
-    opening: tokio::sync::Mutex<()>,
+    /// By the seconds that are asked for.
+    attempts: Mutex<BTreeMap<u64, Arc<watch::Sender<Outcome>>>>,
 }
 
 #[derive(Default)]
@@ -56,6 +56,34 @@ struct Known {
     shared: BTreeMap<u64, SessionId>,
     /// The same, of sessions for one lock alone that was busy.
     spare: BTreeMap<u64, SessionId>,
+}
+
+/// Of an attempt to keep a session alive or to open one, when it has ended.
+type Outcome = Option<Result<Session, Error>>;
+
+/// One that is under way.
+struct Attempt {
+    sessions: Arc<Sessions>,
+    ttl: Duration,
+    tell: Arc<watch::Sender<Outcome>>,
+}
+
+impl Attempt {
+    async fn make(self) {
+        let outcome = self.sessions.freshen(self.ttl).await;
+        self.tell.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Attempt {
+    /// However it ends: who asks next makes another.
+    fn drop(&mut self) {
+        let mut attempts = self.sessions.attempts();
+        let at = seconds(self.ttl);
+        if attempts.get(&at).is_some_and(|attempt| Arc::ptr_eq(attempt, &self.tell)) {
+            attempts.remove(&at);
+        }
+    }
 }
 
 /// So many are put aside for the next lock.
@@ -72,8 +100,7 @@ pub(super) fn seconds(ttl: Duration) -> u64 {
 
 impl Sessions {
     pub(super) fn new(cluster: Arc<dyn Cluster>, clock: Arc<dyn Runtime>) -> Self {
-        let opening = tokio::sync::Mutex::new(());
-        Self { cluster, clock, known: Mutex::default(), opening }
+        Self { cluster, clock, known: Mutex::default(), attempts: Mutex::default() }
     }
 
     /// The session for locks of this ttl, if it lives and a lease can begin in it.
@@ -86,25 +113,36 @@ impl Sessions {
         known.sessions.get(known.shared.get(&seconds(ttl))?).copied()
     }
 
-    /// The session for locks of this ttl, kept alive or opened if need be. That goes on
-    /// by itself: whoever asks first may not be polled again, and the others need it too.
+    /// The session for locks of this ttl, kept alive or opened if need be. All who ask
+    /// share one attempt, which none of them has to be polled for.
     pub(super) async fn usable(self: &Arc<Self>, ttl: Duration) -> Result<Session, Error> {
         if let Some(session) = self.fresh(ttl) {
             return Ok(session);
         }
-        let (tell, told) = oneshot::channel();
-        let sessions = self.clone();
-        self.clock.spawn(Box::pin(async move {
-            drop(tell.send(sessions.freshen(ttl).await));
-        }));
-        told.await.unwrap_or_else(|_| Err(Error::unavailable("the client's thread has ended")))
+        let mut attempt = self.attempt(ttl);
+        let ended = attempt.wait_for(Option::is_some).await;
+        match ended.as_deref() {
+            Ok(Some(Ok(session))) => Ok(*session),
+            Ok(Some(Err(error))) => Err(error.again()),
+            Ok(None) | Err(_) => Err(Error::unavailable("the client's thread has ended")),
+        }
+    }
+
+    fn attempt(self: &Arc<Self>, ttl: Duration) -> watch::Receiver<Outcome> {
+        let mut attempts = self.attempts();
+        if let Some(attempt) = attempts.get(&seconds(ttl)) {
+            return attempt.subscribe();
+        }
+        let (tell, told) = watch::channel(None);
+        let tell = Arc::new(tell);
+        attempts.insert(seconds(ttl), tell.clone());
+        drop(attempts);
+        let attempt = Attempt { sessions: self.clone(), ttl, tell };
+        self.clock.spawn(Box::pin(attempt.make()));
+        told
     }
 
     async fn freshen(&self, ttl: Duration) -> Result<Session, Error> {
-        let _others_wait = self.opening.lock().await;
-        if let Some(session) = self.fresh(ttl) {
-            return Ok(session);
-        }
         // However old it is, only the cluster knows whether it is over.
         if let Some(stale) = self.shared(ttl)
             && self.keep_alive(stale.id).await?
@@ -207,6 +245,10 @@ impl Sessions {
         known.sessions.remove(&id);
         known.shared.retain(|_, shared| *shared != id);
         known.spare.retain(|_, spare| *spare != id);
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<watch::Sender<Outcome>>>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

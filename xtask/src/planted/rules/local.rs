@@ -78,7 +78,7 @@ pub(super) const RULES: &[Rule] = &[
         "a question has no longer than its ttl",
         "patience::a_short_ttl_has_the_time_that_an_answer_takes",
         "engine/mod.rs",
-        "self.request_limit(ttl).max(Duration::from_secs(1)).max(response_timeout)",
+        "Self::usual_limit(ttl).max(self.request_limit(ttl)).max(self.backend().response_timeout())",
         "self.request_limit(ttl)",
     ),
     rule(
@@ -232,8 +232,8 @@ pub(super) const RULES: &[Rule] = &[
         "a head that is not polled keeps its turn",
         "turns::a_waiter_that_is_not_polled_costs_those_of_its_own_client_two_seconds",
         "engine/turn.rs",
-        "std::mem::replace(&mut self.is_late, true)",
-        "std::mem::replace(&mut self.is_late, true) && false",
+        "self.misses >= if is_alone { 3 } else { 2 }",
+        "false",
     ),
     rule(
         "a head that waits alone keeps its turn",
@@ -252,9 +252,37 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a release is waited for as long as any answer",
         "patience::a_release_without_an_answer_takes_no_longer_than_what_it_gives_back",
+        "engine/mod.rs",
+        "self.question_limit(ttl).min(left.max(least))",
+        "self.question_limit(ttl).min((left * 100).max(least))",
+    ),
+    rule(
+        "a release is given up before its lock can be handed on",
+        "slow_cluster::a_release_is_confirmed_though_it_takes_long_to_hand_the_lock_on",
+        "engine/mod.rs",
+        "if is_first { Self::usual_limit(ttl) } else { Self::LEAST_QUESTION }",
+        "if false { Self::usual_limit(ttl) } else { Self::LEAST_QUESTION }",
+    ),
+    rule(
+        "a lone head has as little time as one that others wait for",
+        "turns::a_waiter_whose_loop_stands_still_for_a_while_keeps_its_place_among_other_clients",
+        "engine/turn.rs",
+        "self.misses >= if is_alone { 3 } else { 2 }",
+        "self.misses >= if is_alone { 2 } else { 2 }",
+    ),
+    rule(
+        "a client that closes hands its lock to one of its own",
+        "closing::a_lock_is_handed_to_no_waiter_of_a_client_that_closes",
         "engine/release.rs",
-        "self.question_limit(held.ttl).min(left)",
-        "self.question_limit(held.ttl).min(left * 100)",
+        "let is_open = self.check_open().is_ok();",
+        "let is_open = self.check_open().is_ok() || true;",
+    ),
+    rule(
+        "everybody makes an attempt at a session of their own",
+        "slow_cluster::many_who_need_a_session_open_one",
+        "backend/etcd/sessions.rs",
+        "if let Some(attempt) = attempts.get(&seconds(ttl)) {",
+        "if let Some(attempt) = attempts.get(&(seconds(ttl) + (1 << 40))) {",
     ),
     rule(
         "a head that is passed over leaves its claim behind",
@@ -267,7 +295,7 @@ pub(super) const RULES: &[Rule] = &[
         "a process that was stopped has missed its turn",
         "turns::who_could_not_be_polled_as_its_process_was_stopped_keeps_its_turn",
         "engine/turn.rs",
-        "std::mem::replace(&mut self.is_late, true)",
+        "self.misses >= if is_alone { 3 } else { 2 }",
         "true",
     ),
 ];
