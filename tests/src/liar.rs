@@ -223,13 +223,13 @@ impl<'a> Session<'a> {
                 bulk(number, &mut out);
                 out.extend_from_slice(match (keys.len(), arguments.len()) {
                     // It is busy.
-                    (3, 5) if arguments[2].starts_with(b"leasehold:") => {
+                    (4, 6) if arguments[2].starts_with(b"leasehold:") => {
                         self.shared.claims.fetch_add(1, Ordering::SeqCst);
                         b"*4\r\n:0\r\n:30\r\n:1\r\n:5\r\n"
                     }
-                    (3, 5) => b"*3\r\n:0\r\n:0\r\n:0\r\n",
-                    (3, 0) => b"*6\r\n$-1\r\n:-2\r\n$-1\r\n$-1\r\n$-1\r\n$3\r\n1 2\r\n",
-                    (3, 3) => b":1\r\n",
+                    (4, 6) => b"*3\r\n:0\r\n:0\r\n:0\r\n",
+                    (4, 0) => b"*6\r\n$-1\r\n:-2\r\n$-1\r\n$-1\r\n$-1\r\n$3\r\n1 2\r\n",
+                    (4, 3) => b":1\r\n",
                     _ => b"$1\r\n0\r\n",
                 });
                 out

@@ -11,9 +11,14 @@ pub fn line(server: &Server, lock: &str) -> Option<String> {
     find(server, lock, 'l')
 }
 
-/// The key of the hash with the fence and the places in the line.
+/// The key of the hash with the places in the line, and on a node of a quorum the fence.
 pub fn side(server: &Server, lock: &str) -> Option<String> {
     find(server, lock, 's')
+}
+
+/// The key of the last fence, where it is not a node of a quorum.
+pub fn fence(server: &Server, lock: &str) -> Option<String> {
+    find(server, lock, 'f')
 }
 
 fn find(server: &Server, lock: &str, kind: char) -> Option<String> {

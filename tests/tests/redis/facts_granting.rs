@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::place::records::records;
 use crate::place::{LONG, Place, SECOND};
 use leasehold::{Client, Error, Kind, Lock};
+use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::servers::{Server, Settings};
 
@@ -56,9 +57,8 @@ fn fences_rise_though_the_clock_has_gone_back() {
         .expect("released by its drop");
     // As if it had been granted when the clock was an hour ahead.
     let ahead = first + 3_600_000_000;
-    let keys = place.server.command(&["KEYS", "leasehold:x\0s*"]);
-    let side = keys.as_list().and_then(|keys| keys.first()?.as_str()).expect("one key");
-    place.server.command(&["HSET", side, "fence", &ahead.to_string()]);
+    let fence = own_keys::fence(&place.server, "leasehold:x").expect("one key");
+    place.server.command(&["SET", &fence, &ahead.to_string()]);
     assert_eq!(place.hold(&client, "x").fence(), ahead + 1);
 }
 
@@ -78,9 +78,10 @@ fn fences_rise_over_expiry_restarts_lost_data_and_deleted_keys() {
         tasks.push(clients.iter().map(start).collect::<Vec<_>>());
     }
     let server = &place.server;
-    let disturb: [&dyn Fn(); 8] = [
+    let disturb: [&dyn Fn(); 9] = [
         &|| delete(server, "leasehold:fence"),
         &|| delete(server, "\0s"),
+        &|| delete(server, "\0f"),
         &|| delete(server, "\0l"),
         &|| server.restart(),
         &|| drop(server.command(&["FLUSHALL"])),
@@ -219,7 +220,7 @@ fn no_name_reaches_a_key_of_ours() {
     let at = |prefix: &str| place.client_of(&url(&format!("prefix={prefix}")));
     let lease = place.hold(&at("leasehold:"), "x");
     let waiter = place.queue(at("leasehold:").lock("x").ttl(LONG));
-    until(LIMIT, || (place.server.keys().len() == 4).then_some(())).expect("one of each kind");
+    until(LIMIT, || (place.server.keys().len() == 5).then_some(())).expect("one of each kind");
     let all = place.server.keys();
     for prefix in ["", "leasehold:", "leasehold:x", "{"] {
         let strangers = at(prefix);

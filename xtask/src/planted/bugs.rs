@@ -270,8 +270,8 @@ pub(super) const SOAK_BUGS: &[(&str, Bug)] = &[
         "redis that keeps",
         Bug {
             name: "a real server lets anybody release",
-            file: "backend/redis/lua/release.lua",
-            healthy: "if not is_of(redis.call('GET', KEYS[1]), ARGV[2]) then return {0, 0, 0} end",
+            file: "backend/redis/lua/release_last.lua",
+            healthy: "if not holder or string.sub(holder, 1, #ARGV[2] + 1) ~= ARGV[2] .. ' ' then return {0, 0, 0} end",
             broken: "",
         },
     ),

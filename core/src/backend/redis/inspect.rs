@@ -49,19 +49,21 @@ async fn some_names(
     cursor: &str,
 ) -> Result<(Vec<LockName>, String), Error> {
     let mut scan = Cmd::new();
-    scan.arg("SCAN").arg(cursor).arg("MATCH").arg(Keys::every_side(prefix)).arg("COUNT").arg(1000);
+    let every = Keys::every_record(prefix);
+    scan.arg("SCAN").arg(cursor).arg("MATCH").arg(every).arg("COUNT").arg(1000);
     let answer = link.call(&scan).await.map_err(Error::from)?;
     let Value::Array(answer) = &answer else { return Err(strange(&answer)) };
     let [next, Value::Array(keys)] = &answer[..] else { return Err(strange(answer)) };
-    let name = |side: String| LockName::new(Keys::lock_of_side(&side)?.strip_prefix(prefix)?).ok();
-    let names = keys.iter().filter_map(text).filter_map(name).collect();
+    let name = |key: String| LockName::new(Keys::lock_of_record(&key)?.strip_prefix(prefix)?).ok();
+    let mut names: Vec<LockName> = keys.iter().filter_map(text).filter_map(name).collect();
+    names.sort();
+    names.dedup();
     Ok((names, text(next).unwrap_or_default()))
 }
 
 async fn about(link: &Link, prefix: &str, names: &[LockName]) -> Result<Vec<(Status, u64)>, Error> {
     let keys: Vec<Keys> = names.iter().map(|name| Keys::of(prefix, name.as_str())).collect();
-    let all: Vec<&str> =
-        keys.iter().flat_map(|keys| [&*keys.lock, &*keys.side, &*keys.line]).collect();
+    let all: Vec<&str> = keys.iter().flat_map(Keys::all).collect();
     let answer = match Request::over(&scripts::INSPECT, &all).send(link).await {
         // A node of a cluster takes keys of one slot only.
         Err(failure) if failure.code == "CROSSSLOT" => {
@@ -101,7 +103,8 @@ async fn queued(
     keys: &Keys,
     last: &str,
 ) -> Result<(Vec<Arc<str>>, Option<String>), Error> {
-    let answer = Request::about(&scripts::QUEUED, keys, None).arg(last).send(link).await?;
+    let answer =
+        Request::about(&scripts::QUEUED, &keys.of_node(), None).arg(last).send(link).await?;
     let Value::Array(parts) = &answer else { return Err(strange(&answer)) };
     let [time, Value::Array(places), more] = &parts[..] else { return Err(strange(parts)) };
     Ok((waiters(places, micros(time)), text(more)))

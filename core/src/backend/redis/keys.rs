@@ -10,14 +10,17 @@ use std::sync::LazyLock;
 pub(super) struct Keys {
     /// A string, the owner and who that is: `SET key value NX PX ttl`.
     pub(super) lock: String,
-    /// A hash: the last fence, the places in the line.
+    /// A hash: the places in the line. On a node of a quorum also the last fence.
     pub(super) side: String,
     /// A sorted set: the owners that wait, in their order.
     pub(super) line: String,
+    /// A string: the last fence.
+    pub(super) fence: String,
 }
 
 const SIDE: char = 's';
 const LINE: char = 'l';
+const FENCE: char = 'f';
 
 impl Keys {
     pub(super) fn of(prefix: &str, name: &str) -> Self {
@@ -26,11 +29,21 @@ impl Keys {
         lock.push_str(name);
         let checksum = checksum(0, lock.as_bytes());
         let beside = |kind| beside(&lock, checksum, kind);
-        Self { side: beside(SIDE), line: beside(LINE), lock }
+        Self { side: beside(SIDE), line: beside(LINE), fence: beside(FENCE), lock }
     }
 
-    /// The pattern of all side keys of locks with this prefix.
-    pub(super) fn every_side(prefix: &str) -> String {
+    pub(super) fn all(&self) -> [&str; 4] {
+        [&self.lock, &self.side, &self.line, &self.fence]
+    }
+
+    /// Those of a node of a quorum.
+    pub(super) fn of_node(&self) -> [&str; 3] {
+        [&self.lock, &self.side, &self.line]
+    }
+
+    /// A pattern by which every lock with this prefix is found of which anything is
+    /// stored, some of them twice.
+    pub(super) fn every_record(prefix: &str) -> String {
         let mut pattern = String::new();
         for letter in prefix.chars() {
             if matches!(letter, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
@@ -38,18 +51,18 @@ impl Keys {
             }
             pattern.push(letter);
         }
-        pattern + "*\0" + &SIDE.to_string() + "???"
+        format!("{pattern}*\0[{SIDE}{FENCE}]???")
     }
 
-    /// The holder key that a side key belongs to.
-    pub(super) fn lock_of_side(side: &str) -> Option<&str> {
-        let (lock, kind) = side.split_once('\0')?;
-        kind.starts_with(SIDE).then_some(lock)
+    /// The holder key that a key found by that belongs to.
+    pub(super) fn lock_of_record(key: &str) -> Option<&str> {
+        let (lock, kind) = key.split_once('\0')?;
+        kind.starts_with([SIDE, FENCE]).then_some(lock)
     }
 }
 
-/// The key of what is stored about all locks with this prefix. No side key of a
-/// lock ends like that.
+/// The key of what is stored about all locks with this prefix. No key of a lock ends
+/// like that.
 pub(super) fn epoch_key(prefix: &str) -> String {
     format!("{prefix}\0epoch")
 }
@@ -187,8 +200,9 @@ mod tests {
             let name = odd_text(&mut random, 6);
             let keys = Keys::of(&prefix, &name);
             assert_eq!(keys.lock, format!("{prefix}{name}"));
-            let all = [&keys.side, &keys.line, &epoch_key(&prefix)].map(String::clone);
-            for (key, owner) in all.into_iter().zip([&keys.lock, &keys.lock, &prefix]) {
+            let all = [&keys.side, &keys.line, &keys.fence, &epoch_key(&prefix)];
+            let owners = [&keys.lock, &keys.lock, &keys.lock, &prefix];
+            for (key, owner) in all.map(String::clone).into_iter().zip(owners) {
                 assert!(key.starts_with(&prefix), "an ACL for {prefix:?} covers {key:?}");
                 assert!(crate::name::LockName::new(&key).is_err(), "{key:?} is a name");
                 assert!((0..key.len()).filter(|at| key.is_char_boundary(*at)).all(|at| {
@@ -199,11 +213,11 @@ mod tests {
                 let owner = format!("{}{owner}", char::from(kind));
                 assert_eq!(whose.entry(key).or_insert(owner.clone()), &owner);
             }
-            assert_eq!(slot(&keys.side), slot(&keys.lock), "{keys:?}");
-            assert_eq!(slot(&keys.line), slot(&keys.lock), "{keys:?}");
-            assert_eq!(Keys::lock_of_side(&keys.side), Some(&*keys.lock), "{keys:?}");
-            assert_eq!(Keys::lock_of_side(&keys.line), None, "{keys:?}");
-            assert_eq!(Keys::lock_of_side(&epoch_key(&prefix)), None);
+            assert!(keys.all().iter().all(|key| slot(key) == slot(&keys.lock)), "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&keys.side), Some(&*keys.lock), "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&keys.fence), Some(&*keys.lock), "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&keys.line), None, "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&epoch_key(&prefix)), None);
             // However it is cut into a prefix and a name.
             assert_eq!(locks.entry(keys.lock.clone()).or_insert(keys.clone()), &keys);
         }
@@ -216,7 +230,8 @@ mod tests {
         assert_eq!(keys.lock, "leasehold:invoices/42");
         assert_eq!(keys.side.split_at(22), ("leasehold:invoices/42\0", &keys.side[22..]));
         assert_eq!((keys.side.len(), &keys.side[22..23], &keys.line[22..23]), (26, "s", "l"));
+        assert_eq!((keys.fence.len(), &keys.fence[22..23]), (26, "f"));
         assert_eq!(epoch_key("leasehold:"), "leasehold:\0epoch");
-        assert_eq!(Keys::every_side("a*b"), "a\\*b*\0s???");
+        assert_eq!(Keys::every_record("a*b"), "a\\*b*\0[sf]???");
     }
 }

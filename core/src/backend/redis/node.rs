@@ -95,7 +95,7 @@ impl RedisNode {
         let keys = Keys::of(&self.address.prefix, name.as_str());
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
         let epoch = Some((self.address.epoch_key(), identity));
-        Request::about(script, &keys, epoch).arg(millis(self.address.remember))
+        Request::about(script, &keys.of_node(), epoch).arg(millis(self.address.remember))
     }
 
     fn who(&self, ask: &Ask) -> String {

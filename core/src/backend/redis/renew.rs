@@ -35,7 +35,7 @@ impl Redis {
     /// Renew in one command.
     async fn renew_together(&self, leases: &[Held], link: &Link) -> Result<Vec<Renewal>, Failure> {
         let keys = leases.iter().map(|held| self.keys(&held.name));
-        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock, keys.side]).collect();
+        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock, keys.fence]).collect();
         let mut request = Request::over(&scripts::RENEW, &keys);
         request = request.arg(millis(self.address.remember));
         for held in leases {

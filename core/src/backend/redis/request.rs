@@ -3,7 +3,6 @@
 use ::redis::{Cmd, Value};
 
 use super::failure::Failure;
-use super::keys::Keys;
 use super::link::{Answering, Link};
 use super::queue::{Expected, Repeat};
 use super::scripts::Script;
@@ -22,10 +21,10 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     pub(super) fn about(
         script: &'static Script,
-        keys: &Keys,
+        keys: &[&str],
         epoch: Option<(String, &'a str)>,
     ) -> Self {
-        let mut all = vec![keys.lock.as_str(), &keys.side, &keys.line];
+        let mut all = keys.to_vec();
         let identity = epoch.as_ref().map(|(_, identity)| *identity);
         if let Some((key, _)) = &epoch {
             all.push(key);

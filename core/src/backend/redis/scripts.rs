@@ -38,48 +38,29 @@ impl Script {
     }
 }
 
-/// A script that knows the line of a lock.
-macro_rules! about_a_lock {
-    ($shared:literal, $file:literal) => {
+/// A script of several files, one after the other. What makes no function stands
+/// before those that do, as each costs as much as a command.
+macro_rules! script {
+    ($($file:literal),+) => {
         LazyLock::new(|| {
-            let parts = [include_str!("lua/line.lua"), include_str!($shared), include_str!($file)];
-            Script::new(&parts.concat())
+            Script::new(concat!($(include_str!(concat!("lua/", $file, ".lua"))),+))
         })
     };
 }
 
-/// A script that needs what all those share that can make somebody the holder.
-macro_rules! granting {
-    ($file:literal) => {
-        about_a_lock!("lua/hand_on.lua", $file)
-    };
-}
-
-/// A script of a node of a quorum.
-macro_rules! on_node {
-    ($file:literal) => {
-        about_a_lock!("lua/ballot.lua", $file)
-    };
-}
-
-macro_rules! plain {
-    ($file:literal) => {
-        LazyLock::new(|| Script::new(include_str!($file)))
-    };
-}
-
-pub(super) static CLAIM: LazyLock<Script> = granting!("lua/claim.lua");
-pub(super) static RELEASE: LazyLock<Script> = granting!("lua/release.lua");
-pub(super) static WITHDRAW: LazyLock<Script> = granting!("lua/withdraw.lua");
-pub(super) static EVICT: LazyLock<Script> = granting!("lua/evict.lua");
-pub(super) static VOTE: LazyLock<Script> = on_node!("lua/vote.lua");
-pub(super) static GIVE_BACK: LazyLock<Script> = on_node!("lua/give_back.lua");
-pub(super) static OUST: LazyLock<Script> = on_node!("lua/oust.lua");
-pub(super) static KEEP: LazyLock<Script> = plain!("lua/keep.lua");
-pub(super) static RENEW: LazyLock<Script> = plain!("lua/renew.lua");
-pub(super) static INSPECT: LazyLock<Script> = plain!("lua/inspect.lua");
-pub(super) static QUEUED: LazyLock<Script> = plain!("lua/queued.lua");
-pub(super) static EPOCH: LazyLock<Script> = plain!("lua/epoch.lua");
+pub(super) static CLAIM: LazyLock<Script> = script!("claim_free", "line", "hand_on", "claim");
+pub(super) static RELEASE: LazyLock<Script> = script!("release_last", "line", "hand_on", "release");
+pub(super) static WITHDRAW: LazyLock<Script> = script!("line", "hand_on", "withdraw");
+pub(super) static EVICT: LazyLock<Script> = script!("line", "hand_on", "evict");
+pub(super) static VOTE: LazyLock<Script> = script!("vote_free", "line", "ballot", "vote");
+pub(super) static GIVE_BACK: LazyLock<Script> =
+    script!("give_back_last", "line", "ballot", "give_back");
+pub(super) static OUST: LazyLock<Script> = script!("line", "ballot", "oust");
+pub(super) static KEEP: LazyLock<Script> = script!("keep");
+pub(super) static RENEW: LazyLock<Script> = script!("renew");
+pub(super) static INSPECT: LazyLock<Script> = script!("inspect");
+pub(super) static QUEUED: LazyLock<Script> = script!("queued");
+pub(super) static EPOCH: LazyLock<Script> = script!("epoch");
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,12 @@ pub(crate) fn records(server: &Server) -> Vec<Record> {
 impl Record {
     /// Whether somebody holds or waits for a lock by it.
     pub(crate) fn is_in_use(&self) -> bool {
-        matches!(&*self.kind, "string" | "zset")
+        self.kind == "zset" || self.kind == "string" && !self.is_fence()
+    }
+
+    /// Whether it is the last fence of a lock.
+    pub(crate) fn is_fence(&self) -> bool {
+        self.key.contains("\0f")
     }
 }
 

@@ -19,16 +19,16 @@ pub(crate) fn is_renewal(command: &Command) -> bool {
 pub(crate) fn is_claim(command: &Command) -> bool {
     // The third argument is the channel of the client that asks.
     script(command).is_some_and(|(keys, arguments)| {
-        keys.len() == 3 && arguments.len() == 5 && arguments[2].starts_with(b"leasehold:")
+        keys.len() == 4 && arguments.len() == 6 && arguments[2].starts_with(b"leasehold:")
     })
 }
 
 pub(crate) fn is_release(command: &Command) -> bool {
     script(command).is_some_and(|(keys, arguments)| {
-        keys.len() == 3 && arguments.len() == 5 && !arguments[2].starts_with(b"leasehold:")
+        keys.len() == 4 && arguments.len() == 6 && !arguments[2].starts_with(b"leasehold:")
     })
 }
 
 pub(crate) fn is_withdrawal(command: &Command) -> bool {
-    script(command).is_some_and(|(keys, arguments)| keys.len() == 3 && arguments.len() == 3)
+    script(command).is_some_and(|(keys, arguments)| keys.len() == 4 && arguments.len() == 3)
 }

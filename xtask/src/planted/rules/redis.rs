@@ -29,7 +29,7 @@ pub(super) const RULES: &[Rule] = &[
         "a withdrawn claim is not refused",
         "lost_messages::a_claim_that_comes_after_its_withdrawal_is_refused",
         "backend/redis/lua/claim.lua",
-        "if seen[2] and string.sub(seen[2], 1, 4) == 'gone' then return {2} end",
+        "if place and string.sub(place, 1, 4) == 'gone' then return {2} end",
         "",
     ),
     rule(
@@ -56,9 +56,30 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a real fence is the clock alone",
         "facts_granting::fences_rise_though_the_clock_has_gone_back",
+        "backend/redis/lua/claim_free.lua",
+        "if last and last >= fence then",
+        "if false then",
+    ),
+    rule(
+        "a fence that is handed on is the clock alone",
+        "records::however_long_a_lock_is_held_its_records_last_as_long_and_end",
         "backend/redis/lua/hand_on.lua",
         "math.max(last + 1, now)",
         "now",
+    ),
+    rule(
+        "who only claims passes those who wait",
+        "facts_waiting::a_lock_that_is_free_all_at_once_goes_to_who_waits_and_not_to_a_newcomer",
+        "backend/redis/lua/claim_free.lua",
+        "redis.call('EXISTS', KEYS[2]) == 0",
+        "true",
+    ),
+    rule(
+        "a free lock is granted in quarantine",
+        "quarantine::a_lease_that_was_forgotten_is_over_before_the_next_is_granted",
+        "backend/redis/lua/claim_free.lua",
+        "tonumber(epoch[2]) <= fence",
+        "true",
     ),
     rule(
         "the side hash has no end",

@@ -21,9 +21,16 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a real node lets anybody give back",
         "scripts::a_late_return_leaves_what_was_granted_since",
-        "backend/redis/lua/give_back.lua",
-        "local held = is_of(value, owner)",
-        "local held = true or is_of(value, owner)",
+        "backend/redis/lua/give_back_last.lua",
+        "local held = value and string.sub(value, 1, #owner + 1) == owner .. ' '",
+        "local held = value",
+    ),
+    rule(
+        "a real node grants any ballot in the usual case",
+        "scripts::the_usual_case_is_decided_by_the_same_rules",
+        "backend/redis/lua/vote_free.lua",
+        "and ballot > stored and ballot <= now + 1000000",
+        "and ballot <= now + 1000000",
     ),
     rule(
         "a real node grants any ballot",

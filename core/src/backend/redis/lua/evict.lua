@@ -1,5 +1,5 @@
 -- Take the lock from whoever holds it, and hand it on.
--- KEYS: 1 lock, 2 side, 3 line, (4 epoch)
+-- KEYS: 1 lock, 2 side, 3 line, 4 fence, (5 epoch)
 -- ARGV: 1 ms to remember, (2 identity)
 -- Reply: 1 if somebody held it, else 0
 

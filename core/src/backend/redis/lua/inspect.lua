@@ -1,12 +1,12 @@
 -- Who holds which locks, and who waits for them.
--- KEYS: lock, side and line of each
+-- KEYS: lock, side, line and fence of each
 -- Reply: {the server's clock in µs, and of each lock that is held or waited for:
 --         {its number, holder, ms until the lease ends, fence, ballot,
 --          {who waits: each one's place}, the last one's score if there are more}}
 
 local reply, left = {table.concat(redis.call('TIME'), ' ')}, 500
-for i = 0, #KEYS / 3 - 1 do
-  local lock, side, line = KEYS[3 * i + 1], KEYS[3 * i + 2], KEYS[3 * i + 3]
+for i = 0, #KEYS / 4 - 1 do
+  local lock, side, line, fence = unpack(KEYS, 4 * i + 1, 4 * i + 4)
   if redis.call('EXISTS', lock, line) > 0 then
     local seen, places = redis.call('HMGET', side, 'fence', 'ballot'), {}
     local last = redis.call('EXISTS', line) == 1 and '-inf' or false
@@ -21,7 +21,9 @@ for i = 0, #KEYS / 3 - 1 do
     -- pcall: it may be something that is no lock.
     local holder = redis.pcall('GET', lock)
     if type(holder) == 'table' then holder = '' end
-    reply[#reply + 1] = {i, holder, redis.call('PTTL', lock), seen[1], seen[2], places, last}
+    -- A node of a quorum has it in the side hash.
+    fence = seen[1] or redis.pcall('GET', fence)
+    reply[#reply + 1] = {i, holder, redis.call('PTTL', lock), fence, seen[2], places, last}
   end
 end
 return reply

@@ -55,23 +55,22 @@ local function is_alive(place, now)
   return till and till * 1000 > now
 end
 
--- The first in the line who lives, its place, and the last fence. The dead
--- before it are forgotten, as many as one script may look at: where there are
+-- The first in the line who lives, and its place. The dead before it are forgotten, as many as one script may look at: where there are
 -- more, nobody is found, and whoever asks next goes on from there.
 local function first_in_line(now)
   local several = 1
   while looks > 0 do
     local owners = redis.call('ZRANGE', KEYS[3], 0, several - 1)
     if #owners == 0 then return nil end
-    local places = redis.call('HMGET', KEYS[2], 'fence', unpack(owners))
+    local places = redis.call('HMGET', KEYS[2], unpack(owners))
     local dead = 0
-    while dead < #owners and not is_alive(places[dead + 2], now) do dead = dead + 1 end
+    while dead < #owners and not is_alive(places[dead + 1], now) do dead = dead + 1 end
     if dead > 0 then
       redis.call('ZREMRANGEBYRANK', KEYS[3], 0, dead - 1)
       redis.call('HDEL', KEYS[2], unpack(owners, 1, dead))
     end
     looks = looks - #owners
-    if dead < #owners then return owners[dead + 1], places[dead + 2], places[1] end
+    if dead < #owners then return owners[dead + 1], places[dead + 1] end
     several = math.min(several * 8, 250)
   end
 end

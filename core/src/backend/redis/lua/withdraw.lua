@@ -1,5 +1,5 @@
 -- Make a claim as if it had never been sent.
--- KEYS: 1 lock, 2 side, 3 line, (4 epoch)
+-- KEYS: 1 lock, 2 side, 3 line, 4 fence, (5 epoch)
 -- ARGV: 1 ms to remember, 2 owner, 3 ms to refuse this owner's claims because one
 --       may come late over an older connection (0: none can), (4 identity)
 
