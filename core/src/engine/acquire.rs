@@ -332,8 +332,7 @@ impl Visit<'_> {
                 let renew_at = first_renewal(&hold, &start);
                 // Whoever asks is there to take it.
                 hold.take();
-                if engine.serve(Source::Server, &self.seat, &hold, renew_at)
-                    || self.seat.is_served()
+                if engine.serve(Source::Asked, &self.seat, &hold, renew_at) || self.seat.is_served()
                 {
                     engine.check_if_doubted(&self.seat);
                     return Ok(Ask::Granted);

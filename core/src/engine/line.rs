@@ -48,7 +48,9 @@ struct State {
 /// Where a lease comes from.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
-    /// The backend granted it.
+    /// The backend granted it to who waits for that answer, and sees it without being woken.
+    Asked,
+    /// The backend granted it unasked.
     Server,
     /// The holder in this client handed it over, and so many wait at the server.
     Holder { owner: Owner, others: usize },
@@ -202,7 +204,7 @@ impl Lines {
     ) -> bool {
         let served = self.change(&mut lock(&self.state), &seat.plan.name, |line, _| {
             let before = match from {
-                Source::Server => None,
+                Source::Asked | Source::Server => None,
                 Source::Holder { owner, .. } => Some(owner),
             };
             let awaited = line.is_head(seat) && seat.owner() == hold.held.owner;
@@ -213,7 +215,7 @@ impl Lines {
             line.holder = Some(hold.held.owner);
             line.word.busy();
             match from {
-                Source::Server => line.streak = 0,
+                Source::Asked | Source::Server => line.streak = 0,
                 Source::Holder { others, .. } => {
                     line.streak += 1;
                     line.others = others;
@@ -223,6 +225,9 @@ impl Lines {
         });
         if served == Some(true) {
             seat.give(hold.clone());
+            if !matches!(from, Source::Asked) {
+                seat.wake();
+            }
         }
         served == Some(true)
     }

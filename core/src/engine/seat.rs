@@ -127,7 +127,10 @@ impl Seat {
         let mut state = self.state();
         state.sent = false;
         state.granted = Some(hold);
-        drop(state);
+    }
+
+    /// Let it see that it has been given a lease.
+    pub(super) fn wake(&self) {
         self.served.notify_one();
         self.bell.notify_one();
     }

@@ -82,8 +82,8 @@ impl Node {
 
     /// What it says to a renewal.
     fn keep(&self, owner: &str, ballot: i64) -> String {
-        let arguments = [REMEMBER, "me", owner, "channel label", "60000", &ballot.to_string()];
-        let reply = self.run(KEEP, &["e", "x", "{x}:side"], &arguments);
+        let arguments = [REMEMBER, owner, "channel label", "60000", &ballot.to_string(), "me"];
+        let reply = self.run(KEEP, &["x", "{x}:side", "e"], &arguments);
         reply.as_str().unwrap().to_owned()
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Address {
     pub(super) login: RedisConnectionInfo,
     /// Stands before every lock's name.
     pub(super) prefix: String,
+    /// Where it is stored which server it was when data may have been lost last.
+    pub(super) epoch_key: String,
     pub(super) quarantine: Option<Quarantine>,
     pub(super) timeouts: Timeouts,
     /// For how long after its last use a name is remembered.
@@ -71,11 +73,6 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Address {
-    /// Which server it was when data may have been lost last.
-    pub(super) fn epoch_key(&self) -> String {
-        keys::epoch_key(&self.prefix)
-    }
-
     /// A lease longer than the quarantine could outlive it.
     pub(super) fn check_ttl(&self, ttl: Duration) -> Result<(), Error> {
         match self.quarantine {
@@ -170,8 +167,17 @@ impl Rest {
         let prefix = self.prefix.unwrap_or_else(|| PREFIX.to_owned());
         let quarantine = self.quarantine.then(|| Quarantine::of_one_server(max_ttl));
         let (timeouts, remember) = (self.timeouts, self.remember.unwrap_or(REMEMBER));
-        let is_node = false;
-        Ok(Address { endpoint, login, prefix, quarantine, timeouts, remember, is_node, shown })
+        Ok(Address {
+            epoch_key: keys::epoch_key(&prefix),
+            endpoint,
+            login,
+            prefix,
+            quarantine,
+            timeouts,
+            remember,
+            is_node: false,
+            shown,
+        })
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::address::{Address, Endpoint};
+use super::command::Command;
 use super::epoch::{self, Epoch, Unrecorded};
 use super::failure::Failure;
 use super::inbox::{Inbox, News};
@@ -131,7 +132,7 @@ impl Dial {
         let greet = async {
             let hears = self.say_hello(&link).await?;
             // No answer to it is waited for alone.
-            let memory = link.send(words(&["INFO", "memory"]), Expected::Word, None)?;
+            let memory = link.send(Command::of(&["INFO", "memory"]), Expected::Word, None)?;
             if hears {
                 self.subscribe(&link).await?;
             }
@@ -175,13 +176,13 @@ impl Dial {
 
     /// Whether the server speaks RESP3, which lets one connection do everything.
     async fn say_hello(&self, link: &Link) -> Result<bool, Failure> {
-        let mut hello = words(&["HELLO", "3"]);
+        let mut hello = Command::of(&["HELLO", "3"]);
         if let Some(password) = self.address.login.password() {
             let user = self.address.login.username().unwrap_or("default");
-            hello.arg("AUTH").arg(user).arg(password);
+            ["AUTH", user, password].into_iter().for_each(|word| hello.add(word));
         }
-        hello.arg("SETNAME").arg("leasehold");
-        match link.call(&hello).await {
+        ["SETNAME", "leasehold"].into_iter().for_each(|word| hello.add(word));
+        match link.call(hello).await {
             Ok(Value::Map(about)) if is_sentinel(&about) => {
                 let message = "this is a sentinel, which has no locks; the URL must lead to the \
                                primary that it watches";
@@ -201,11 +202,10 @@ impl Dial {
 
     async fn log_in(&self, link: &Link) -> Result<(), Failure> {
         if let Some(password) = self.address.login.password() {
-            let mut auth = words(&["AUTH"]);
-            if let Some(user) = self.address.login.username() {
-                auth.arg(user);
-            }
-            let answer = link.call(auth.arg(password)).await?;
+            let mut auth = Command::of(&["AUTH"]);
+            auth.add(self.address.login.username());
+            auth.add(password);
+            let answer = link.call(auth).await?;
             is_ok("AUTH", &answer)?;
         }
         self.select_database(link).await
@@ -213,7 +213,8 @@ impl Dial {
 
     async fn select_database(&self, link: &Link) -> Result<(), Failure> {
         if self.address.login.db() != 0 {
-            let selected = link.call(words(&["SELECT"]).arg(self.address.login.db())).await;
+            let select = Command::of(&["SELECT", &self.address.login.db().to_string()]);
+            let selected = link.call(select).await;
             let answer = selected.map_err(|e| match &*e.code {
                 "ERR" => Error::invalid("the server has no such database").because(e.error).into(),
                 _ => e,
@@ -224,7 +225,7 @@ impl Dial {
     }
 
     async fn subscribe(&self, link: &Link) -> Result<(), Failure> {
-        let subscribe = words(&["SUBSCRIBE", &self.channel]);
+        let subscribe = Command::of(&["SUBSCRIBE", &self.channel]);
         link.ask(subscribe, Expected::Subscription, None).await.map(drop)
     }
 
@@ -278,21 +279,13 @@ impl Dial {
 /// learn them in time.
 async fn teach(link: &Link) {
     for script in [&scripts::VOTE, &scripts::GIVE_BACK, &scripts::KEEP] {
-        let loaded = link.call(&words(&["SCRIPT", "LOAD", &script.body])).await;
+        let loaded = link.call(Command::of(&["SCRIPT", "LOAD", &script.body])).await;
         if let Ok(other) = loaded
             && !matches!(&other, Value::BulkString(hash) if hash == script.hash.as_bytes())
         {
             link.shut("the server did not load a script that it was given");
         }
     }
-}
-
-fn words(words: &[&str]) -> Cmd {
-    let mut command = Cmd::new();
-    for word in words {
-        command.arg(word);
-    }
-    command
 }
 
 fn is_sentinel(about: &[(Value, Value)]) -> bool {

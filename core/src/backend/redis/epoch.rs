@@ -50,7 +50,7 @@ pub(super) async fn enter(
 ) -> Result<Option<Epoch>, Failure> {
     let Some(quarantine) = &address.quarantine else { return Ok(None) };
     let node = if address.is_node { &*address.shown } else { "" };
-    let epoch = Request::over(&scripts::EPOCH, &[address.epoch_key()])
+    let epoch = Request::over(&scripts::EPOCH, &[&*address.epoch_key])
         .arg(quarantine.span.as_millis() as u64)
         .arg(&quarantine.agreed)
         .arg(number)
@@ -60,7 +60,7 @@ pub(super) async fn enter(
             Unrecorded::Found => "found",
         })
         .arg(node)
-        .arg(servers.map_or(String::new(), |servers| servers.others(node)));
+        .arg(&servers.map_or(String::new(), |servers| servers.others(node)));
     let answer = epoch.send_whole(link).await?;
     let at = runtime.now();
     let Value::Array(parts) = &answer else { return Err(strange(&answer).into()) };
@@ -71,7 +71,7 @@ pub(super) async fn enter(
     match &parts[..] {
         [what, other] => match (&*text(what), text(other)) {
             ("other", others) => Err(disagreement(&others, &quarantine.agreed, address).into()),
-            ("node", other) => Err(misled(node, &other, &address.epoch_key()).into()),
+            ("node", other) => Err(misled(node, &other, &address.epoch_key).into()),
             (_, run_id) => {
                 servers.map_or(Ok(()), |servers| servers.meet(node, &run_id))?;
                 Err(Error::unavailable("another node's server was there until now").into())
@@ -105,7 +105,7 @@ fn disagreement(others: &str, ours: &str, address: &Address) -> Error {
         "other clients use this server as {others}, this one as {ours}; give all the same URL. To \
          change what they use, stop them all, then DEL \"{}\" in redis-cli on every server",
         // As redis-cli reads it.
-        address.epoch_key().replace('\0', "\\x00")
+        address.epoch_key.replace('\0', "\\x00")
     );
     Error::new(Kind::Refused, message)
 }

@@ -5,10 +5,10 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::Cmd;
 use bytes::BytesMut;
 use tokio::sync::mpsc;
 
+use super::command::Command;
 use super::inbox::Inbox;
 use super::link::Link;
 use super::queue::Expected;
@@ -145,7 +145,7 @@ async fn whatever_comes_nothing_panics_and_no_request_takes_what_does_not_name_i
         let link = Link::over(1, clock, limit, inbox, tokio::io::sink());
         let ask = |_| {
             let number = link.next_number();
-            link.send(Cmd::new(), Expected::Number(number), None).unwrap()
+            link.send(Command::of(&[]), Expected::Number(number), None).unwrap()
         };
         let answers: Vec<_> = (0..seed.below(4)).map(ask).collect();
         link.drive(&*runtime).await;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 
-use super::keys::Keys;
+use super::command::Command;
+use super::keys::{Key, Keys};
 use super::link::Link;
 use super::request::Request;
 use super::{scripts, strange};
@@ -48,10 +49,9 @@ async fn some_names(
     prefix: &str,
     cursor: &str,
 ) -> Result<(Vec<LockName>, String), Error> {
-    let mut scan = Cmd::new();
     let every = Keys::every_record(prefix);
-    scan.arg("SCAN").arg(cursor).arg("MATCH").arg(every).arg("COUNT").arg(1000);
-    let answer = link.call(&scan).await.map_err(Error::from)?;
+    let scan = Command::of(&["SCAN", cursor, "MATCH", &every, "COUNT", "1000"]);
+    let answer = link.call(scan).await.map_err(Error::from)?;
     let Value::Array(answer) = &answer else { return Err(strange(&answer)) };
     let [next, Value::Array(keys)] = &answer[..] else { return Err(strange(answer)) };
     let name = |key: String| LockName::new(Keys::lock_of_record(&key)?.strip_prefix(prefix)?).ok();
@@ -62,8 +62,8 @@ async fn some_names(
 }
 
 async fn about(link: &Link, prefix: &str, names: &[LockName]) -> Result<Vec<(Status, u64)>, Error> {
-    let keys: Vec<Keys> = names.iter().map(|name| Keys::of(prefix, name.as_str())).collect();
-    let all: Vec<&str> = keys.iter().flat_map(Keys::all).collect();
+    let keys: Vec<Keys<'_>> = names.iter().map(|name| Keys::of(prefix, name.as_str())).collect();
+    let all: Vec<Key<'_>> = keys.iter().flat_map(Keys::all).collect();
     let answer = match Request::over(&scripts::INSPECT, &all).send(link).await {
         // A node of a cluster takes keys of one slot only.
         Err(failure) if failure.code == "CROSSSLOT" => {
@@ -100,7 +100,7 @@ async fn about(link: &Link, prefix: &str, names: &[LockName]) -> Result<Vec<(Sta
 /// Those who stand behind somebody, and the last one's score if there are more.
 async fn queued(
     link: &Link,
-    keys: &Keys,
+    keys: &Keys<'_>,
     last: &str,
 ) -> Result<(Vec<Arc<str>>, Option<String>), Error> {
     let answer =

@@ -3,42 +3,77 @@
 //! lock begins with that key and goes on with a NUL, which neither a prefix nor a
 //! name can hold: so no name reaches it, and a pattern for the prefix covers it.
 
+use std::fmt;
 use std::sync::LazyLock;
 
-/// The keys of one lock, in the order in which the scripts take them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Keys {
-    /// A string, the owner and who that is: `SET key value NX PX ttl`.
-    pub(super) lock: String,
-    /// A hash: the places in the line. On a node of a quorum also the last fence.
-    pub(super) side: String,
-    /// A sorted set: the owners that wait, in their order.
-    pub(super) line: String,
-    /// A string: the last fence.
-    pub(super) fence: String,
+use super::command::{Command, Word};
+
+/// The keys of one lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keys<'a> {
+    prefix: &'a str,
+    name: &'a str,
+    checksum: u16,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key<'a> {
+    prefix: &'a str,
+    name: &'a str,
+    rest: [u8; 5],
+    /// How much of the rest there is.
+    more: usize,
 }
 
 const SIDE: char = 's';
 const LINE: char = 'l';
 const FENCE: char = 'f';
 
-impl Keys {
-    pub(super) fn of(prefix: &str, name: &str) -> Self {
-        let mut lock = String::with_capacity(prefix.len() + name.len());
-        lock.push_str(prefix);
-        lock.push_str(name);
-        let checksum = checksum(0, lock.as_bytes());
-        let beside = |kind| beside(&lock, checksum, kind);
-        Self { side: beside(SIDE), line: beside(LINE), fence: beside(FENCE), lock }
+impl<'a> Keys<'a> {
+    pub(super) fn of(prefix: &'a str, name: &'a str) -> Self {
+        let checksum = checksum(checksum(0, prefix.as_bytes()), name.as_bytes());
+        Self { prefix, name, checksum }
     }
 
-    pub(super) fn all(&self) -> [&str; 4] {
-        [&self.lock, &self.side, &self.line, &self.fence]
+    /// A string, the owner and who that is: `SET key value NX PX ttl`.
+    pub(super) fn lock(&self) -> Key<'a> {
+        Key { prefix: self.prefix, name: self.name, rest: [0; 5], more: 0 }
+    }
+
+    /// A hash: the places in the line. On a node of a quorum also the last fence.
+    pub(super) fn side(&self) -> Key<'a> {
+        self.beside(SIDE)
+    }
+
+    /// A sorted set: the owners that wait, in their order.
+    pub(super) fn line(&self) -> Key<'a> {
+        self.beside(LINE)
+    }
+
+    /// A string: the last fence.
+    pub(super) fn fence(&self) -> Key<'a> {
+        self.beside(FENCE)
+    }
+
+    /// In the order in which the scripts take them.
+    pub(super) fn all(&self) -> [Key<'a>; 4] {
+        [self.lock(), self.side(), self.line(), self.fence()]
     }
 
     /// Those of a node of a quorum.
-    pub(super) fn of_node(&self) -> [&str; 3] {
-        [&self.lock, &self.side, &self.line]
+    pub(super) fn of_node(&self) -> [Key<'a>; 3] {
+        [self.lock(), self.side(), self.line()]
+    }
+
+    /// A key in the cluster slot of the lock's own. If that has a hash tag (`{…}`), the
+    /// tag decides; otherwise the whole key does, and the last three letters are such
+    /// that they lead back to the slot. None of them is a brace.
+    fn beside(&self, kind: char) -> Key<'a> {
+        let start = [0, kind as u8, 0, 0, 0];
+        let off = checksum(self.checksum, &start) ^ self.checksum;
+        let [one, two, three] = LETTERS[usize::from(off % SLOTS)];
+        Key { rest: [0, kind as u8, one, two, three], more: 5, ..self.lock() }
     }
 
     /// A pattern by which every lock with this prefix is found of which anything is
@@ -61,24 +96,24 @@ impl Keys {
     }
 }
 
+impl Word for Key<'_> {
+    fn add_to(&self, command: &mut Command) {
+        let rest = &self.rest[..self.more];
+        command.join(&[self.prefix.as_bytes(), self.name.as_bytes(), rest]);
+    }
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.rest[..self.more].iter().map(|byte| char::from(*byte));
+        write!(f, "{}{}{}", self.prefix, self.name, rest.collect::<String>())
+    }
+}
+
 /// The key of what is stored about all locks with this prefix. No key of a lock ends
 /// like that.
 pub(super) fn epoch_key(prefix: &str) -> String {
     format!("{prefix}\0epoch")
-}
-
-/// A key of a lock in the cluster slot of the lock's own. If that has a hash tag
-/// (`{…}`), the tag decides; otherwise the whole key does, and the last three
-/// letters are such that they lead back to the slot. None of them is a brace.
-fn beside(lock: &str, checksum_of_lock: u16, kind: char) -> String {
-    let start = [0, kind as u8, 0, 0, 0];
-    let off = checksum(checksum_of_lock, &start) ^ checksum_of_lock;
-    let mut key = String::with_capacity(lock.len() + start.len());
-    key.push_str(lock);
-    key.push('\0');
-    key.push(kind);
-    key.extend(LETTERS[usize::from(off % SLOTS)].map(char::from));
-    key
 }
 
 const SLOTS: u16 = 16_384;
@@ -193,15 +228,16 @@ mod tests {
     #[test]
     fn no_name_reaches_a_key_of_ours() {
         let mut random = 7;
-        let mut locks: HashMap<String, Keys> = HashMap::new();
+        let mut locks: HashMap<String, [String; 3]> = HashMap::new();
         let mut whose: HashMap<String, String> = HashMap::new();
         for _ in 0..100_000 {
             let prefix = odd_text(&mut random, 2);
             let name = odd_text(&mut random, 6);
             let keys = Keys::of(&prefix, &name);
-            assert_eq!(keys.lock, format!("{prefix}{name}"));
-            let all = [&keys.side, &keys.line, &keys.fence, &epoch_key(&prefix)];
-            let owners = [&keys.lock, &keys.lock, &keys.lock, &prefix];
+            let [lock, side, line, fence] = keys.all().map(|key| key.to_string());
+            assert_eq!(lock, format!("{prefix}{name}"));
+            let all = [&side, &line, &fence, &epoch_key(&prefix)];
+            let owners = [&lock, &lock, &lock, &prefix];
             for (key, owner) in all.map(String::clone).into_iter().zip(owners) {
                 assert!(key.starts_with(&prefix), "an ACL for {prefix:?} covers {key:?}");
                 assert!(crate::name::LockName::new(&key).is_err(), "{key:?} is a name");
@@ -213,13 +249,14 @@ mod tests {
                 let owner = format!("{}{owner}", char::from(kind));
                 assert_eq!(whose.entry(key).or_insert(owner.clone()), &owner);
             }
-            assert!(keys.all().iter().all(|key| slot(key) == slot(&keys.lock)), "{keys:?}");
-            assert_eq!(Keys::lock_of_record(&keys.side), Some(&*keys.lock), "{keys:?}");
-            assert_eq!(Keys::lock_of_record(&keys.fence), Some(&*keys.lock), "{keys:?}");
-            assert_eq!(Keys::lock_of_record(&keys.line), None, "{keys:?}");
+            assert!(all.iter().take(3).all(|key| slot(key) == slot(&lock)), "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&side), Some(&*lock), "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&fence), Some(&*lock), "{keys:?}");
+            assert_eq!(Keys::lock_of_record(&line), None, "{keys:?}");
             assert_eq!(Keys::lock_of_record(&epoch_key(&prefix)), None);
             // However it is cut into a prefix and a name.
-            assert_eq!(locks.entry(keys.lock.clone()).or_insert(keys.clone()), &keys);
+            let others = [side, line, fence];
+            assert_eq!(locks.entry(lock).or_insert(others.clone()), &others);
         }
         assert!(whose.keys().all(|key| !locks.contains_key(key)));
     }
@@ -227,10 +264,11 @@ mod tests {
     #[test]
     fn the_usual_keys_are_plain_to_read() {
         let keys = Keys::of("leasehold:", "invoices/42");
-        assert_eq!(keys.lock, "leasehold:invoices/42");
-        assert_eq!(keys.side.split_at(22), ("leasehold:invoices/42\0", &keys.side[22..]));
-        assert_eq!((keys.side.len(), &keys.side[22..23], &keys.line[22..23]), (26, "s", "l"));
-        assert_eq!((keys.fence.len(), &keys.fence[22..23]), (26, "f"));
+        let [lock, side, line, fence] = keys.all().map(|key| key.to_string());
+        assert_eq!(lock, "leasehold:invoices/42");
+        assert_eq!(side.split_at(22), ("leasehold:invoices/42\0", &side[22..]));
+        assert_eq!((side.len(), &side[22..23], &line[22..23]), (26, "s", "l"));
+        assert_eq!((fence.len(), &fence[22..23]), (26, "f"));
         assert_eq!(epoch_key("leasehold:"), "leasehold:\0epoch");
         assert_eq!(Keys::every_record("a*b"), "a\\*b*\0[sf]???");
     }

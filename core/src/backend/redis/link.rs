@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, oneshot};
 
+use super::command::{Command, Number};
 use super::failure::Failure;
 use super::inbox::{Heard, Inbox};
 use super::queue::{Expected, Queue, Repeat, Told, Waiting};
@@ -62,27 +63,25 @@ impl Link {
     }
 
     /// A number that only one request has.
-    pub(super) fn next_number(&self) -> String {
-        format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    pub(super) fn next_number(&self) -> Number {
+        Number(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Put a request on its way, after all that were sent before. It is carried
     /// out even if the answer is not waited for, unless it must be repeated.
     pub(super) fn send(
         &self,
-        command: Cmd,
+        command: Command,
         expected: Expected,
         repeat: Option<Repeat>,
     ) -> Result<Answering, Failure> {
         let (tell, answer) = oneshot::channel();
-        let packed = command.get_packed_command();
-        let repeat = repeat.map(|repeat| (command, repeat));
-        let waiting = Waiting { tell, expected, repeat };
+        let waiting = Waiting { tell, command, expected, repeat };
         let mut queue = self.queue();
         if let Some(why) = &queue.broken {
             return Err(Error::unavailable(&**why).into());
         }
-        let (is_written, is_watched) = queue.add(waiting, &packed, self.clock.now());
+        let (is_written, is_watched) = queue.add(waiting, self.clock.now());
         drop(queue);
         if !is_written {
             self.flush.notify_one();
@@ -96,7 +95,7 @@ impl Link {
     /// One request and its answer. A refusal is an `Err`.
     pub(super) async fn ask(
         &self,
-        command: Cmd,
+        command: Command,
         expected: Expected,
         repeat: Option<Repeat>,
     ) -> Result<Value, Failure> {
@@ -104,8 +103,8 @@ impl Link {
     }
 
     /// The same of a plain command. What it answers does not say whose it is.
-    pub(super) async fn call(&self, command: &Cmd) -> Result<Value, Failure> {
-        self.ask(command.clone(), Expected::Word, None).await
+    pub(super) async fn call(&self, command: Command) -> Result<Value, Failure> {
+        self.ask(command, Expected::Word, None).await
     }
 
     /// Whether it works and no answer is overdue.

@@ -20,6 +20,7 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod address;
+mod command;
 mod dial;
 mod epoch;
 mod eviction;
@@ -164,13 +165,13 @@ impl Redis {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keys(&self, name: &LockName) -> Keys {
+    fn keys<'a>(&'a self, name: &'a LockName) -> Keys<'a> {
         Keys::of(&self.address.prefix, name.as_str())
     }
 
     /// The channel, and who that is.
-    fn who(&self, claim: &Claim) -> String {
-        format!("{} {}", self.channel, claim.label)
+    fn who<'a>(&'a self, claim: &'a Claim) -> [&'a str; 3] {
+        [&self.channel, " ", &claim.label]
     }
 
     /// For how long a fence is remembered that is granted with this ttl. Renewals see
@@ -187,8 +188,8 @@ impl Redis {
         name: &LockName,
         session: &'a Session,
     ) -> Request<'a> {
-        let epoch =
-            session.epoch.as_ref().map(|epoch| (self.address.epoch_key(), &*epoch.identity));
+        let epoch = session.epoch.as_ref();
+        let epoch = epoch.map(|epoch| (&*self.address.epoch_key, &*epoch.identity));
         Request::about(script, &self.keys(name).all(), epoch).arg(millis(self.address.remember))
     }
 
@@ -201,7 +202,7 @@ impl Redis {
         let late = self.past().may_come_late(owner, session.link.number, self.clock.now());
         let refuse = if late { LATE } else { Duration::ZERO };
         let request = self.request(&scripts::WITHDRAW, name, session);
-        let request = request.arg(owner.to_string()).arg(millis(refuse)).owed();
+        let request = request.arg(owner).arg(millis(refuse)).owed();
         request.send(&session.link).await?;
         self.past().in_doubt.remove(&owner);
         Ok(())
@@ -237,7 +238,7 @@ impl Backend for Redis {
         let session = self.connection.session().await?;
         let request = self
             .request(&scripts::CLAIM, &claim.name, &session)
-            .arg(claim.owner.to_string())
+            .arg(claim.owner)
             .arg(self.who(claim))
             .arg(millis(claim.ttl))
             .arg(claim.place.map_or(0, millis))
@@ -302,11 +303,12 @@ impl Backend for Redis {
             is_release: true,
             answered: false,
         });
-        let request = self
-            .request(&scripts::RELEASE, &held.name, &session)
-            .arg(held.owner.to_string())
-            .arg(next.map_or(String::new(), |next| next.owner.to_string()))
-            .arg(next.map_or(String::new(), |next| self.who(next)))
+        let request = self.request(&scripts::RELEASE, &held.name, &session).arg(held.owner);
+        let request = match next {
+            Some(next) => request.arg(next.owner).arg(self.who(next)),
+            None => request.arg("").arg(""),
+        };
+        let request = request
             .arg(next.map_or(0, |next| millis(next.ttl)))
             .arg(next.map_or(0, |next| millis(self.remembers(next.ttl))));
         let request = if next.is_none() { request.owed() } else { request };

@@ -18,6 +18,7 @@ use super::renew::BATCH;
 use super::request::{Request, numbers};
 use super::servers::Servers;
 use super::{inspect, millis, scripts, strange};
+use crate::backend::Claim;
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
     Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
@@ -94,22 +95,22 @@ impl RedisNode {
     ) -> Request<'a> {
         let keys = Keys::of(&self.address.prefix, name.as_str());
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        let epoch = Some((self.address.epoch_key(), identity));
+        let epoch = Some((&*self.address.epoch_key, identity));
         Request::about(script, &keys.of_node(), epoch).arg(millis(self.address.remember))
     }
 
-    fn who(&self, ask: &Ask) -> String {
-        format!("{} {}", self.channel, ask.claim.label)
+    fn who<'a>(&'a self, claim: &'a Claim) -> [&'a str; 3] {
+        [&self.channel, " ", &claim.label]
     }
 
     /// What all votes are asked with, after the owner.
     fn with_vote<'a>(&self, request: Request<'a>, ask: &Ask) -> Request<'a> {
-        let request = request.arg(self.who(ask)).arg(millis(ask.claim.ttl)).arg(ask.ballot);
+        let request = request.arg(self.who(&ask.claim)).arg(millis(ask.claim.ttl)).arg(ask.ballot);
         let request = request.arg(ask.claim.place.map_or(0, millis));
         match ask.role {
             Role::Arbiter => request.arg("arbiter"),
             Role::Newcomer => request.arg("newcomer"),
-            Role::First { waiting } => request.arg(waiting),
+            Role::First { waiting } => request.arg(waiting as u64),
         }
     }
 
@@ -156,14 +157,13 @@ impl RedisNode {
 
     async fn renew_together(&self, leases: &[Vow], session: &Session) -> Result<Vec<Kept>, Error> {
         let keys = leases.iter().map(|vow| Keys::of(&self.address.prefix, vow.claim.name.as_str()));
-        let keys = keys.flat_map(|keys| [keys.lock, keys.side]);
-        let keys: Vec<String> = std::iter::once(self.address.epoch_key()).chain(keys).collect();
+        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.side()]).collect();
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        let mut request = Request::over(&scripts::KEEP, &keys);
-        request = request.arg(millis(self.address.remember)).arg(identity);
+        let epoch = Some((&*self.address.epoch_key, identity));
+        let mut request = Request::about(&scripts::KEEP, &keys, epoch);
+        request = request.arg(millis(self.address.remember));
         for Vow { claim, ballot } in leases {
-            let who = format!("{} {}", self.channel, claim.label);
-            request = request.arg(claim.owner.to_string()).arg(who).arg(millis(claim.ttl));
+            request = request.arg(claim.owner).arg(self.who(claim)).arg(millis(claim.ttl));
             request = request.arg(*ballot);
         }
         let answer = |kept: &u8| match kept {
@@ -206,7 +206,7 @@ impl Node for RedisNode {
     async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
         let session = self.connection.session_now()?;
         let request = self.request(&scripts::VOTE, &ask.claim.name, &session);
-        let request = self.with_vote(request.arg(ask.claim.owner.to_string()), ask);
+        let request = self.with_vote(request.arg(ask.claim.owner), ask);
         let reply = numbers(request.send(&session.link).await?)?;
         Ok(session.signed(self.said(&reply, &session)?))
     }
@@ -214,7 +214,7 @@ impl Node for RedisNode {
     async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
         let session = self.connection.session_now()?;
         let request = self.request(&scripts::GIVE_BACK, &back.name, &session);
-        let request = request.arg(back.owner.to_string()).arg(back.ballot);
+        let request = request.arg(back.owner).arg(back.ballot);
         let request = match back.what {
             Ends::Lease => request.arg("lease"),
             Ends::Attempt => request.arg("attempt"),
@@ -222,7 +222,7 @@ impl Node for RedisNode {
             Ends::Vote { place: Some(keep) } => request.arg(millis(keep)),
         };
         let request = match &back.next {
-            Some(next) => self.with_vote(request.arg(next.claim.owner.to_string()), next),
+            Some(next) => self.with_vote(request.arg(next.claim.owner), next),
             // Nobody may wait for it.
             None => request.arg("").owed(),
         };

@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 
+use super::command::{Command, Number};
 use super::failure::Failure;
 use super::inbox::Heard;
 use super::scripts::Script;
@@ -33,15 +34,16 @@ pub(super) struct Queue {
 /// A request without its answer.
 pub(super) struct Waiting {
     pub(super) tell: oneshot::Sender<Result<Value, Failure>>,
+    pub(super) command: Command,
     pub(super) expected: Expected,
     /// What to do if the server does not know the script.
-    pub(super) repeat: Option<(Cmd, Repeat)>,
+    pub(super) repeat: Option<Repeat>,
 }
 
 /// How an answer shows whose it is.
 pub(super) enum Expected {
     /// Of a script: it begins with the number of the request.
-    Number(String),
+    Number(Number),
     /// Of a plain command; who sent it looks at what it is.
     Word,
     /// Not an answer at all, but what confirms it.
@@ -64,7 +66,7 @@ impl Expected {
             (Self::Subscription, Heard::Subscribed) => Ok(Ok(Value::Okay)),
             (Self::Number(number), Heard::Answer(Value::Array(mut parts))) => {
                 match parts.first() {
-                    Some(Value::BulkString(named)) if named == number.as_bytes() => {}
+                    Some(Value::BulkString(named)) if number.is(named) => {}
                     _ => return Err("the server gave the answer to another request".to_owned()),
                 }
                 Ok(Ok(if parts.len() > 1 { parts.swap_remove(1) } else { Value::Nil }))
@@ -99,16 +101,17 @@ impl Queue {
     }
 
     /// Answers whether it is written, and whether the driver watches for answers.
-    pub(super) fn add(&mut self, waiting: Waiting, packed: &[u8], now: Instant) -> (bool, bool) {
+    pub(super) fn add(&mut self, mut waiting: Waiting, now: Instant) -> (bool, bool) {
         // The caller's thread writes it itself, unless others are under way:
         // those are then written together.
         let alone = self.waiting.is_empty() && self.unwritten.is_empty();
-        self.waiting.push_back(waiting);
-        self.silent_since.get_or_insert(now);
+        let packed = waiting.command.packed();
         let is_written = alone && self.write_at_once(packed);
         if !alone {
             self.unwritten.extend_from_slice(packed);
         }
+        self.waiting.push_back(waiting);
+        self.silent_since.get_or_insert(now);
         (is_written, std::mem::replace(&mut self.watched, true))
     }
 
@@ -117,7 +120,7 @@ impl Queue {
     pub(super) fn take(&mut self, heard: Vec<Heard>) -> (Vec<Told>, Result<(), String>) {
         let mut told = Vec::with_capacity(heard.len());
         for heard in heard {
-            let Some(Waiting { tell, expected, repeat }) = self.waiting.pop_front() else {
+            let Some(Waiting { tell, command, expected, repeat }) = self.waiting.pop_front() else {
                 // Whoever has ended it has said why.
                 if let Some(why) = &self.broken {
                     return (told, Err(why.to_string()));
@@ -131,13 +134,14 @@ impl Queue {
             self.answered += 1;
             let is_unknown = |failure: &Failure| failure.code == "NOSCRIPT";
             match repeat {
-                Some((command, Repeat { script, is_owed }))
+                Some(Repeat { script, is_owed })
                     if answer.as_ref().is_err_and(is_unknown) && (is_owed || !tell.is_closed()) =>
                 {
                     // Who leaves after this can be sure that it is sent before
                     // whatever is sent then.
-                    self.unwritten.extend_from_slice(&script.whole(&command).get_packed_command());
-                    self.waiting.push_back(Waiting { tell, expected, repeat: None });
+                    let mut command = script.whole(&command);
+                    self.unwritten.extend_from_slice(command.packed());
+                    self.waiting.push_back(Waiting { tell, command, expected, repeat: None });
                 }
                 _ => told.push(Told { tell, answer }),
             }
@@ -180,12 +184,12 @@ mod tests {
 
     fn ask(queue: &mut Queue, number: &str, is_owed: bool) -> Answer {
         let (tell, answer) = oneshot::channel();
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg("hash").arg(0).arg("argument").arg(number);
-        let repeat = Repeat { script: &scripts::GIVE_BACK, is_owed };
-        let expected = Expected::Number(number.to_owned());
-        let waiting = Waiting { tell, expected, repeat: Some((command, repeat)) };
-        queue.add(waiting, b"", Instant::from_nanos(0));
+        let mut command = scripts::GIVE_BACK.by_hash();
+        ["0", "argument", number].into_iter().for_each(|word| command.add(word));
+        let repeat = Some(Repeat { script: &scripts::GIVE_BACK, is_owed });
+        let expected = Expected::Number(Number(u64::from_str_radix(number, 16).unwrap()));
+        queue.add(Waiting { tell, command, expected, repeat }, Instant::from_nanos(0));
+        queue.unwritten.clear();
         answer
     }
 

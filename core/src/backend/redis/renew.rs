@@ -35,11 +35,11 @@ impl Redis {
     /// Renew in one command.
     async fn renew_together(&self, leases: &[Held], link: &Link) -> Result<Vec<Renewal>, Failure> {
         let keys = leases.iter().map(|held| self.keys(&held.name));
-        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock, keys.fence]).collect();
+        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.fence()]).collect();
         let mut request = Request::over(&scripts::RENEW, &keys);
         request = request.arg(millis(self.address.remember));
         for held in leases {
-            request = request.arg(held.owner.to_string()).arg(millis(held.ttl));
+            request = request.arg(held.owner).arg(millis(held.ttl));
         }
         let answer = |kept: &u8| if *kept == b'1' { Renewal::Kept } else { Renewal::Gone };
         match request.send(link).await? {

@@ -1,7 +1,8 @@
 //! One run of a script.
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 
+use super::command::{Command, Number, Word};
 use super::failure::Failure;
 use super::link::{Answering, Link};
 use super::queue::{Expected, Repeat};
@@ -12,37 +13,37 @@ use crate::error::Error;
 /// A script with its keys and arguments.
 pub(super) struct Request<'a> {
     script: &'static Script,
-    command: Cmd,
+    command: Command,
     /// The last argument, where it matters which server it is.
     identity: Option<&'a str>,
     is_owed: bool,
 }
 
 impl<'a> Request<'a> {
+    /// With the key of the record of which server it is, and what that is taken for.
     pub(super) fn about(
         script: &'static Script,
-        keys: &[&str],
-        epoch: Option<(String, &'a str)>,
+        keys: &[impl Word + Copy],
+        epoch: Option<(&str, &'a str)>,
     ) -> Self {
-        let mut all = keys.to_vec();
-        let identity = epoch.as_ref().map(|(_, identity)| *identity);
-        if let Some((key, _)) = &epoch {
-            all.push(key);
-        }
-        Self { identity, ..Self::over(script, &all) }
+        let mut request = Self::begun(script, keys.len() + usize::from(epoch.is_some()));
+        keys.iter().for_each(|key| request.command.add(*key));
+        request.command.add(epoch.map(|(key, _)| key));
+        Self { identity: epoch.map(|(_, identity)| identity), ..request }
     }
 
-    pub(super) fn over(script: &'static Script, keys: &[impl AsRef<str>]) -> Self {
-        let mut command = Cmd::with_capacity(keys.len() + 9, 512);
-        command.arg("EVALSHA").arg(&script.hash).arg(keys.len());
-        for key in keys {
-            command.arg(key.as_ref());
-        }
+    pub(super) fn over(script: &'static Script, keys: &[impl Word + Copy]) -> Self {
+        Self::about(script, keys, None)
+    }
+
+    fn begun(script: &'static Script, keys: usize) -> Self {
+        let mut command = script.by_hash();
+        command.add(keys as u64);
         Self { script, command, identity: None, is_owed: false }
     }
 
-    pub(super) fn arg(mut self, argument: impl ::redis::ToRedisArgs) -> Self {
-        self.command.arg(argument);
+    pub(super) fn arg(mut self, argument: impl Word) -> Self {
+        self.command.add(argument);
         self
     }
 
@@ -88,9 +89,10 @@ impl<'a> Request<'a> {
         link.ask(whole, Expected::Number(number), None).await
     }
 
-    fn finish(&mut self, link: &Link) -> String {
+    fn finish(&mut self, link: &Link) -> Number {
         let number = link.next_number();
-        self.command.arg(self.identity).arg(&number);
+        self.command.add(self.identity);
+        self.command.add(number);
         number
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use ::redis::{Arg, Cmd};
+use super::command::Command;
 
 /// A script, and its hash as servers know it.
 pub(super) struct Script {
@@ -24,16 +24,16 @@ impl Script {
         Self { body, hash }
     }
 
+    /// The first two words of a command that runs it.
+    pub(super) fn by_hash(&self) -> Command {
+        Command::of(&["EVALSHA", &self.hash])
+    }
+
     /// An `EVALSHA` as an `EVAL`, after which the server knows the script. It may
     /// be told to forget it at any moment, so loading it first is not enough.
-    pub(super) fn whole(&self, command: &Cmd) -> Cmd {
-        let mut eval = Cmd::new();
-        eval.arg("EVAL").arg(&self.body);
-        for argument in command.args_iter().skip(2) {
-            if let Arg::Simple(bytes) = argument {
-                eval.arg(bytes);
-            }
-        }
+    pub(super) fn whole(&self, command: &Command) -> Command {
+        let mut eval = Command::of(&["EVAL", &self.body]);
+        eval.extend_from(command, &self.by_hash().mark());
         eval
     }
 }

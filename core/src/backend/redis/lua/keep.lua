@@ -1,9 +1,9 @@
 -- Restart the ttl of many leases on a node of a quorum, and take in those that
 -- it does not have while nobody else holds the lock. A ballot below others that
 -- were granted here is no obstacle, only having been released is.
--- KEYS: 1 epoch, then lock and side of each
--- ARGV: 1 ms to remember, 2 identity, then owner, channel and label, ttl in ms and
---       ballot of each
+-- KEYS: lock and side of each, then epoch
+-- ARGV: 1 ms to remember, then owner, channel and label, ttl in ms and ballot of
+--       each, then the identity
 -- Reply: a string with a '1' for each that was held, '2' taken in, '0' neither,
 --        '3' neither, and the identity is out of date
 
@@ -15,8 +15,8 @@ local answer, kept = nil, {}
 
 -- What to say to those that are not held here; '2' if they are taken in.
 local function newcomers()
-  local epoch = redis.call('HMGET', KEYS[1], 'identity', 'until')
-  if epoch[1] ~= ARGV[2] then return '3' end
+  local epoch = redis.call('HMGET', KEYS[#KEYS], 'identity', 'until')
+  if epoch[1] ~= ARGV[#ARGV] then return '3' end
   return tonumber(epoch[2]) <= time[1] * 1000000 + time[2] and '2' or '0'
 end
 
@@ -26,8 +26,8 @@ local function live(side, ttl)
 end
 
 for i = 1, (#KEYS - 1) / 2 do
-  local lock, side = KEYS[2 * i], KEYS[2 * i + 1]
-  local owner, who, ttl, ballot = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  local lock, side = KEYS[2 * i - 1], KEYS[2 * i]
+  local owner, who, ttl, ballot = unpack(ARGV, 4 * i - 2, 4 * i + 1)
   -- pcall: a key that is no lock any more must not keep the others from it.
   local holder = redis.pcall('GET', lock)
   kept[i] = '0'
