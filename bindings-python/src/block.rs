@@ -18,6 +18,7 @@ use pyo3::types::PyTuple;
 
 use crate::call::Call;
 use crate::client::{Lease, Lock};
+use crate::exit::Visit;
 
 /// The lease of a block, once it has begun.
 struct Slot {
@@ -76,6 +77,7 @@ impl Blocks {
 
 fn enter<'py>(lock: &Bound<'py, Lock>) -> PyResult<Bound<'py, PyAny>> {
     let py = lock.py();
+    let _visit = Visit::begin(py);
     let Some(slot) = lock.get().blocks.begin() else {
         // Called as a method, and not for a `with`.
         return lock.call_method0(intern!(py, "_enter"));
@@ -153,6 +155,7 @@ impl Exit {
         lock: &Bound<'py, Lock>,
         raised: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _visit = Visit::begin(lock.py());
         lock.call_method1(intern!(lock.py(), "_exit"), raised)
     }
 }
@@ -172,6 +175,7 @@ impl Block {
         py: Python<'py>,
         raised: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _visit = Visit::begin(py);
         let Some(lease) = self.slot.take() else {
             // Called as a method: the block began by another one.
             return self.lock.bind(py).call_method1(intern!(py, "_exit"), raised);

@@ -64,21 +64,20 @@ impl Call {
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        let visit = exit::Visit::begin(py);
         let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
-        let hub = {
-            let _visit = exit::Visit::begin(py);
-            host!(py, "hub")?.call0()?
-        };
+        let hub = host!(py, "hub")?.call0()?;
         if hub.is_none() {
-            return slf.get().wait_in_thread(py, timeout);
+            return slf.get().wait_in_thread(py, &visit, timeout);
         }
-        hub.call_method1(intern!(py, "wait"), (slf, timeout))
+        visit.suspend(py, || hub.call_method1(intern!(py, "wait"), (slf, timeout)))
     }
 
     /// Wait in the scheduler that runs this coroutine. Cancelled, nothing is left
     /// behind.
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        let _visit = exit::Visit::begin(py);
         host!(py, "wait_async")?.call1((slf,))?.call_method0(intern!(py, "__await__"))
     }
 
@@ -102,9 +101,9 @@ impl Call {
     fn wait_in_thread<'py>(
         &self,
         py: Python<'py>,
+        visit: &exit::Visit,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let visit = exit::Visit::begin(py);
         let mut work = self.work()?;
         // What is left until some moment may be a bit less than nothing.
         let limit = timeout.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());

@@ -13,6 +13,7 @@ use pyo3::types::{PyBool, PyString};
 use crate::block::Blocks;
 use crate::call::{Answer, Call};
 use crate::error;
+use crate::exit::Visit;
 
 /// What is to be closed when the interpreter ends.
 static OPEN: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
@@ -51,6 +52,7 @@ impl Client {
         max_hold: Option<&Bound<'_, PyAny>>,
         label: Option<&Bound<'_, PyString>>,
     ) -> PyResult<Self> {
+        let _visit = Visit::begin(py);
         let label = label.map(|label| text_of("label", label)).transpose()?;
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let max_hold = span("max_hold", max_hold)?;
@@ -74,6 +76,7 @@ impl Client {
         auto_renew: Option<bool>,
         label: Option<&Bound<'_, PyString>>,
     ) -> PyResult<Lock> {
+        let _visit = Visit::begin(py);
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let max_hold = span("max_hold", max_hold)?;
         let name = text_of("lock's name", name)?;
@@ -199,6 +202,7 @@ impl Lease {
         raised: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let _visit = Visit::begin(py);
         let call = Bound::new(py, self.finish())?;
         match (Call::wait(&call, None), raised) {
             (Ok(_), _) => Ok(()),

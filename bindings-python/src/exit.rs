@@ -3,6 +3,7 @@
 //! moment on when it begins, all threads but the one that ends it stay where they
 //! are as soon as they are in here.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::OnceLock;
@@ -22,35 +23,62 @@ static IS_OVER: AtomicBool = AtomicBool::new(false);
 /// What is left of the program runs in this one: other exit handlers, finalizers.
 static LAST: OnceLock<ThreadId> = OnceLock::new();
 
-/// Native code that may call Python. While there is one, the interpreter does not
-/// end; once it has begun to, there are no new ones.
+thread_local! {
+    /// How many visits of this thread are in each other.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Native code that may call Python: whatever runs there may let other threads run, also
+/// the one that ends the interpreter. While there is one, that waits; once it has begun,
+/// there are no new ones. Every function that is called from Python, and calls it, begins
+/// with one.
 pub(crate) struct Visit(());
 
 impl Visit {
     pub(crate) fn begin(py: Python<'_>) -> Self {
-        if !enter() {
+        if DEPTH.get() == 0 && !enter() {
             py.detach(stay);
         }
+        DEPTH.set(DEPTH.get() + 1);
         Self(())
     }
 
     /// Do something without Python. If the interpreter ends meanwhile, this never
     /// returns.
     pub(crate) fn detach<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+        let depth = DEPTH.replace(0);
         leave();
-        py.detach(|| {
+        let result = py.detach(|| {
             let result = work();
             if !enter() {
                 stay();
             }
             result
-        })
+        });
+        DEPTH.set(depth);
+        result
+    }
+
+    /// Call Python for something that takes long. Other greenlets of this thread may run
+    /// meanwhile.
+    pub(crate) fn suspend<T>(&self, py: Python<'_>, work: impl FnOnce() -> T) -> T {
+        let depth = DEPTH.replace(0);
+        leave();
+        let result = work();
+        if !enter() {
+            py.detach(stay);
+        }
+        DEPTH.set(depth);
+        result
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        leave();
+        DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() == 0 {
+            leave();
+        }
     }
 }
 
@@ -93,7 +121,7 @@ pub(crate) fn finish(py: Python<'_>) {
         }));
         poll_until(closed, None, None);
         // Short, unless a function of the user's that is called from here waits.
-        for _ in 0..20 {
+        for _ in 0..400 {
             if INSIDE.load(Ordering::SeqCst) == 0 {
                 break;
             }
