@@ -320,17 +320,17 @@ impl Engine {
             return;
         }
         state.kept.change(owner, |entry| {
-            entry.hold.not_extended(error.clone());
-            let at_most = entry.hold.held.ttl / 10;
+            let hold = &entry.hold;
+            hold.not_extended(error.clone());
+            let at_most = (hold.held.ttl / 10).min(hold.lost_at().since(now) / 4).max(AGAIN);
             let pause = match entry.failures {
-                0 if entry.hold.is_checked() => Duration::ZERO,
                 0 => {
-                    self.tell(&entry.hold, || What::RenewalFailed(error.clone()));
+                    if !hold.is_checked() {
+                        self.tell(hold, || What::RenewalFailed(error.clone()));
+                    }
                     Duration::ZERO
                 }
-                failures => {
-                    self.jitter((Duration::from_millis(10) * (1 << failures.min(10))).min(at_most))
-                }
+                failures => self.jitter((AGAIN * (1 << failures.min(10))).min(at_most)),
             };
             entry.failures += 1;
             entry.renew_at = entry.renew_at.map(|_| now + pause);

@@ -1,17 +1,17 @@
 //! The leases of a client, by owner, by name, and by what is to be done next:
 //! whoever looks for those that are due passes by no others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Hold;
-use crate::name::{LockName, Owner};
+use crate::name::{LockName, Owner, take};
 use crate::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Kept {
     entries: BTreeMap<Owner, Entry>,
-    names: BTreeSet<(LockName, Owner)>,
+    names: HashMap<LockName, Vec<Owner>>,
     /// When each is renewed.
     renewals: BTreeSet<(Instant, Owner)>,
     /// When each is lost unless it is renewed before, or is given back if it is lost.
@@ -63,14 +63,20 @@ impl Kept {
     pub(super) fn insert(&mut self, mut entry: Entry) {
         let owner = entry.hold.held.owner;
         self.remove(owner);
-        self.names.insert((entry.hold.held.name.clone(), owner));
+        self.names.entry(entry.hold.held.name.clone()).or_default().push(owner);
         self.note(&mut entry);
         self.entries.insert(owner, entry);
     }
 
     pub(super) fn remove(&mut self, owner: Owner) -> Option<Entry> {
         let entry = self.entries.remove(&owner)?;
-        self.names.remove(&(entry.hold.held.name.clone(), owner));
+        let name = &entry.hold.held.name;
+        if let Some(owners) = self.names.get_mut(name) {
+            owners.retain(|other| *other != owner);
+            if owners.is_empty() {
+                take(&mut self.names, name);
+            }
+        }
         self.forget(&entry);
         Some(entry)
     }
@@ -119,9 +125,7 @@ impl Kept {
 
     /// Those of one name: the one that is held, and others that were lost.
     pub(super) fn named(&self, name: &LockName) -> Vec<Owner> {
-        let first = (name.clone(), Owner::from_bits(0));
-        let named = self.names.range(first..).take_while(|(other, _)| other == name);
-        named.map(|(_, owner)| *owner).collect()
+        self.names.get(name).cloned().unwrap_or_default()
     }
 
     /// When anything is to be done next.

@@ -15,7 +15,7 @@ use super::seat::{Busy, Seat};
 use super::turn::Turn;
 use super::word::Word;
 use crate::backend::{Claim, Grant};
-use crate::name::{LockName, Owner};
+use crate::name::{ByName, Hashing, LockName, Owner, take};
 use crate::runtime::Runtime;
 use crate::time::Instant;
 
@@ -35,7 +35,7 @@ pub(super) struct Lines {
 
 #[derive(Default)]
 struct State {
-    lines: BTreeMap<LockName, Line>,
+    lines: ByName<Line>,
     /// How many have a head that asks the backend.
     asking: usize,
     /// Those whose head may keep others waiting, by when it has its turn.
@@ -74,7 +74,9 @@ struct Line {
 
 impl Lines {
     pub(super) fn by(clock: Arc<dyn Runtime>) -> Self {
-        Self { clock, state: Mutex::default(), watch: Notify::new() }
+        let lines = ByName::with_hasher(Hashing(clock.random() as u64));
+        let state = Mutex::new(State { lines, ..State::default() });
+        Self { clock, state, watch: Notify::new() }
     }
 
     /// How long a waiter waits before it asks again: so that all of this client
@@ -293,7 +295,7 @@ impl Lines {
         let (noted, due) = (line.noted, line.is_waited_for());
         line.noted = due;
         if line.holder.is_none() && line.seats.is_empty() {
-            state.lines.remove(name);
+            take(&mut state.lines, name);
         }
         if noted != due {
             state.turns.extend(due.map(|at| (at, name.clone())));

@@ -60,6 +60,23 @@ fn a_short_outage_loses_nothing() {
 }
 
 #[test]
+fn a_lease_is_saved_when_an_outage_ends_shortly_before_it_does() {
+    on_virtual_time(async |world| {
+        for _ in 0..50 {
+            let (client, wire) = world.client();
+            let lease = hold(&client, "x").await;
+            wire.cut(true);
+            // It is lost a tenth before its deadline.
+            world.truth.sleep(lease.remaining() - TTL * 3 / 20).await;
+            wire.cut(false);
+            world.truth.sleep(TTL).await;
+            assert_eq!(lease.loss(), None);
+            client.close().await;
+        }
+    });
+}
+
+#[test]
 fn an_evicted_holder_is_told_at_once() {
     on_virtual_time(async |world| {
         let ((client, _), (other, _)) = (world.client(), world.client());

@@ -298,4 +298,11 @@ pub(super) const RULES: &[Rule] = &[
         "self.misses >= if is_alone { 3 } else { 2 }",
         "true",
     ),
+    rule(
+        "a renewal without an answer is repeated no sooner near the end",
+        "holding::a_lease_is_saved_when_an_outage_ends_shortly_before_it_does",
+        "engine/keeper.rs",
+        "(hold.held.ttl / 10).min(hold.lost_at().since(now) / 4)",
+        "(hold.held.ttl / 10)",
+    ),
 ];

@@ -92,14 +92,14 @@ fn read(said: &[String], node: usize, rounds: &mut BTreeMap<Ballot, Rounds>) {
     }
 }
 
-/// What is asked for, and which lease is given back: see `vote.lua` and
-/// `give_back.lua`.
+/// What is asked for, and which lease is given back: see `vote_free.lua`
+/// and `give_back_last.lua`.
 fn understand(arguments: &[&str]) -> (Option<Ballot>, Option<Ballot>) {
     let ballot = |owner: &str, number: &str| Some((owner.to_owned(), number.to_owned()));
     match arguments {
-        [owner, _, _, number, _, _, _] => (ballot(owner, number), None),
-        [owner, number, "lease", "", _] => (None, ballot(owner, number)),
-        [owner, number, "lease", next, _, _, wanted, _, _, _] => {
+        [_, owner, _, _, number, _, _, _, _] => (ballot(owner, number), None),
+        [_, owner, number, "lease", "", _, _] => (None, ballot(owner, number)),
+        [_, owner, number, "lease", next, _, _, wanted, _, _, _, _] => {
             (ballot(next, wanted), ballot(owner, number))
         }
         _ => (None, None),
