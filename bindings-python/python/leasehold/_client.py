@@ -168,7 +168,9 @@ class Client(_leasehold.Client):
 
     def close(self) -> None:
         """Give back everything and end. Waiting calls raise ClientClosed, leases are
-        lost. Done at the end of the interpreter, too, for a second at most."""
+        lost. It waits until the backend has confirmed that, or every lease has expired:
+        where a server hangs, as long as the longest ttl. Done at the end of the
+        interpreter, too, for a second at most."""
         self._close().wait()
 
     async def close_async(self) -> None:

@@ -115,7 +115,8 @@ public final class Client: Sendable {
     public func caveats() -> [String] { native.caveats() }
 
     /// Give back everything and end, the client's thread and connections too: waiting calls throw
-    /// ``LeaseError/Code/closed``, leases are lost. It goes to its end though the task is cancelled.
+    /// ``LeaseError/Code/closed``, leases are lost. It waits until the backend has confirmed that, or
+    /// every lease has expired: where a server hangs, as long as the longest ttl. It goes to its end though the task is cancelled.
     public func close(isolation: isolated (any Actor)? = #isolation) async {
         _ = await finish { native.shutdown(reply: $0) }
     }

@@ -80,6 +80,11 @@ impl Node {
         self.about(GIVE_BACK, &[owner, &ballot.to_string(), what, "", "me"])[0] == 1
     }
 
+    /// There is no memory for anything new.
+    fn fill(&self) {
+        self.server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    }
+
     /// What it says to a renewal.
     fn keep(&self, owner: &str, ballot: i64) -> String {
         let arguments = [REMEMBER, owner, "channel label", "60000", &ballot.to_string(), "me"];
@@ -108,6 +113,27 @@ impl Node {
         let value = self.server.command(&["GET", "x"]);
         value.as_str().and_then(|value| value.split(' ').next()).map(str::to_owned)
     }
+}
+
+#[test]
+fn what_is_given_back_to_a_node_without_memory_leaves_nothing_for_ever() {
+    let node = Node::new();
+    node.fill();
+    assert!(!node.give_back("a", node.now(), "lease"));
+    assert_eq!(node.server.command(&["PTTL", "{x}:side"]), Reply::Int(-2));
+}
+
+#[test]
+fn a_lease_is_renewed_though_there_is_no_memory_for_another_one() {
+    let node = Node::new();
+    let now = node.now();
+    assert!(node.grants("b", now));
+    node.fill();
+    let ballot = now.to_string();
+    let of = |owner| [owner, "channel label", "60000", &ballot];
+    let arguments = [&[REMEMBER], &of("a")[..], &of("b")[..], &["me"]].concat();
+    let reply = node.run(KEEP, &["y", "{y}:side", "x", "{x}:side", "e"], &arguments);
+    assert_eq!(reply.as_str(), Some("01"));
 }
 
 #[test]

@@ -26,6 +26,20 @@ pub(super) const RULES: &[Rule] = &[
         "local held = value",
     ),
     rule(
+        "a node without memory for one lease renews no other",
+        "scripts::a_lease_is_renewed_though_there_is_no_memory_for_another_one",
+        "backend/redis/lua/keep.lua",
+        "and redis.pcall('SET', lock, owner .. ' ' .. who, 'PX', ttl).ok then",
+        "and redis.call('SET', lock, owner .. ' ' .. who, 'PX', ttl).ok then",
+    ),
+    rule(
+        "what a node without memory is given back has no end",
+        "scripts::what_is_given_back_to_a_node_without_memory_leaves_nothing_for_ever",
+        "backend/redis/lua/give_back.lua",
+        "if type(redis.pcall('HSET', KEYS[2], 'fence', ARGV[3])) == 'number' then",
+        "if redis.pcall('HSET', KEYS[2], 'fence', ARGV[3]) then",
+    ),
+    rule(
         "a real node grants any ballot in the usual case",
         "scripts::the_usual_case_is_decided_by_the_same_rules",
         "backend/redis/lua/vote_free.lua",

@@ -1,11 +1,10 @@
 -- What `give_back_last.lua` has begun, where it is not the usual case.
 
--- pcall: without memory for it, the lock is free all the same.
-if ballot > stored then
-  local now = micros()
-  -- One that is too far ahead was granted by nobody, and would keep all out.
-  if ballot <= now + CLAMP then
-    redis.pcall('HSET', KEYS[2], 'fence', ARGV[3])
+-- One that is too far ahead was granted by nobody, and would keep all out.
+if ballot > stored and ballot <= micros() + CLAMP then
+  -- pcall: without memory for it, the lock is free all the same. Then nothing more is
+  -- written about it, which would have no end.
+  if type(redis.pcall('HSET', KEYS[2], 'fence', ARGV[3])) == 'number' then
     remember(stored, ballot, 0)
     stored = ballot
   end

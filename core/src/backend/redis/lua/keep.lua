@@ -48,8 +48,9 @@ for i = 1, (#KEYS - 1) / 2 do
     local seen = redis.call('HMGET', side, 'fence', 'freed')
     if answer ~= '2' then
       kept[i] = answer
-    elseif tonumber(ballot) > (tonumber(seen[2]) or 0) then
-      redis.call('SET', lock, owner .. ' ' .. who, 'PX', ttl)
+    -- pcall: without memory for this one, the others are renewed all the same.
+    elseif tonumber(ballot) > (tonumber(seen[2]) or 0)
+        and redis.pcall('SET', lock, owner .. ' ' .. who, 'PX', ttl).ok then
       local fence = tonumber(ballot) > (tonumber(seen[1]) or 0) and ballot or seen[1]
       redis.call('HSET', side, 'fence', fence, 'ballot', ballot)
       live(side, tonumber(ttl))
