@@ -116,7 +116,8 @@ public final class Client: Sendable {
 
     /// Give back everything and end, the client's thread and connections too: waiting calls throw
     /// ``LeaseError/Code/closed``, leases are lost. It waits until the backend has confirmed that, or
-    /// every lease has expired: where a server hangs, as long as the longest ttl. It goes to its end though the task is cancelled.
+    /// every lease has expired: where a server hangs, as long as the longest ttl. It goes to its end
+    /// though the task is cancelled.
     public func close(isolation: isolated (any Actor)? = #isolation) async {
         _ = await finish { native.shutdown(reply: $0) }
     }
