@@ -123,7 +123,7 @@ fn a_lease_that_was_released_is_nowhere_taken_in_again() {
     // A renewal of which one node hears only after the release.
     let gate = Gate::new();
     let is_renewal =
-        |command: &[Vec<u8>]| command[0] == b"EVALSHA" && command[3].ends_with(b"\0epoch");
+        |command: &[Vec<u8>]| command[0] == b"EVALSHA" && command[5].ends_with(b"\0epoch");
     let late = proxies[0].next(is_renewal, Fault::Late(gate.clone()));
     place.wait(lease.renew()).unwrap();
     late.wait();
