@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[
         "scripts::a_late_return_leaves_what_was_granted_since",
         "backend/redis/lua/give_back_last.lua",
         "local held = value and string.sub(value, 1, #owner + 1) == owner .. ' '",
-        "local held = value",
+        "local held = true or value and string.sub(value, 1, #owner + 1) == owner .. ' '",
     ),
     rule(
         "a node without memory for one lease renews no other",
