@@ -28,6 +28,11 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
+/// For two seconds the end waits until nobody is inside: a busy machine may not let a
+/// thread finish sooner.
+const LOOKS: u32 = 400;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
 /// Native code that may call Python: whatever runs there may let other threads run, also
 /// the one that ends the interpreter. While there is one, that waits; once it has begun,
 /// there are no new ones. Every function that is called from Python, and calls it, begins
@@ -121,11 +126,11 @@ pub(crate) fn finish(py: Python<'_>) {
         }));
         poll_until(closed, None, None);
         // Short, unless a function of the user's that is called from here waits.
-        for _ in 0..400 {
+        for _ in 0..LOOKS {
             if INSIDE.load(Ordering::SeqCst) == 0 {
                 break;
             }
-            thread::park_timeout(Duration::from_millis(5));
+            thread::park_timeout(BETWEEN_LOOKS);
         }
     });
 }

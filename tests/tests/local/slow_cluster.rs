@@ -105,6 +105,14 @@ async fn client(world: &World, cluster: &MemoryCluster, seed: u64) -> (Client, A
     (options.open(Arc::new(etcd)).expect("a client"), far)
 }
 
+/// A client of a cluster of its own, so many milliseconds away.
+async fn far_away(world: &World, round_trip: u64) -> (Client, Arc<Far>) {
+    let cluster = MemoryCluster::with_min_ttl(Arc::new(world.truth), 2);
+    let (client, far) = client(world, &cluster, 1).await;
+    far.round_trip.store(round_trip, Ordering::SeqCst);
+    (client, far)
+}
+
 /// A client of which many wait for two minutes at a cluster like that, and then nobody.
 async fn left_by_a_crowd(world: &World, round_trip: u64, fails: bool) -> (Client, Arc<Far>) {
     let cluster = MemoryCluster::with_min_ttl(Arc::new(world.truth), 2);
@@ -158,9 +166,7 @@ fn when_a_crowd_is_gone_its_client_asks_for_no_sessions() {
 #[test]
 fn many_who_need_a_session_open_one() {
     on_virtual_time(async |world| {
-        let cluster = MemoryCluster::with_min_ttl(Arc::new(world.truth), 2);
-        let (client, far) = client(&world, &cluster, 1).await;
-        far.round_trip.store(700, Ordering::SeqCst);
+        let (client, far) = far_away(&world, 700).await;
         let take = |number: u32| {
             let lock = client.lock(format!("x{number}"));
             spawn(async move { lock.acquire().await })
@@ -177,9 +183,7 @@ fn many_who_need_a_session_open_one() {
 #[test]
 fn a_client_that_is_closed_opens_no_sessions() {
     on_virtual_time(async |world| {
-        let cluster = MemoryCluster::with_min_ttl(Arc::new(world.truth), 2);
-        let (client, far) = client(&world, &cluster, 1).await;
-        far.round_trip.store(2000, Ordering::SeqCst);
+        let (client, far) = far_away(&world, 2000).await;
         let wait = |number: u32| {
             let lock = client.lock(format!("x{number}")).ttl(SECOND * (40 + number));
             spawn(async move { lock.acquire().await.map(drop) })

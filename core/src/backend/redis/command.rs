@@ -11,15 +11,18 @@ pub(super) struct Command {
 
 /// What `*NUMBER\r\n` takes at most.
 const HEAD: usize = 23;
+/// What a claim takes, so that it is put aside once.
+const USUAL: usize = 512;
 
 impl Command {
     pub(super) fn of(words: &[&str]) -> Self {
-        let mut command = Self::with_capacity(words.iter().map(|word| word.len() + 16).sum());
+        let length: usize = words.iter().map(|word| word.len() + 16).sum();
+        let mut command = Self::with_capacity(length.max(USUAL));
         words.iter().for_each(|word| command.add(*word));
         command
     }
 
-    pub(super) fn with_capacity(bytes: usize) -> Self {
+    fn with_capacity(bytes: usize) -> Self {
         let mut start = Vec::with_capacity(HEAD + bytes);
         start.resize(HEAD, 0);
         Self { bytes: start, words: 0 }

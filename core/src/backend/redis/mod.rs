@@ -174,8 +174,8 @@ impl Redis {
         [&self.channel, " ", &claim.label]
     }
 
-    /// For how long a fence is remembered that is granted with this ttl. Renewals see
-    /// to it once in a twenty-fourth of that, or in a ttl.
+    /// For how long the fence of a lease with this ttl is kept from its grant on: as long
+    /// as a name is remembered, and until `renew.lua` extends that for the first time.
     fn remembers(&self, ttl: Duration) -> Duration {
         let remember = self.address.remember;
         remember + ttl.max(remember / 24)
@@ -305,13 +305,12 @@ impl Backend for Redis {
         });
         let request = self.request(&scripts::RELEASE, &held.name, &session).arg(held.owner);
         let request = match next {
-            Some(next) => request.arg(next.owner).arg(self.who(next)),
-            None => request.arg("").arg(""),
+            Some(next) => {
+                let request = request.arg(next.owner).arg(self.who(next)).arg(millis(next.ttl));
+                request.arg(millis(self.remembers(next.ttl)))
+            }
+            None => request.arg("").arg("").arg(0).arg(0).owed(),
         };
-        let request = request
-            .arg(next.map_or(0, |next| millis(next.ttl)))
-            .arg(next.map_or(0, |next| millis(self.remembers(next.ttl))));
-        let request = if next.is_none() { request.owed() } else { request };
         let late = self.past().may_come_late(held.owner, session.link.number, self.clock.now());
         let answer = request.send(&session.link).await;
         if let Some(sent) = &mut sent {

@@ -20,26 +20,22 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// With the key of the record of which server it is, and what that is taken for.
+    /// `epoch`: the key of the record of which server it is, and what we take it for.
     pub(super) fn about(
         script: &'static Script,
         keys: &[impl Word + Copy],
         epoch: Option<(&str, &'a str)>,
     ) -> Self {
-        let mut request = Self::begun(script, keys.len() + usize::from(epoch.is_some()));
-        keys.iter().for_each(|key| request.command.add(*key));
-        request.command.add(epoch.map(|(key, _)| key));
-        Self { identity: epoch.map(|(_, identity)| identity), ..request }
+        let mut command = script.by_hash();
+        command.add((keys.len() + usize::from(epoch.is_some())) as u64);
+        keys.iter().for_each(|key| command.add(*key));
+        command.add(epoch.map(|(key, _)| key));
+        let identity = epoch.map(|(_, identity)| identity);
+        Self { script, command, identity, is_owed: false }
     }
 
     pub(super) fn over(script: &'static Script, keys: &[impl Word + Copy]) -> Self {
         Self::about(script, keys, None)
-    }
-
-    fn begun(script: &'static Script, keys: usize) -> Self {
-        let mut command = script.by_hash();
-        command.add(keys as u64);
-        Self { script, command, identity: None, is_owed: false }
     }
 
     pub(super) fn arg(mut self, argument: impl Word) -> Self {

@@ -41,7 +41,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a real node grants any ballot in the usual case",
-        "scripts::the_usual_case_is_decided_by_the_same_rules",
+        "scripts::usual::what_it_grants_the_rules_grant_too",
         "backend/redis/lua/vote_free.lua",
         "and ballot > stored and ballot <= now + 1000000",
         "and ballot <= now + 1000000",

@@ -16,7 +16,12 @@ local is_open = not epoch or (epoch[1] == ARGV[#ARGV] and tonumber(epoch[2]) <= 
 if is_open and redis.call('EXISTS', KEYS[2]) == 0
     and redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. ARGV[3], 'NX', 'PX', ARGV[4]) then
   local text = string.format('%.0f', fence)
-  local last = tonumber(redis.call('SET', KEYS[4], text, 'PX', ARGV[6], 'GET'))
+  local last = redis.pcall('SET', KEYS[4], text, 'PX', ARGV[6], 'GET')
+  if type(last) == 'table' then -- it is no fence
+    redis.call('DEL', KEYS[1])
+    error(last.err, 0)
+  end
+  last = tonumber(last)
   if last and last >= fence then
     fence = last + 1
     redis.call('SET', KEYS[4], string.format('%.0f', fence), 'PX', ARGV[6])

@@ -21,7 +21,7 @@ if redis.call('EXISTS', KEYS[1], KEYS[3]) == 0 and not tonumber(ARGV[7]) then
   local hour = math.floor(ballot / 1000 / step)
   if epoch[1] == ARGV[#ARGV] and tonumber(epoch[2]) <= now and ballot > tonumber(epoch[2])
       and ballot > stored and ballot <= now + 1000000
-      -- It is as old as what is stored, and so is the record of that.
+      -- In the hour of what is stored, so that lives long enough; and in no old one.
       and hour == math.floor(stored / 1000 / step) and hour >= math.floor(now / 1000 / step) - 1
       and tonumber(ARGV[4]) <= step
       and (ARGV[7] == 'arbiter' or (tonumber(seen[2]) or 0) * 1000 <= now) then
