@@ -7,7 +7,7 @@ use crate::place::{PROMPT, Place, SECOND};
 use leasehold::{Client, Error, Kind, Loss};
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::resp::Reply;
-use leasehold_tests::servers::{Server, Settings};
+use leasehold_tests::servers::{Flavor, Server, Settings};
 
 #[track_caller]
 fn assert_says(error: &Error, kind: Kind, words: &[&str]) {
@@ -155,15 +155,40 @@ fn a_key_that_is_no_lock_is_left_alone() {
         let error = place.wait(client.lock("x").acquire()).unwrap_err();
         assert_says(&error, Kind::Refused, &["holds something else", "?prefix="]);
         assert_eq!(place.server.command(&["EXISTS", key]), Reply::Int(1));
-        if key.contains("\0f") {
-            let lock = place.server.command(&["EXISTS", "leasehold:x"]);
-            assert_eq!(lock, Reply::Int(0), "it was refused, and is held");
-        }
         place.server.command(&["FLUSHALL"]);
     }
     place.server.command(&["LPUSH", "leasehold:x", "1"]);
     let elsewhere = place.client_of(&format!("{}?prefix=mine:", place.server.url()));
     assert!(place.try_hold(&elsewhere, "x").is_some());
+}
+
+/// By the script alone, as a client withdraws what was refused.
+#[test]
+fn a_claim_that_is_refused_for_its_fence_holds_nothing() {
+    const CLAIM: &str = concat!(
+        include_str!("../../../core/src/backend/redis/lua/claim_free.lua"),
+        include_str!("../../../core/src/backend/redis/lua/line.lua"),
+        include_str!("../../../core/src/backend/redis/lua/hand_on.lua"),
+        include_str!("../../../core/src/backend/redis/lua/claim.lua"),
+    );
+    for flavor in [Flavor::Redis, Flavor::Valkey] {
+        let place = Place::on(Settings::default().flavor(flavor));
+        let claim = || {
+            let keys = ["lock", "side", "line", "fence"];
+            let arguments = ["86400000", "a", "channel label", "60000", "0", "90000000"];
+            place.server.command(&[&["EVAL", CLAIM, "4"], &keys[..], &arguments].concat())
+        };
+        place.server.command(&["LPUSH", "fence", "1"]);
+        let refused = claim();
+        assert!(
+            matches!(&refused, Reply::Error(said) if said.contains("WRONGTYPE")),
+            "{refused:?}"
+        );
+        assert_eq!(place.server.keys(), ["fence"]);
+        place.server.command(&["DEL", "fence"]);
+        let granted = claim();
+        assert_eq!(granted.as_list().unwrap()[0], Reply::Int(1), "{granted:?}");
+    }
 }
 
 #[test]

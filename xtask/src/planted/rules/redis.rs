@@ -68,6 +68,13 @@ pub(super) const RULES: &[Rule] = &[
         "now",
     ),
     rule(
+        "a claim that is refused for its fence holds the lock",
+        "refusals::a_claim_that_is_refused_for_its_fence_holds_nothing",
+        "backend/redis/lua/claim_free.lua",
+        "    redis.call('DEL', KEYS[1])\n",
+        "",
+    ),
+    rule(
         "who only claims passes those who wait",
         "facts_waiting::a_lock_that_is_free_all_at_once_goes_to_who_waits_and_not_to_a_newcomer",
         "backend/redis/lua/claim_free.lua",
