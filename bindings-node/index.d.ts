@@ -122,8 +122,8 @@ export class Client implements AsyncDisposable {
   /**
    * Give back everything and end, the client's thread and connections too. Waiting calls reject
    * with ClientClosed, leases are lost. It waits until the backend has confirmed that, or every
-   * lease has expired: where a server hangs, as long as the longest ttl. Done when the process has nothing more to do, too, for a
-   * second at most; not by process.exit().
+   * lease has expired: where a server hangs, as long as the longest ttl. Done when the process has
+   * nothing more to do, too, for a second at most; not by process.exit().
    */
   close(): Promise<void>
   /** {@link close} */
