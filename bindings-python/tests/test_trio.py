@@ -11,6 +11,7 @@ import pytest
 import sniffio
 import trio
 import trio.testing
+from leasehold import _host
 from rig import LONG, assert_free, until
 
 
@@ -106,6 +107,42 @@ def test_a_scope_that_is_cancelled_before_takes_nothing(
 
     run(main)
     assert_free(client, name)
+
+
+class Answered:
+    """A call whose answer comes between the first look and the next."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def begin(self, _: object) -> Answered:
+        return self
+
+    def poll(self) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+    def park(self, wake: Callable[[], None]) -> None:
+        wake()
+
+    def answer(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("looks", [0, 1], ids=["between two looks", "at once"])
+def test_a_cancel_is_heard_whenever_the_answer_comes(looks: int) -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            call = Answered()
+            call.looks = looks
+            await _host.scheduler().wait(call)  # type: ignore[arg-type]
+        assert scope.cancelled_caught
+
+    run(main)
 
 
 def test_a_lost_lease_cancels_the_body_and_the_block_raises(

@@ -95,16 +95,23 @@ class _Coroutines(_Host):
     async def wait(self, call: _leasehold.Call[Any]) -> Any:
         waiting = call.begin(self.reactor)
         try:
+            # Never without a wait between two polls: the answer can come between them,
+            # and a loop over locks that are free would stop everything else and hear
+            # no cancellation.
             if waiting.poll():
-                # Else a loop over locks that are free stops everything else.
                 await self.step()
-            while not waiting.poll():
-                event = self.event()
-                waiting.park(event.set)
-                await event.wait()
+            else:
+                await self._park(waiting)
+                while not waiting.poll():
+                    await self._park(waiting)
             return waiting.answer()
         finally:
             waiting.close()
+
+    async def _park(self, waiting: _leasehold.Waiting[Any]) -> None:
+        event = self.event()
+        waiting.park(event.set)
+        await event.wait()
 
 
 class _Asyncio(_Coroutines):
