@@ -173,22 +173,23 @@ fn a_claim_that_is_refused_for_its_fence_holds_nothing() {
     );
     for flavor in [Flavor::Redis, Flavor::Valkey] {
         let place = Place::on(Settings::default().flavor(flavor));
-        let claim = || {
-            let keys = ["lock", "side", "line", "fence"];
-            let arguments = ["86400000", "a", "channel label", "60000", "0", "90000000"];
-            place.server.command(&[&["EVAL", CLAIM, "4"], &keys[..], &arguments].concat())
-        };
         place.server.command(&["LPUSH", "fence", "1"]);
-        let refused = claim();
+        let refused = claim_by(CLAIM, &place.server);
         assert!(
             matches!(&refused, Reply::Error(said) if said.contains("WRONGTYPE")),
             "{refused:?}"
         );
         assert_eq!(place.server.keys(), ["fence"]);
         place.server.command(&["DEL", "fence"]);
-        let granted = claim();
+        let granted = claim_by(CLAIM, &place.server);
         assert_eq!(granted.as_list().unwrap()[0], Reply::Int(1), "{granted:?}");
     }
+}
+
+fn claim_by(script: &str, server: &Server) -> Reply {
+    let keys = ["lock", "side", "line", "fence"];
+    let arguments = ["86400000", "a", "channel label", "60000", "0", "90000000"];
+    server.command(&[&["EVAL", script, "4"], &keys[..], &arguments].concat())
 }
 
 #[test]

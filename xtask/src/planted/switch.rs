@@ -8,7 +8,7 @@ use crate::Failure;
 pub(super) const AWAKE: &str = "LEASEHOLD_PLANTED";
 
 /// Where all scripts pass by, as text: the file, the line, and what they are called there.
-pub(super) const SCRIPTS: [Scripts; 2] = [
+pub(super) const SCRIPTS: [Scripts; 3] = [
     Scripts {
         file: "core/src/backend/redis/scripts.rs",
         line: "    fn new(script: &str) -> Self {\n",
@@ -18,6 +18,11 @@ pub(super) const SCRIPTS: [Scripts; 2] = [
         file: "tests/tests/redlock/scripts.rs",
         line: "    fn run(&self, body: &str, keys: &[&str], arguments: &[&str]) -> Reply {\n",
         name: "body",
+    },
+    Scripts {
+        file: "tests/tests/redis/refusals.rs",
+        line: "fn claim_by(script: &str, server: &Server) -> Reply {\n",
+        name: "script",
     },
 ];
 
