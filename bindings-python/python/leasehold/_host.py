@@ -95,9 +95,9 @@ class _Coroutines(_Host):
     async def wait(self, call: _leasehold.Call[Any]) -> Any:
         waiting = call.begin(self.reactor)
         try:
-            # Never without a wait between two polls: the answer can come between them,
-            # and a loop over locks that are free would stop everything else and hear
-            # no cancellation.
+            # Wait at least once, also when the answer is there at once: else a loop over
+            # free locks blocks all other tasks, and a cancellation goes unheard. An answer
+            # may also come right after the first poll.
             if waiting.poll():
                 await self.step()
             else:

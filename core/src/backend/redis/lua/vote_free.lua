@@ -21,7 +21,8 @@ if redis.call('EXISTS', KEYS[1], KEYS[3]) == 0 and not tonumber(ARGV[7]) then
   local hour = math.floor(ballot / 1000 / step)
   if epoch[1] == ARGV[#ARGV] and tonumber(epoch[2]) <= now and ballot > tonumber(epoch[2])
       and ballot > stored and ballot <= now + 1000000
-      -- In the hour of what is stored, so that lives long enough; and in no old one.
+      -- In the same hour as the stored ballot, whose record then lives long enough, and not
+      -- in one long past.
       and hour == math.floor(stored / 1000 / step) and hour >= math.floor(now / 1000 / step) - 1
       and tonumber(ARGV[4]) <= step
       and (ARGV[7] == 'arbiter' or (tonumber(seen[2]) or 0) * 1000 <= now) then
