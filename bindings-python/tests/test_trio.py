@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -21,6 +22,13 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
             await main()
 
     trio.run(whole)
+
+
+def run_on(backend: str, main: Callable[[], Awaitable[None]]) -> None:
+    """By anyio."""
+    uv = backend == "uvloop"
+    options = {"use_uvloop": uv} if backend != "trio" else {}
+    anyio.run(main, backend="asyncio" if uv else backend, backend_options=options)
 
 
 def test_tasks_take_a_lock_in_turn_and_others_run_meanwhile(
@@ -133,14 +141,37 @@ class Answered:
 
 
 @pytest.mark.parametrize("looks", [0, 1], ids=["at the second look", "at once"])
-def test_a_cancel_is_heard_whenever_the_answer_comes(looks: int) -> None:
+@pytest.mark.parametrize("backend", ["trio", "asyncio", "uvloop"])
+def test_a_cancel_is_heard_whenever_the_answer_comes(backend: str, looks: int) -> None:
     async def main() -> None:
-        with trio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             scope.cancel()
             await _host.scheduler().wait(Answered(looks))  # type: ignore[arg-type]
         assert scope.cancelled_caught
 
-    run(main)
+    run_on(backend, main)
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio", "uvloop"])
+def test_a_cancel_is_heard_when_the_answer_comes_in_the_same_turn_of_the_loop(
+    backend: str, client: leasehold.Client, name: str
+) -> None:
+    async def block() -> None:
+        time.sleep(0.005)
+
+    async def main() -> None:
+        await (await client.lock(name, ttl=LONG).acquire_async()).release_async()
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    group.start_soon(block)
+                    async with client.lock(name, ttl=LONG):
+                        raise AssertionError
+                assert scope.cancelled_caught
+
+    run_on(backend, main)
+    assert_free(client, name)
 
 
 def test_a_lost_lease_cancels_the_body_and_the_block_raises(

@@ -90,28 +90,22 @@ class _Host:
 class _Coroutines(_Host):
     guard: type[Guard]
     step: Callable[[], Any]
-    """Let others run."""
+    """Let others run, and hear a cancellation."""
 
     async def wait(self, call: _leasehold.Call[Any]) -> Any:
         waiting = call.begin(self.reactor)
         try:
-            # Wait at least once, also when the answer is there at once: else a loop over
-            # free locks blocks all other tasks, and a cancellation goes unheard. An answer
-            # may also come right after the first poll.
-            if waiting.poll():
-                await self.step()
-            else:
-                await self._park(waiting)
-                while not waiting.poll():
-                    await self._park(waiting)
+            waiting.poll()
+            # Always: without it a loop over free locks blocks all other tasks, and an answer
+            # that comes in this turn of the loop hides an earlier cancellation.
+            await self.step()
+            while not waiting.poll():
+                event = self.event()
+                waiting.park(event.set)
+                await event.wait()
             return waiting.answer()
         finally:
             waiting.close()
-
-    async def _park(self, waiting: _leasehold.Waiting[Any]) -> None:
-        event = self.event()
-        waiting.park(event.set)
-        await event.wait()
 
 
 class _Asyncio(_Coroutines):
