@@ -166,6 +166,9 @@ pub struct Released {
     pub others: usize,
 }
 
+/// Is told what a client is told unasked. It does not wait.
+pub type Ear = Box<dyn Fn(Wake) + Send + Sync>;
+
 /// What a backend tells a client unasked. It may be lost, and come late.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wake {
@@ -261,6 +264,10 @@ pub trait Backend: Send + Sync + 'static {
     /// What this client is told next. Only one caller waits at a time. A
     /// backend that tells nothing never answers.
     async fn wake(&self) -> Wake;
+
+    /// Tell it by this instead from now on, on whatever thread it is heard. Left as it
+    /// is where that would save nothing.
+    fn listen(&self, _ear: Ear) {}
 
     /// The ttl that is given to who asks for this one: the same, or the next
     /// longer one that the backend can count.

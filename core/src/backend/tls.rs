@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
@@ -26,11 +26,11 @@ pub(super) struct Trust<'a> {
 
 impl Trust<'_> {
     /// Encrypt the connection with the server called `host`.
-    pub(super) async fn wrap(
+    pub(super) async fn wrap<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         host: &str,
-    ) -> Result<TlsStream<TcpStream>, Error> {
+    ) -> Result<TlsStream<S>, Error> {
         let server = ServerName::try_from(host.to_owned()).map_err(|e| {
             Error::invalid(format!("{host:?} is not a name that a certificate can have")).because(e)
         })?;

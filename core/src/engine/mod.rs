@@ -128,6 +128,12 @@ impl Engine {
         engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_wakes()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_turns()));
+        let weak = Arc::downgrade(&engine);
+        engine.backend().listen(Box::new(move |wake| {
+            if let Some(engine) = weak.upgrade() {
+                engine.heed(wake);
+            }
+        }));
         engine
     }
 
@@ -236,6 +242,24 @@ impl Engine {
         self.reached(Phase::Stopped).await;
     }
 
+    /// Whoever hears it, on whatever thread.
+    fn heed(self: &Arc<Self>, wake: Wake) {
+        match wake {
+            Wake::Name(name) => {
+                self.lines.doubt(Some(&name));
+                self.lines.ring(&name);
+                self.check(Some(&name));
+            }
+            Wake::All => {
+                self.lines.doubt(None);
+                // What is held comes before what is wanted.
+                self.check(None);
+                self.lines.ring_all();
+            }
+            Wake::Granted(grant) => self.accept(&grant),
+        }
+    }
+
     async fn heed_wakes(self: Arc<Self>) {
         loop {
             let wake = tokio::select! {
@@ -243,20 +267,7 @@ impl Engine {
                 () = self.stopped() => break,
                 wake = async { self.backend().wake().await } => wake,
             };
-            match wake {
-                Wake::Name(name) => {
-                    self.lines.doubt(Some(&name));
-                    self.lines.ring(&name);
-                    self.check(Some(&name));
-                }
-                Wake::All => {
-                    self.lines.doubt(None);
-                    // What is held comes before what is wanted.
-                    self.check(None);
-                    self.lines.ring_all();
-                }
-                Wake::Granted(grant) => self.accept(&grant),
-            }
+            self.heed(wake);
         }
         // Of a client that was dropped: one that is closed has done so before.
         self.debts.settled().await;

@@ -22,7 +22,7 @@ const NAME: &str = "register";
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     match words[..] {
         ["count", database, register, number, rounds, fenced] => {
             let count = Count {
@@ -171,7 +171,7 @@ fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure
 
 /// 0, or the number of the first check that failed.
 fn in_child(database: &str, client: Client, lease: Lease) -> Result<u8, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     if lease.is_valid() {
         return Ok(1);
     }

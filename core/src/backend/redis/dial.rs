@@ -5,18 +5,20 @@ use std::sync::atomic::Ordering;
 
 use ::redis::Value;
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
 
 use super::address::{Address, Endpoint};
 use super::command::Command;
 use super::epoch::{self, Epoch, Unrecorded};
 use super::failure::Failure;
-use super::inbox::{Inbox, News};
+use super::inbox::{Ears, Inbox, News};
 use super::link::Link;
 use super::queue::Expected;
 use super::servers::Servers;
+use super::socket::Socket;
+#[cfg(feature = "tls")]
+use super::socket::Wire;
 use super::{eviction, scripts, unheard};
 use crate::backend::connection::{self, Driver};
 use crate::backend::net::{Patience, connect_tcp};
@@ -82,7 +84,7 @@ impl Drop for Drivers {
 pub(super) struct Dial {
     pub(super) address: Arc<Address>,
     pub(super) channel: Arc<str>,
-    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) ears: Arc<Ears>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// The largest number of an epoch that was seen there.
     pub(super) number: u64,
@@ -122,7 +124,7 @@ impl connection::Dial for Dial {
     }
 
     fn reconnected(&self) {
-        drop(self.news.send(News::Reconnected));
+        self.ears.tell(News::Reconnected);
     }
 }
 
@@ -175,7 +177,7 @@ impl Dial {
     }
 
     /// Whether the server speaks RESP3, which lets one connection do everything.
-    async fn say_hello(&self, link: &Link) -> Result<bool, Failure> {
+    async fn say_hello(&self, link: &Arc<Link>) -> Result<bool, Failure> {
         let mut hello = Command::of(&["HELLO", "3"]);
         if let Some(password) = self.address.login.password() {
             let user = self.address.login.username().unwrap_or("default");
@@ -200,7 +202,7 @@ impl Dial {
         Ok(true)
     }
 
-    async fn log_in(&self, link: &Link) -> Result<(), Failure> {
+    async fn log_in(&self, link: &Arc<Link>) -> Result<(), Failure> {
         if let Some(password) = self.address.login.password() {
             let mut auth = Command::of(&["AUTH"]);
             auth.add(self.address.login.username());
@@ -211,7 +213,7 @@ impl Dial {
         self.select_database(link).await
     }
 
-    async fn select_database(&self, link: &Link) -> Result<(), Failure> {
+    async fn select_database(&self, link: &Arc<Link>) -> Result<(), Failure> {
         if self.address.login.db() != 0 {
             let select = Command::of(&["SELECT", &self.address.login.db().to_string()]);
             let selected = link.call(select).await;
@@ -224,7 +226,7 @@ impl Dial {
         Ok(())
     }
 
-    async fn subscribe(&self, link: &Link) -> Result<(), Failure> {
+    async fn subscribe(&self, link: &Arc<Link>) -> Result<(), Failure> {
         let subscribe = Command::of(&["SUBSCRIBE", &self.channel]);
         link.ask(subscribe, Expected::Subscription, None).await.map(drop)
     }
@@ -237,35 +239,41 @@ impl Dial {
         match &self.address.endpoint {
             Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
-                let (reader, writer) = stream.into_split();
-                Ok(self.link(number, hears_lists, reader, writer))
+                let socket = Socket::unix(stream).map_err(failed)?;
+                Ok(self.plain_link(number, hears_lists, socket))
             }
             Endpoint::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
-                let (reader, writer) = stream.into_split();
-                Ok(self.link(number, hears_lists, reader, writer))
+                let socket = Socket::tcp(stream).map_err(failed)?;
+                Ok(self.plain_link(number, hears_lists, socket))
             }
             #[cfg(feature = "tls")]
             Endpoint::Tls { host, port, ca } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
-                let stream =
-                    Trust { ca: ca.as_deref(), ..Trust::default() }.wrap(stream, host).await?;
+                let trust = Trust { ca: ca.as_deref(), ..Trust::default() };
+                let mut stream = trust.wrap(Wire::Awaited(stream), host).await?;
+                let socket = stream.get_mut().0.free().map_err(failed)?;
                 let (reader, writer) = tokio::io::split(stream);
-                Ok(self.link(number, hears_lists, reader, writer))
+                let inbox = Inbox::of(reader, self.channel.clone(), hears_lists, false);
+                Ok(self.link(number, inbox, writer, socket))
             }
         }
+    }
+
+    fn plain_link(&self, number: u64, hears_lists: bool, socket: Socket) -> Arc<Link> {
+        let inbox = Inbox::of(socket.clone(), self.channel.clone(), hears_lists, true);
+        self.link(number, inbox, socket.clone(), socket)
     }
 
     fn link(
         &self,
         number: u64,
-        hears_lists: bool,
-        reader: impl AsyncRead + Send + 'static,
+        inbox: Inbox,
         writer: impl AsyncWrite + Send + 'static,
+        socket: Socket,
     ) -> Arc<Link> {
-        let inbox = Inbox::of(reader, self.channel.clone(), hears_lists, self.news.clone());
-        let (clock, timeouts) = (self.runtime.clone(), self.address.timeouts);
-        Link::over(number, clock, timeouts.response, inbox, writer)
+        let times = (self.runtime.clone(), self.address.timeouts.response);
+        Link::over(number, times, (inbox, self.ears.clone()), writer, socket)
     }
 
     fn may_be_new(&self) -> bool {
@@ -277,7 +285,7 @@ impl Dial {
 /// Load the scripts of a node: whoever has enough votes does not wait to hear
 /// from the others that they do not know one. Where that is not allowed, they
 /// learn them in time.
-async fn teach(link: &Link) {
+async fn teach(link: &Arc<Link>) {
     for script in [&scripts::VOTE, &scripts::GIVE_BACK, &scripts::KEEP] {
         let loaded = link.call(Command::of(&["SCRIPT", "LOAD", &script.body])).await;
         if let Ok(other) = loaded

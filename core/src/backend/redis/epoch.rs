@@ -1,5 +1,7 @@
 //! Which server it is, and its own record of that: for quarantines and quorums.
 
+use std::sync::Arc;
+
 use ::redis::Value;
 
 use super::address::Address;
@@ -41,7 +43,7 @@ pub(super) enum Unrecorded {
 /// Learn which server it is; `None` where that does not matter. Refused if it is
 /// another node's, of the `servers` or by its own record.
 pub(super) async fn enter(
-    link: &Link,
+    link: &Arc<Link>,
     address: &Address,
     unrecorded: Unrecorded,
     number: u64,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::mpsc;
+use tokio::net::UnixStream;
 
 use super::command::Command;
-use super::inbox::Inbox;
+use super::inbox::{Ears, Inbox};
 use super::link::Link;
 use super::queue::Expected;
 use super::resp::Decoder;
+use super::socket::Socket;
 use crate::runtime::{Runtime, ThreadRuntime};
 
 /// In an ordinary run of the tests; with `LEASEHOLD_FUZZ=100000000` it is as many
@@ -138,11 +139,14 @@ async fn whatever_comes_nothing_panics_and_no_request_takes_what_does_not_name_i
     while read < whole {
         let stream = seed.stream();
         read += looked_at(&mut seed, &stream);
-        let (tell, _news) = mpsc::unbounded_channel();
+        let (ears, _news) = Ears::new();
         let hears_lists = seed.below(4) == 0;
-        let inbox = Inbox::of(Cursor::new(stream), "channel".into(), hears_lists, tell);
-        let (clock, limit) = (runtime.clone(), Duration::from_secs(60));
-        let link = Link::over(1, clock, limit, inbox, tokio::io::sink());
+        // That it is closed lets it be read.
+        let (socket, _) = UnixStream::pair().unwrap();
+        let socket = Socket::unix(socket).unwrap();
+        let inbox = Inbox::of(Cursor::new(stream), "channel".into(), hears_lists, false);
+        let times = (runtime.clone() as Arc<dyn Runtime>, Duration::from_secs(60));
+        let link = Link::over(1, times, (inbox, ears), tokio::io::sink(), socket);
         let ask = |_| {
             let number = link.next_number();
             link.send(Command::of(&[]), Expected::Number(number), None).unwrap()

@@ -1,8 +1,8 @@
 //! What comes from a server, sorted by kind: answers, and what it says unasked.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 
 use ::redis::Value;
 use bytes::BytesMut;
@@ -12,6 +12,14 @@ use tokio_util::io::poll_read_buf;
 
 use super::resp::{Decoder, Frame};
 
+/// What may be the answer to a request.
+pub(super) enum Heard {
+    Answer(Value),
+    Refusal(String),
+    /// Our channel is subscribed.
+    Subscribed,
+}
+
 /// What is heard unasked.
 pub(super) enum News {
     /// The payload of a message on our channel.
@@ -20,13 +28,36 @@ pub(super) enum News {
     Reconnected,
 }
 
-/// What may be the answer to a request.
-pub(super) enum Heard {
-    Answer(Value),
-    Refusal(String),
-    /// Our channel is subscribed.
-    Subscribed,
+/// Who is told what is heard unasked: one that is kept until there is an ear, and then
+/// at once, where it is read.
+pub(super) struct Ears {
+    kept: mpsc::UnboundedSender<News>,
+    ear: OnceLock<Ear>,
 }
+
+pub(super) type Ear = Box<dyn Fn(News) + Send + Sync>;
+
+impl Ears {
+    pub(super) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
+        let (kept, news) = mpsc::unbounded_channel();
+        (Arc::new(Self { kept, ear: OnceLock::new() }), news)
+    }
+
+    pub(super) fn set(&self, ear: Ear) {
+        // One engine has the backend.
+        drop(self.ear.set(ear));
+    }
+
+    pub(super) fn tell(&self, news: News) {
+        match self.ear.get() {
+            Some(ear) => ear(news),
+            None => drop(self.kept.send(news)),
+        }
+    }
+}
+
+/// So much is read at once.
+const ROOM: usize = 16 * 1024;
 
 /// The reading half of a connection.
 pub(super) struct Inbox {
@@ -38,7 +69,18 @@ pub(super) struct Inbox {
     /// Without RESP3, messages and what confirms a subscription come as lists.
     /// Such a connection asks for nothing else that is answered by one.
     hears_lists: bool,
-    news: mpsc::UnboundedSender<News>,
+    /// A read that does not fill its room has taken all there was. Not so where it
+    /// comes through buffers of others.
+    is_plain: bool,
+}
+
+/// What came with one look.
+#[derive(Default)]
+pub(super) struct Come {
+    pub(super) heard: Vec<Heard>,
+    pub(super) news: Vec<News>,
+    /// Why nothing more will come.
+    pub(super) end: Option<String>,
 }
 
 impl Inbox {
@@ -46,68 +88,82 @@ impl Inbox {
         reader: impl AsyncRead + Send + 'static,
         channel: Arc<str>,
         hears_lists: bool,
-        news: mpsc::UnboundedSender<News>,
+        is_plain: bool,
     ) -> Self {
-        let (unread, decoder) = (BytesMut::with_capacity(16 * 1024), Decoder::default());
-        Self { reader: Box::pin(reader), unread, decoder, channel, hears_lists, news }
+        let (unread, decoder) = (BytesMut::with_capacity(ROOM), Decoder::default());
+        Self { reader: Box::pin(reader), unread, decoder, channel, hears_lists, is_plain }
     }
 
-    /// What has come next, and whether more will: if not, why.
-    pub(super) fn poll_heard(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<(Vec<Heard>, Result<(), String>)> {
-        let nothing = |why: String| Poll::Ready((Vec::new(), Err(why)));
-        match ready!(poll_read_buf(self.reader.as_mut(), cx, &mut self.unread)) {
-            Ok(0) => nothing("the server closed the connection".to_owned()),
-            Ok(_) => Poll::Ready(self.understand()),
-            Err(e) => nothing(format!("the connection broke: {e}")),
+    /// Take in all that is there. Nobody is woken for what is not.
+    pub(super) fn read(&mut self) -> Come {
+        let (mut come, mut now) = (Come::default(), Context::from_waker(Waker::noop()));
+        while come.end.is_none() {
+            self.unread.reserve(ROOM);
+            let room = self.unread.capacity() - self.unread.len();
+            let read = poll_read_buf(self.reader.as_mut(), &mut now, &mut self.unread);
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => {
+                    come.end = Some("the server closed the connection".to_owned())
+                }
+                Poll::Ready(Ok(length)) => {
+                    self.understand(&mut come);
+                    if self.is_plain && length < room {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(e)) => come.end = Some(format!("the connection broke: {e}")),
+            }
         }
+        come
     }
 
     /// What came before something that ends the connection is an answer all the same.
-    fn understand(&mut self) -> (Vec<Heard>, Result<(), String>) {
-        let mut heard = Vec::new();
-        loop {
-            let next = match self.decoder.next(&mut self.unread) {
-                Ok(Some(frame)) => self.sort(frame),
-                Ok(None) => return (heard, Ok(())),
+    fn understand(&mut self, come: &mut Come) {
+        while come.end.is_none() {
+            let sorted = match self.decoder.next(&mut self.unread) {
+                Ok(Some(frame)) => self.sort(frame, come),
+                Ok(None) => return,
                 Err(e) => Err(format!("the server sent what is not its protocol: {e}")),
             };
-            match next {
-                Ok(next) => heard.extend(next),
-                Err(why) => return (heard, Err(why)),
-            }
+            come.end = sorted.err();
         }
     }
 
     /// Any user of the server can have it push things to our connection, by
     /// `CLIENT TRACKING ON REDIRECT`. Those are no answers and no news, and they
     /// must not end the connection either.
-    fn sort(&self, frame: Frame) -> Result<Option<Heard>, String> {
+    fn sort(&self, frame: Frame, come: &mut Come) -> Result<(), String> {
         let words = match frame {
             Frame::Push(words) => words,
             Frame::Answer(Value::Array(words)) if self.hears_lists => words,
-            Frame::Answer(value) => return Ok(Some(Heard::Answer(value))),
-            Frame::Refusal(said) => return Ok(Some(Heard::Refusal(said))),
-            Frame::Foreign => return Ok(None),
+            Frame::Answer(value) => {
+                come.heard.push(Heard::Answer(value));
+                return Ok(());
+            }
+            Frame::Refusal(said) => {
+                come.heard.push(Heard::Refusal(said));
+                return Ok(());
+            }
+            Frame::Foreign => return Ok(()),
         };
         let is = |word: &Value, text: &str| matches!(word, Value::BulkString(bytes) if bytes == text.as_bytes());
         match &words[..] {
             [what, channel, Value::BulkString(payload)] if is(what, "message") => {
                 if is(channel, &self.channel) {
-                    drop(self.news.send(News::Message(payload.clone())));
+                    come.news.push(News::Message(payload.clone()));
                 }
-                Ok(None)
+                Ok(())
             }
             [what, channel, _] if is(what, "subscribe") && is(channel, &self.channel) => {
-                Ok(Some(Heard::Subscribed))
+                come.heard.push(Heard::Subscribed);
+                Ok(())
             }
             [what, channel, _] if is(what, "unsubscribe") && is(channel, &self.channel) => {
                 Err("the server has ended our subscription".to_owned())
             }
             // Of another channel, or of what is stored in a key.
-            [what, ..] if is(what, "message") || is(what, "unsubscribe") => Ok(None),
+            [what, ..] if is(what, "message") || is(what, "unsubscribe") => Ok(()),
             _ => Err("the server sent what we did not ask for".to_owned()),
         }
     }

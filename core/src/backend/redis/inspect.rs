@@ -19,7 +19,7 @@ const TOGETHER: usize = 200;
 
 /// Each lock that is held or waited for, and its holder's ballot, zero for none.
 pub(super) async fn inspect(
-    link: &Link,
+    link: &Arc<Link>,
     prefix: &str,
     name: Option<&LockName>,
 ) -> Result<Vec<(Status, u64)>, Error> {
@@ -45,7 +45,7 @@ pub(super) async fn inspect(
 
 /// Some of the names that are remembered, and where to go on.
 async fn some_names(
-    link: &Link,
+    link: &Arc<Link>,
     prefix: &str,
     cursor: &str,
 ) -> Result<(Vec<LockName>, String), Error> {
@@ -61,7 +61,11 @@ async fn some_names(
     Ok((names, text(next).unwrap_or_default()))
 }
 
-async fn about(link: &Link, prefix: &str, names: &[LockName]) -> Result<Vec<(Status, u64)>, Error> {
+async fn about(
+    link: &Arc<Link>,
+    prefix: &str,
+    names: &[LockName],
+) -> Result<Vec<(Status, u64)>, Error> {
     let keys: Vec<Keys<'_>> = names.iter().map(|name| Keys::of(prefix, name.as_str())).collect();
     let all: Vec<Key<'_>> = keys.iter().flat_map(Keys::all).collect();
     let answer = match Request::over(&scripts::INSPECT, &all).send(link).await {
@@ -99,7 +103,7 @@ async fn about(link: &Link, prefix: &str, names: &[LockName]) -> Result<Vec<(Sta
 
 /// Those who stand behind somebody, and the last one's score if there are more.
 async fn queued(
-    link: &Link,
+    link: &Arc<Link>,
     keys: &Keys<'_>,
     last: &str,
 ) -> Result<(Vec<Arc<str>>, Option<String>), Error> {

@@ -1,10 +1,11 @@
 //! One connection to a server: many requests under way at once, answered in
 //! order.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use ::redis::Value;
@@ -13,8 +14,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::command::{Command, Number};
 use super::failure::Failure;
-use super::inbox::{Heard, Inbox};
+use super::inbox::{Come, Ears, Inbox};
 use super::queue::{Expected, Queue, Repeat, Told, Waiting};
+use super::socket::Socket;
+use super::tend::Tending;
 use crate::backend::net::Patience;
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
@@ -23,15 +26,22 @@ use crate::runtime::Runtime;
 pub(super) struct Link {
     /// Different for every connection of this client.
     pub(super) number: u64,
-    clock: Arc<dyn Runtime>,
+    pub(super) clock: Arc<dyn Runtime>,
     /// A server that answers nothing for this long is given up.
     response_timeout: Duration,
     /// The next number that only one request has.
     next: AtomicU64,
-    queue: Mutex<Queue>,
+    pub(super) socket: Socket,
+    /// A child has the socket of its parent, and must not end it.
+    process: u32,
+    /// Locked before the queue: what is read is matched with who waits in order.
     inbox: Mutex<Inbox>,
-    /// Rung when the driver has something to write.
-    flush: Notify,
+    queue: Mutex<Queue>,
+    ears: Arc<Ears>,
+    /// Who waits until there is something to read or to write.
+    pub(super) tending: Tending,
+    /// Rung when there is something to write for whoever tends it.
+    pub(super) flush: Notify,
     /// Rung when an answer is waited for and the driver does not watch.
     watch: Notify,
     /// Rung when the server did not know a script, and nobody waited to hear it.
@@ -41,10 +51,10 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn over(
         number: u64,
-        clock: Arc<dyn Runtime>,
-        response_timeout: Duration,
-        inbox: Inbox,
+        (clock, response_timeout): (Arc<dyn Runtime>, Duration),
+        (inbox, ears): (Inbox, Arc<Ears>),
         writer: impl AsyncWrite + Send + 'static,
+        socket: Socket,
     ) -> Arc<Self> {
         // Not even an answer that a middleman gives twice, or to another's
         // connection, can be taken for one of this connection.
@@ -54,8 +64,12 @@ impl Link {
             clock,
             response_timeout,
             next,
-            queue: Mutex::new(Queue::over(writer)),
+            socket,
+            process: std::process::id(),
             inbox: Mutex::new(inbox),
+            queue: Mutex::new(Queue::over(writer)),
+            ears,
+            tending: Tending::default(),
             flush: Notify::new(),
             watch: Notify::new(),
             forgot: Notify::new(),
@@ -94,7 +108,7 @@ impl Link {
 
     /// One request and its answer. A refusal is an `Err`.
     pub(super) async fn ask(
-        &self,
+        self: &Arc<Self>,
         command: Command,
         expected: Expected,
         repeat: Option<Repeat>,
@@ -103,7 +117,7 @@ impl Link {
     }
 
     /// The same of a plain command. What it answers does not say whose it is.
-    pub(super) async fn call(&self, command: Command) -> Result<Value, Failure> {
+    pub(super) async fn call(self: &Arc<Self>, command: Command) -> Result<Value, Failure> {
         self.ask(command, Expected::Word, None).await
     }
 
@@ -122,6 +136,10 @@ impl Link {
     /// End the connection; every request under way fails.
     pub(super) fn shut(&self, why: &str) {
         self.queue().shut(why);
+        if self.process == std::process::id() {
+            // Also who has it on loan, and is not polled.
+            self.socket.shut_down();
+        }
         self.flush.notify_one();
     }
 
@@ -140,8 +158,15 @@ impl Link {
 pub(super) struct Answering(oneshot::Receiver<Result<Value, Failure>>);
 
 impl Answering {
-    pub(super) async fn wait(self, link: &Link) -> Result<Value, Failure> {
-        self.0.await.unwrap_or_else(|_| Err(link.ended()))
+    pub(super) async fn wait(mut self, link: &Arc<Link>) -> Result<Value, Failure> {
+        let answer = poll_fn(|cx| {
+            let answer = Pin::new(&mut self.0).poll(cx);
+            if answer.is_pending() {
+                link.lend();
+            }
+            answer
+        });
+        answer.await.unwrap_or_else(|_| Err(link.ended()))
     }
 }
 
@@ -150,7 +175,7 @@ impl Link {
     pub(super) async fn drive(&self, runtime: &dyn Runtime) -> String {
         let why = tokio::select! {
             biased;
-            why = self.work() => why,
+            why = self.tend() => why,
             () = self.until_hung(runtime) => format!(
                 "the server has not answered for {:?} (response_timeout); is it alive?",
                 self.response_timeout
@@ -169,49 +194,47 @@ impl Link {
         let why = tokio::select! {
             biased;
             result = &mut doing => return result,
-            why = self.work() => why,
+            why = self.tend() => why,
         };
         self.shut(&why);
         // The last that came may be its answer, or say why there is none.
         doing.await
     }
 
-    /// Read and write until it ends; answers why it ended.
-    async fn work(&self) -> String {
-        tokio::select! {
-            biased;
-            why = std::future::poll_fn(|cx| self.poll_read(cx)) => why,
-            why = self.write() => why,
-        }
+    /// Why it has ended, if it has.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.queue().broken.as_deref().map(str::to_owned)
     }
 
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ready when nothing more will come, with the reason.
-    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<String> {
-        loop {
-            let (heard, more) = ready!(self.inbox().poll_heard(cx));
-            if let Err(why) = self.deliver(heard).and(more) {
-                return Poll::Ready(why);
-            }
-        }
-    }
-
-    fn deliver(&self, heard: Vec<Heard>) -> Result<(), String> {
-        if heard.is_empty() {
-            return Ok(());
-        }
+    /// Write what is left, as far as there is room; an error says why it has ended.
+    pub(super) fn write(&self) -> Poll<Result<(), String>> {
         let mut queue = self.queue();
-        let (told, more) = queue.take(heard);
-        if let Err(why) = &more {
-            // Before anybody hears that there is no answer.
-            queue.shut(why);
+        if let Some(why) = &queue.broken {
+            return Poll::Ready(Err(why.to_string()));
         }
-        queue.silent_since = (!queue.waiting.is_empty()).then(|| self.clock.now());
-        let is_written = queue.unwritten.is_empty();
-        drop(queue);
+        queue.flush().map_err(|e| format!("the connection broke: {e}"))
+    }
+
+    /// Read all that has come and hand it out, whoever calls; answers whether anything
+    /// had, or why nothing more will.
+    pub(super) fn read(&self) -> Result<bool, String> {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let Come { heard, news, mut end } = inbox.read();
+        let any = !heard.is_empty() || !news.is_empty();
+        let (mut told, mut is_written) = (Vec::new(), true);
+        if !heard.is_empty() {
+            let mut queue = self.queue();
+            let taken;
+            (told, taken) = queue.take(heard);
+            end = taken.err().or(end);
+            queue.silent_since = (!queue.waiting.is_empty()).then(|| self.clock.now());
+            is_written = queue.unwritten.is_empty();
+        }
+        if let Some(why) = &end {
+            // Before anybody hears that there is no answer.
+            self.queue().shut(why);
+        }
+        drop(inbox);
         if !is_written {
             self.flush.notify_one();
         }
@@ -222,20 +245,10 @@ impl Link {
                 self.forgot.notify_one();
             }
         }
-        more
-    }
-
-    async fn write(&self) -> String {
-        loop {
-            let written = std::future::poll_fn(|cx| self.queue().poll_write_all(cx)).await;
-            if let Err(e) = written {
-                return format!("the connection broke: {e}");
-            }
-            self.flush.notified().await;
-            if let Some(why) = &self.queue().broken {
-                return why.to_string();
-            }
+        for news in news {
+            self.ears.tell(news);
         }
+        end.map_or(Ok(any), Err)
     }
 
     /// Ends when an answer is overdue. No timer runs while none is waited for.

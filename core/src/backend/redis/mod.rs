@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::{Answer, Backend, Claim, GRANT_WINDOW, Grant, Held, Released, Renewal, Status, Wake};
+use super::{
+    Answer, Backend, Claim, Ear, GRANT_WINDOW, Grant, Held, Released, Renewal, Status, Wake,
+};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -40,12 +42,14 @@ mod request;
 mod resp;
 mod scripts;
 mod servers;
+mod socket;
+mod tend;
 mod unheard;
 
 pub(crate) use address::Address;
 use dial::{Dial, Session};
 use failure::Failure;
-use inbox::News;
+use inbox::{Ears, News};
 use keys::Keys;
 
 use past::{Past, Sent};
@@ -122,6 +126,7 @@ pub struct Redis {
     /// Where this client is told what it is granted.
     channel: Arc<str>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>,
+    ears: Arc<Ears>,
     past: Mutex<Past>,
     /// The server is a node of a cluster, which takes only keys of one slot in
     /// a command. Renewals are then sent one by one.
@@ -145,11 +150,11 @@ impl Redis {
     pub(crate) async fn at(address: Address, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
         let address = Arc::new(address);
         let channel: Arc<str> = format!("leasehold:{:032x}", runtime.random()).into();
-        let (tell, news) = mpsc::unbounded_channel();
+        let (ears, news) = Ears::new();
         let dial = Dial {
             address: address.clone(),
             channel: channel.clone(),
-            news: tell,
+            ears: ears.clone(),
             runtime: runtime.clone(),
             number: 0,
             servers: None,
@@ -158,7 +163,7 @@ impl Redis {
         connection.session().await?;
         let (news, past) = (tokio::sync::Mutex::new(news), Mutex::default());
         let (clock, in_cluster) = (runtime, AtomicBool::new(false));
-        Ok(Self { address, connection, clock, channel, news, past, in_cluster })
+        Ok(Self { address, connection, clock, channel, news, ears, past, in_cluster })
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -207,28 +212,29 @@ impl Redis {
         self.past().in_doubt.remove(&owner);
         Ok(())
     }
+}
 
-    /// What a message on our channel says: `granted OWNER FENCE MS KEY`, or
-    /// `gone KEY`.
-    fn understand(&self, message: &[u8]) -> Option<Wake> {
-        let message = std::str::from_utf8(message).ok()?;
-        let name = |key: &str| LockName::new(key.strip_prefix(&self.address.prefix)?).ok();
-        let (what, rest) = message.split_once(' ')?;
-        if what == "gone" {
-            return Some(Wake::Name(name(rest)?));
-        }
-        let mut words = rest.splitn(4, ' ');
-        let owner = u128::from_str_radix(words.next()?, 16).ok()?;
-        let (fence, millis) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(Wake::Granted(Grant {
-            name: name(words.next()?)?,
-            owner: Owner::from_bits(owner),
-            fence,
-            // Whoever may publish here can say anything: it lasts no longer than any
-            // that a script grants, until it is renewed.
-            lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
-        }))
+/// What news mean. A message on our channel says `granted OWNER FENCE MS KEY`, or
+/// `gone KEY`.
+fn understand(news: News, prefix: &str) -> Option<Wake> {
+    let News::Message(message) = news else { return Some(Wake::All) };
+    let message = std::str::from_utf8(&message).ok()?;
+    let name = |key: &str| LockName::new(key.strip_prefix(prefix)?).ok();
+    let (what, rest) = message.split_once(' ')?;
+    if what == "gone" {
+        return Some(Wake::Name(name(rest)?));
     }
+    let mut words = rest.splitn(4, ' ');
+    let owner = u128::from_str_radix(words.next()?, 16).ok()?;
+    let (fence, millis) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Wake::Granted(Grant {
+        name: name(words.next()?)?,
+        owner: Owner::from_bits(owner),
+        fence,
+        // Whoever may publish here can say anything: it lasts no longer than any
+        // that a script grants, until it is renewed.
+        lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
+    }))
 }
 
 #[async_trait]
@@ -366,15 +372,21 @@ impl Backend for Redis {
         let mut news = self.news.lock().await;
         loop {
             match news.recv().await {
-                Some(News::Reconnected) => return Wake::All,
-                Some(News::Message(message)) => {
-                    if let Some(wake) = self.understand(&message) {
+                Some(news) => {
+                    if let Some(wake) = understand(news, &self.address.prefix) {
                         return wake;
                     }
                 }
                 None => std::future::pending().await,
             }
         }
+    }
+
+    fn listen(&self, ear: Ear) {
+        let address = self.address.clone();
+        self.ears.set(Box::new(move |news| {
+            understand(news, &address.prefix).into_iter().for_each(&ear);
+        }));
     }
 
     fn describe(&self) -> &str {

@@ -56,11 +56,11 @@ impl RedisNode {
         runtime: Arc<dyn Runtime>,
     ) -> Self {
         let address = Arc::new(address);
-        let (tell, news) = mpsc::unbounded_channel();
+        let (ears, news) = inbox::Ears::new();
         let dial = Dial {
             address: address.clone(),
             channel: channel.clone(),
-            news: tell,
+            ears,
             runtime: runtime.clone(),
             number: 0,
             servers: Some(servers),

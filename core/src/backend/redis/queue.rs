@@ -162,16 +162,18 @@ impl Queue {
         self.unwritten.is_empty() && matches!(flushed, Poll::Ready(Ok(())))
     }
 
-    pub(super) fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Write what is left, as far as there is room for it. Nobody is woken when there is.
+    pub(super) fn flush(&mut self) -> Poll<io::Result<()>> {
+        let mut now = Context::from_waker(Waker::noop());
         while !self.unwritten.is_empty() {
-            match self.writer.as_mut().poll_write(cx, &self.unwritten) {
+            match self.writer.as_mut().poll_write(&mut now, &self.unwritten) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => self.unwritten.advance(written),
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        self.writer.as_mut().poll_flush(cx)
+        self.writer.as_mut().poll_flush(&mut now)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Renewals: many leases in one command.
 
+use std::sync::Arc;
+
 use std::sync::atomic::Ordering;
 
 use super::failure::Failure;
@@ -33,7 +35,11 @@ impl Redis {
     }
 
     /// Renew in one command.
-    async fn renew_together(&self, leases: &[Held], link: &Link) -> Result<Vec<Renewal>, Failure> {
+    async fn renew_together(
+        &self,
+        leases: &[Held],
+        link: &Arc<Link>,
+    ) -> Result<Vec<Renewal>, Failure> {
         let keys = leases.iter().map(|held| self.keys(&held.name));
         let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.fence()]).collect();
         let mut request = Request::over(&scripts::RENEW, &keys);

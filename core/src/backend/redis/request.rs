@@ -1,5 +1,7 @@
 //! One run of a script.
 
+use std::sync::Arc;
+
 use ::redis::Value;
 
 use super::command::{Command, Number, Word};
@@ -52,12 +54,12 @@ impl<'a> Request<'a> {
     }
 
     /// Send it, and teach the server the script if it has forgotten it.
-    pub(super) async fn send(self, link: &Link) -> Result<Value, Failure> {
+    pub(super) async fn send(self, link: &Arc<Link>) -> Result<Value, Failure> {
         Self::answer(self.begin(link), link).await
     }
 
     /// Put it on its way, and wait for nothing.
-    pub(super) fn begin(mut self, link: &Link) -> Result<Answering, Failure> {
+    pub(super) fn begin(mut self, link: &Arc<Link>) -> Result<Answering, Failure> {
         let number = self.finish(link);
         let repeat = Repeat { script: self.script, is_owed: self.is_owed };
         link.send(self.command, Expected::Number(number), Some(repeat))
@@ -65,7 +67,7 @@ impl<'a> Request<'a> {
 
     pub(super) async fn answer(
         begun: Result<Answering, Failure>,
-        link: &Link,
+        link: &Arc<Link>,
     ) -> Result<Value, Failure> {
         let answer = match begun {
             Ok(answering) => answering.wait(link).await,
@@ -79,13 +81,13 @@ impl<'a> Request<'a> {
     }
 
     /// The same with the script itself, for one that the server is not asked often.
-    pub(super) async fn send_whole(mut self, link: &Link) -> Result<Value, Failure> {
+    pub(super) async fn send_whole(mut self, link: &Arc<Link>) -> Result<Value, Failure> {
         let number = self.finish(link);
         let whole = self.script.whole(&self.command);
         link.ask(whole, Expected::Number(number), None).await
     }
 
-    fn finish(&mut self, link: &Link) -> Number {
+    fn finish(&mut self, link: &Arc<Link>) -> Number {
         let number = link.next_number();
         self.command.add(self.identity);
         self.command.add(number);

@@ -1,0 +1,299 @@
+//! Who tends a link: waits until there is something to read, and writes what could
+//! not be written at once.
+//!
+//! It is the client's own thread, which lends that to the runtime of whoever waits for
+//! an answer: there it is read without waking another thread. Whoever reads does so
+//! under a lock, and it is right whoever it is; what is lent is the waiting alone. So
+//! the client's thread, which looks again and again while it is lent, can read too.
+//! It takes the loan back when something lies there that was not read, and when nobody
+//! has asked for a while.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
+
+use super::link::Link;
+use super::socket::{Twin, Watch};
+
+/// So often the client's thread looks while the link is lent. Something may lie
+/// unread for twice as long.
+const LOOK: Duration = Duration::from_millis(5);
+/// After so many looks in which nobody has asked, a loan ends.
+const IDLE_LOOKS: u32 = 20;
+
+#[derive(Default)]
+pub(super) struct Tending {
+    state: Mutex<State>,
+    /// Rung when it is lent, or given back.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// The client's own runtime.
+    home: Option<Id>,
+    loan: Option<Loan>,
+    /// How often it was lent.
+    loans: u64,
+    /// A runtime that cannot wait for sockets.
+    unfit: Option<Id>,
+    /// By which the client's thread waits for the socket, while it does not.
+    twin: Option<Twin>,
+}
+
+struct Loan {
+    number: u64,
+    to: Id,
+    /// Rung when it is taken back.
+    over: Arc<Notify>,
+    /// Somebody of that runtime has asked since the last look.
+    is_used: bool,
+    /// Something was read there since the last look.
+    has_read: bool,
+}
+
+impl Tending {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_lent(&self) -> bool {
+        self.state().loan.is_some()
+    }
+
+    fn is_lent_as(&self, number: u64) -> bool {
+        self.state().loan.as_ref().is_some_and(|loan| loan.number == number)
+    }
+
+    /// Notes that it was read there.
+    fn has_read(&self, number: u64) {
+        if let Some(loan) = self.state().loan.as_mut().filter(|loan| loan.number == number) {
+            loan.has_read = true;
+        }
+    }
+
+    fn end(&self, number: Option<u64>) {
+        let mut state = self.state();
+        let ended = state.loan.take_if(|loan| number.is_none_or(|number| loan.number == number));
+        drop(state);
+        if let Some(loan) = ended {
+            loan.over.notify_one();
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// What came of a look at a loan.
+enum Look {
+    /// It was read there meanwhile.
+    Read,
+    Unread,
+    /// Nobody has asked there.
+    Idle,
+    Over,
+}
+
+impl Link {
+    /// Called by whoever waits for an answer, where it waits.
+    pub(super) fn lend(self: &Arc<Self>) {
+        let Ok(here) = Handle::try_current() else { return };
+        let mut state = self.tending.state();
+        if let Some(loan) = &mut state.loan {
+            loan.is_used |= loan.to == here.id();
+            return;
+        }
+        // Before it is driven, nobody would take it back.
+        if [state.home, state.unfit].contains(&Some(here.id())) || state.home.is_none() {
+            return;
+        }
+        state.loans += 1;
+        let (number, over) = (state.loans, Arc::new(Notify::new()));
+        let loan =
+            Loan { number, to: here.id(), over: over.clone(), is_used: true, has_read: true };
+        state.loan = Some(loan);
+        drop(state);
+        let guest = Guest { link: self.clone(), number, at: here.id() };
+        here.spawn(async move { guest.tend(&over).await });
+        self.tending.changed.notify_one();
+    }
+
+    /// Read and write until it ends, or see that somebody does; answers why it ended.
+    pub(super) async fn tend(&self) -> String {
+        self.tending.state().home = Handle::try_current().ok().map(|here| here.id());
+        let _lent_no_more = Home(self);
+        loop {
+            if let Err(why) = self.tend_here().await {
+                return why;
+            }
+            if let Err(why) = self.look_after().await {
+                return why;
+            }
+        }
+    }
+
+    /// Until it is lent.
+    async fn tend_here(&self) -> Result<(), String> {
+        let here = Here::wait_for(self).map_err(unwatchable)?;
+        let Some(watch) = &here.watch else { return Ok(()) };
+        while !self.tending.is_lent() {
+            tokio::select! {
+                biased;
+                () = self.tending.changed.notified() => {}
+                why = self.read_when(watch, || {}) => return Err(why),
+                why = self.write_when(watch) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Until it is given or taken back.
+    async fn look_after(&self) -> Result<(), String> {
+        let mut idle = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tending.changed.notified() => {}
+                () = async { self.clock.sleep(LOOK).await } => {}
+            }
+            if let Some(why) = self.broken() {
+                return Err(why);
+            }
+            let look = self.look();
+            idle = if matches!(look, Look::Idle) { idle + 1 } else { 0 };
+            let is_unread = !matches!(look, Look::Read | Look::Over) && self.read()?;
+            let is_unwritten = match self.write() {
+                Poll::Ready(written) => written.map(|()| false)?,
+                Poll::Pending => true,
+            };
+            if is_unread || is_unwritten || idle >= IDLE_LOOKS || matches!(look, Look::Over) {
+                self.tending.end(None);
+                return Ok(());
+            }
+        }
+    }
+
+    fn look(&self) -> Look {
+        let mut state = self.tending.state();
+        let Some(loan) = &mut state.loan else { return Look::Over };
+        let is_used = std::mem::take(&mut loan.is_used);
+        match (std::mem::take(&mut loan.has_read), is_used) {
+            (true, _) => Look::Read,
+            (false, true) => Look::Unread,
+            (false, false) => Look::Idle,
+        }
+    }
+
+    /// Read whenever there is something; answers why nothing more comes.
+    async fn read_when(&self, watch: &Watch, after: impl Fn()) -> String {
+        loop {
+            if let Err(e) = watch.ready(Interest::READABLE).await {
+                return unwatchable(e);
+            }
+            match watch.done(Interest::READABLE, || self.read()) {
+                Some(Err(why)) => return why,
+                Some(Ok(_)) => after(),
+                None => {}
+            }
+        }
+    }
+
+    /// Write whenever there is something and room for it; answers why that is over.
+    async fn write_when(&self, watch: &Watch) -> String {
+        let mut written = self.write();
+        loop {
+            match written {
+                Poll::Ready(Ok(())) => {
+                    self.flush.notified().await;
+                    written = self.write();
+                }
+                Poll::Ready(Err(why)) => return why,
+                Poll::Pending => {
+                    if let Err(e) = watch.ready(Interest::WRITABLE).await {
+                        return unwatchable(e);
+                    }
+                    written =
+                        watch.done(Interest::WRITABLE, || self.write()).unwrap_or(Poll::Pending);
+                }
+            }
+        }
+    }
+}
+
+fn unwatchable(e: std::io::Error) -> String {
+    format!("the socket cannot be waited for: {e}")
+}
+
+/// The client's thread waits for the socket. Dropped, it does not any more.
+struct Here<'a> {
+    link: &'a Link,
+    watch: Option<Watch>,
+}
+
+impl<'a> Here<'a> {
+    fn wait_for(link: &'a Link) -> std::io::Result<Self> {
+        let twin = link.tending.state().twin.take();
+        let twin = twin.map_or_else(|| link.socket.twin(), Ok)?;
+        Ok(Self { link, watch: Some(twin.watch()?) })
+    }
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        let twin = self.watch.take().and_then(|watch| watch.end().ok());
+        self.link.tending.state().twin = twin;
+    }
+}
+
+/// While the client's thread sees to it that the link is tended. Afterwards nobody does.
+struct Home<'a>(&'a Link);
+
+impl Drop for Home<'_> {
+    fn drop(&mut self) {
+        self.0.tending.state().home = None;
+        self.0.tending.end(None);
+    }
+}
+
+/// Tends a link on loan. Dropped, it gives it back.
+struct Guest {
+    link: Arc<Link>,
+    number: u64,
+    at: Id,
+}
+
+impl Guest {
+    async fn tend(self, over: &Notify) {
+        let Link { tending, .. } = &*self.link;
+        let Ok(watch) = self.link.socket.twin().and_then(Twin::watch) else { return };
+        while tending.is_lent_as(self.number) {
+            tokio::select! {
+                biased;
+                () = over.notified() => {}
+                why = self.link.read_when(&watch, || tending.has_read(self.number)) => {
+                    return self.link.shut(&why);
+                }
+                () = self.link.flush.notified() => {
+                    // Others who are about to ask are written together with these.
+                    tokio::task::yield_now().await;
+                    if let Poll::Ready(Err(why)) = self.link.write() {
+                        return self.link.shut(&why);
+                    }
+                    // Else the client's thread waits for room.
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.link.tending.state().unfit = Some(self.at);
+        }
+        self.link.tending.end(Some(self.number));
+    }
+}
