@@ -12,6 +12,7 @@ mod facts_waiting;
 mod idle_names;
 mod interop;
 mod liars;
+mod loans;
 mod lost_messages;
 mod outages;
 mod place;
