@@ -4,10 +4,10 @@
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use leasehold::host::Waiter;
 use leasehold::{Error, Event, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -109,8 +109,11 @@ impl Call {
         let limit = timeout.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
         let end = limit.and_then(|limit| now().checked_add(limit));
         let slice = signals_come_here(py)?.then_some(SLICE);
+        let waiter = Waiter::new();
         loop {
-            match visit.detach(py, || poll_until(work.as_mut(), slice, end)) {
+            let left = end.map(|end| end.saturating_duration_since(now()));
+            let most = slice.into_iter().chain(left).min();
+            match visit.detach(py, || waiter.wait(work.as_mut(), most)) {
                 Some(answer) => return convert(py, answer),
                 None if end.is_some_and(|end| end <= now()) => return Ok(py.None().into_bound(py)),
                 None => py.check_signals()?,
@@ -133,36 +136,6 @@ fn signals_come_here(py: Python<'_>) -> PyResult<bool> {
     static THIS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let main = MAIN.import(py, "threading", "main_thread")?.call0()?;
     Ok(main.is(&THIS.import(py, "threading", "current_thread")?.call0()?))
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Poll in this thread; `None` when the slice, or the time, is over.
-pub(crate) fn poll_until<T>(
-    mut work: Pin<&mut (dyn Future<Output = T> + Send)>,
-    slice: Option<Duration>,
-    end: Option<Instant>,
-) -> Option<T> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let slice = slice.map(|slice| now() + slice);
-    let until = slice.into_iter().chain(end).min();
-    loop {
-        if let Poll::Ready(answer) = work.as_mut().poll(&mut context) {
-            return Some(answer);
-        }
-        match until.map(|until| until.saturating_duration_since(now())) {
-            Some(Duration::ZERO) => return None,
-            Some(left) => thread::park_timeout(left),
-            None => thread::park(),
-        }
-    }
 }
 
 /// An answer as Python has it.

@@ -12,9 +12,9 @@ use std::task::Poll;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use leasehold::host::block_on;
 use pyo3::prelude::*;
 
-use crate::call::poll_until;
 use crate::client;
 
 /// Threads that call Python from native code, or are about to.
@@ -124,7 +124,7 @@ pub(crate) fn finish(py: Python<'_>) {
             all.retain_mut(|one| one.as_mut().poll(context).is_pending());
             if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         }));
-        poll_until(closed, None, None);
+        block_on(closed);
         // Short, unless a function of the user's that is called from here waits.
         for _ in 0..LOOKS {
             if INSIDE.load(Ordering::SeqCst) == 0 {

@@ -1,15 +1,14 @@
 //! Calls that a scheduler's task waits for: a coroutine, or a greenlet. The task
-//! polls them itself; other threads only note which can go on, and write a byte to a
-//! socket that the scheduler watches. No thread of ours ever touches Python: an
-//! interpreter that ends does not survive that.
+//! polls them itself, and the scheduler's thread reads the answers; other threads only
+//! note which can go on, and make readable what the scheduler watches. No thread of ours
+//! ever touches Python: an interpreter that ends does not survive that.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use leasehold::host::Poller;
 use leasehold::{Error, Kind};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -23,20 +22,21 @@ use crate::{error, exit};
 pub(crate) struct Reactor {
     process: u32,
     bell: Arc<Bell>,
-    door: UnixStream,
     /// What wakes who waits, by the number of the call.
     parked: Mutex<HashMap<u64, Py<PyAny>>>,
 }
 
 struct Bell {
     rung: Mutex<Rung>,
-    door: UnixStream,
+    poller: Poller,
 }
 
 #[derive(Default)]
 struct Rung {
     last: u64,
     calls: Vec<u64>,
+    /// Those are looked for already.
+    is_heard: bool,
 }
 
 impl Bell {
@@ -54,19 +54,10 @@ impl Wake for Ring {
     fn wake(self: Arc<Self>) {
         let mut rung = self.bell.rung();
         rung.calls.push(self.call);
-        if rung.calls.len() == 1 {
-            // The scheduler may be gone already, or not have read what is there.
-            let _ = (&self.bell.door).write(&[1]);
+        if rung.calls.len() == 1 && !rung.is_heard {
+            self.bell.poller.ring();
         }
     }
-}
-
-/// Both ends of what wakes a scheduler.
-fn doors() -> io::Result<(UnixStream, UnixStream)> {
-    let (door, other) = UnixStream::pair()?;
-    door.set_nonblocking(true)?;
-    other.set_nonblocking(true)?;
-    Ok((door, other))
 }
 
 impl Reactor {
@@ -94,17 +85,17 @@ impl Reactor {
 impl Reactor {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
-        let (door, other) = doors().map_err(|e| {
-            let message = "there is no socket to be had for the scheduler to watch";
+        let poller = Poller::new().map_err(|e| {
+            let message = "there is no descriptor to be had for the scheduler to watch";
             error::exception(py, &Error::new(Kind::Unavailable, message).because(e))
         })?;
-        let bell = Arc::new(Bell { rung: Mutex::default(), door: other });
-        Ok(Self { process: std::process::id(), bell, door, parked: Mutex::default() })
+        let bell = Arc::new(Bell { rung: Mutex::default(), poller });
+        Ok(Self { process: std::process::id(), bell, parked: Mutex::default() })
     }
 
     /// What the scheduler is to watch: readable when somebody can go on.
     fn fileno(&self) -> i32 {
-        self.door.as_raw_fd()
+        self.bell.poller.as_raw_fd()
     }
 
     /// Whether it was made in the process that this one was forked from.
@@ -115,9 +106,16 @@ impl Reactor {
     /// Wake whoever can go on; called by the scheduler.
     fn ready(&self, py: Python<'_>) {
         let _visit = exit::Visit::begin(py);
-        let mut bytes = [0; 64];
-        while matches!((&self.door).read(&mut bytes), Ok(64)) {}
-        let calls = std::mem::take(&mut self.bell.rung().calls);
+        if self.is_foreign() {
+            return;
+        }
+        self.bell.rung().is_heard = true;
+        self.bell.poller.turn();
+        let calls = {
+            let mut rung = self.bell.rung();
+            rung.is_heard = false;
+            std::mem::take(&mut rung.calls)
+        };
         for call in calls {
             let wake = self.parked().remove(&call);
             if let Some(wake) = wake
@@ -165,6 +163,11 @@ impl Waiting {
         Self { state: Mutex::new(State::Pending(work)), waker, call, reactor }
     }
 
+    fn poll_here(&self, work: &mut Work) -> Poll<Result<Answer, Error>> {
+        let mut context = Context::from_waker(&self.waker);
+        self.reactor.get().bell.poller.poll(work.as_mut(), &mut context)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,7 +180,7 @@ impl Waiting {
         let _visit = exit::Visit::begin(py);
         let mut state = self.state();
         if let State::Pending(work) = &mut *state
-            && let Poll::Ready(answer) = work.as_mut().poll(&mut Context::from_waker(&self.waker))
+            && let Poll::Ready(answer) = self.poll_here(work)
         {
             *state = State::Ready(answer);
         }

@@ -166,8 +166,14 @@ pub struct Released {
     pub others: usize,
 }
 
-/// Is told what a client is told unasked. It does not wait.
-pub type Ear = Box<dyn Fn(Wake) + Send + Sync>;
+/// Who is told what a client is told unasked.
+pub trait Ear: Send + Sync + 'static {
+    /// Called on any thread. It does not wait.
+    fn hear(&self, wake: Wake);
+
+    /// Whether anybody waits to hear something.
+    fn is_awaited(&self) -> bool;
+}
 
 /// What a backend tells a client unasked. It may be lost, and come late.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,7 +273,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Tell it by this instead from now on, on whatever thread it is heard. Left as it
     /// is where that would save nothing.
-    fn listen(&self, _ear: Ear) {}
+    fn listen(&self, _ear: Box<dyn Ear>) {}
 
     /// The ttl that is given to who asks for this one: the same, or the next
     /// longer one that the backend can count.

@@ -103,6 +103,11 @@ impl Lines {
         })
     }
 
+    /// Whether anybody waits for the backend.
+    pub(super) fn are_asking(&self) -> bool {
+        lock(&self.state).asking > 0
+    }
+
     /// Who in this client holds the lock.
     pub(super) fn holder(&self, name: &LockName) -> Option<Owner> {
         lock(&self.state).lines.get(name)?.holder

@@ -2,12 +2,12 @@
 //! backend.
 
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::backend::{Backend, Mode, Status, Wake};
+use crate::backend::{Backend, Ear, Mode, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::event::{Telling, What};
 use crate::name::{LockName, Owner};
@@ -128,12 +128,7 @@ impl Engine {
         engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_wakes()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_turns()));
-        let weak = Arc::downgrade(&engine);
-        engine.backend().listen(Box::new(move |wake| {
-            if let Some(engine) = weak.upgrade() {
-                engine.heed(wake);
-            }
-        }));
+        engine.backend().listen(Box::new(Listener(Arc::downgrade(&engine))));
         engine
     }
 
@@ -353,6 +348,21 @@ impl Engine {
 }
 
 /// Nothing more is told of a client whose closing is over, or given up.
+/// Hears for an engine what its backend is told unasked.
+struct Listener(Weak<Engine>);
+
+impl Ear for Listener {
+    fn hear(&self, wake: Wake) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.heed(wake);
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.upgrade().is_some_and(|engine| engine.lines.are_asking())
+    }
+}
+
 struct EndOfEvents<'a>(&'a Telling);
 
 impl Drop for EndOfEvents<'_> {

@@ -1,77 +1,150 @@
-//! A link that is lent to the runtime of whoever waits, when that does not go on.
+//! A connection that is lent to whoever waits: to a Tokio runtime, to a thread, or to
+//! another loop, also when that does not go on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::Future;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::place::{LONG, Place, SECOND};
-use leasehold::Client;
-use leasehold_tests::patience::now;
+use leasehold::host::Poller;
+use leasehold::{Client, block_on};
+use leasehold_tests::patience::{now, pause};
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::place::{LONG, PROMPT, Place, SECOND};
+
+/// Who waits for answers.
+enum Asker {
+    Thread,
+    Runtime(Runtime),
+    Loop(Loop),
+}
+
+impl Asker {
+    fn all() -> [Self; 3] {
+        [Self::Thread, Self::Runtime(runtime()), Self::Loop(Loop::new())]
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        match self {
+            Self::Thread => block_on(work),
+            Self::Runtime(runtime) => runtime.block_on(work),
+            Self::Loop(own) => own.run(work),
+        }
+    }
+
+    /// Take and release a lock until the connection is lent here.
+    fn borrow(&self, client: &Client, name: &str) {
+        for _ in 0..50 {
+            let lease = self.wait(client.lock(name).ttl(LONG).acquire()).unwrap();
+            self.wait(lease.release()).unwrap();
+        }
+    }
+}
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Take and give back until the link is lent here.
-async fn borrow(client: &Client, name: &str) {
-    for _ in 0..50 {
-        let lease = client.lock(name).ttl(LONG).acquire().await.unwrap();
-        lease.release().await.unwrap();
+/// A loop that watches a descriptor, as those of other languages do.
+struct Loop(Arc<Poller>);
+
+struct Ring(Arc<Poller>);
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        self.0.ring();
     }
 }
 
-/// Somebody in a thread and a runtime of their own, until they are told to stop;
-/// answers how long the slowest pair took.
-fn others(client: &Client, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<Duration> {
-    let (client, stop) = (client.clone(), stop.clone());
-    std::thread::spawn(move || {
-        runtime().block_on(async {
-            let mut slowest = Duration::ZERO;
-            while !stop.load(Ordering::SeqCst) {
-                let started = now();
-                borrow(&client, "others").await;
-                slowest = slowest.max(started.elapsed() / 50);
+impl Loop {
+    fn new() -> Self {
+        Self(Arc::new(Poller::new().unwrap()))
+    }
+
+    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let waker = Waker::from(Arc::new(Ring(self.0.clone())));
+        let mut work = pin!(work);
+        loop {
+            let mut context = Context::from_waker(&waker);
+            if let Poll::Ready(done) = self.0.poll(work.as_mut(), &mut context) {
+                return done;
             }
-            slowest
-        })
-    })
+            self.watch();
+            self.0.turn();
+        }
+    }
+
+    fn watch(&self) {
+        // SAFETY: it is open as long as the poller is there.
+        #[allow(unsafe_code)]
+        let watched = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        _ = poll(&mut [PollFd::new(&watched, PollFlags::IN)], None);
+    }
 }
 
-#[test]
-fn a_loop_that_is_blocked_while_it_has_the_loan_loses_no_lease() {
-    for beside_others in [false, true] {
-        let place = Place::new();
-        let client = place.client();
-        let (stop, here) = (Arc::new(AtomicBool::new(false)), runtime());
-        let lease = here.block_on(async {
-            borrow(&client, "mine").await;
-            client.lock("kept").ttl(SECOND).acquire().await.unwrap()
+/// Others of the same client, in threads of their own, until they are told to stop.
+struct Others {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Others {
+    fn begin(client: &Client) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..3).map(|which| {
+            let (client, stop) = (client.clone(), stop.clone());
+            thread::spawn(move || {
+                let asker = Asker::all().into_iter().nth(which).unwrap();
+                while !stop.load(Ordering::SeqCst) {
+                    asker.borrow(&client, &format!("others/{which}"));
+                }
+            })
         });
-        let others = beside_others.then(|| others(&client, &stop));
-        here.block_on(async {
-            borrow(&client, "mine").await;
-            // Three times its ttl.
-            std::thread::sleep(SECOND * 3);
-        });
-        assert!(lease.is_valid(), "{:?}", lease.loss());
-        stop.store(true, Ordering::SeqCst);
-        let slowest = others.map(|others| others.join().unwrap());
-        println!("the slowest of the others: {slowest:?}");
-        here.block_on(lease.release()).unwrap();
+        let threads = threads.collect();
+        Self { stop, threads }
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }
 
 #[test]
-fn a_runtime_that_is_dropped_while_it_has_the_loan_loses_no_lease() {
+fn whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease() {
+    for asker in Asker::all() {
+        for beside_others in [false, true] {
+            let place = Place::new();
+            let client = place.client();
+            asker.borrow(&client, "mine");
+            let lease = asker.wait(client.lock("kept").ttl(SECOND).acquire()).unwrap();
+            let others = beside_others.then(|| Others::begin(&client));
+            asker.borrow(&client, "mine");
+            pause(SECOND * 3);
+            assert!(lease.is_valid(), "{:?}", lease.loss());
+            others.into_iter().for_each(Others::end);
+            asker.wait(lease.release()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_runtime_or_a_loop_that_goes_away_with_the_connection_loses_no_lease() {
     let place = Place::new();
     let client = place.client();
     let lease = place.wait(client.lock("kept").ttl(SECOND).acquire()).unwrap();
     for _ in 0..20 {
-        let here = runtime();
-        here.block_on(borrow(&client, "mine"));
-        drop(here);
-        place.wait(borrow(&client, "mine"));
+        for asker in Asker::all() {
+            asker.borrow(&client, "mine");
+            drop(asker);
+            block_on(client.status("mine")).unwrap();
+        }
     }
     place.pass(SECOND * 3 / 2);
     assert!(lease.is_valid(), "{:?}", lease.loss());
@@ -81,6 +154,103 @@ fn a_runtime_that_is_dropped_while_it_has_the_loan_loses_no_lease() {
 fn a_runtime_without_io_is_served_all_the_same() {
     let place = Place::new();
     let client = place.client();
-    let here = Builder::new_current_thread().enable_time().build().unwrap();
-    here.block_on(borrow(&client, "mine"));
+    let without = Builder::new_current_thread().enable_time().build().unwrap();
+    Asker::Runtime(without).borrow(&client, "mine");
+    Asker::Thread.borrow(&client, "mine");
+}
+
+#[test]
+fn a_lock_goes_round_between_threads_runtimes_and_loops() {
+    const ASKERS: usize = 9;
+    const TURNS: usize = 60;
+    let place = Place::new();
+    let client = place.client();
+    let (inside, fences) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let threads: Vec<_> = (0..ASKERS)
+        .map(|which| {
+            let (client, inside, fences) = (client.clone(), inside.clone(), fences.clone());
+            thread::spawn(move || {
+                let asker = Asker::all().into_iter().nth(which % 3).unwrap();
+                for turn in 0..TURNS {
+                    let lease = asker.wait(client.lock("shared").ttl(LONG).acquire()).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    fences.lock().unwrap().push(lease.fence());
+                    if turn % 10 == which % 10 {
+                        pause(Duration::from_millis(12));
+                    }
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    asker.wait(lease.release()).unwrap();
+                    asker.borrow(&client, &format!("own/{which}"));
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let fences = fences.lock().unwrap();
+    assert_eq!(fences.len(), ASKERS * TURNS);
+    assert!(fences.is_sorted());
+}
+
+#[test]
+fn a_waiter_hears_at_once_whoever_the_connection_was_lent_to_last() {
+    for last in Asker::all() {
+        for asker in Asker::all() {
+            let place = Place::new();
+            let (client, other) = (place.client(), place.client());
+            for _ in 0..10 {
+                let held = place.hold(&other, "busy");
+                last.borrow(&client, "mine");
+                let lease = thread::scope(|scope| {
+                    let waiting = scope.spawn(|| {
+                        let lease = asker.wait(client.lock("busy").ttl(LONG).acquire());
+                        (lease.unwrap(), now())
+                    });
+                    place.until_in_line("busy", 1);
+                    last.borrow(&client, "mine");
+                    let released = now();
+                    place.wait(held.release()).unwrap();
+                    let (lease, at) = waiting.join().unwrap();
+                    assert!(at.saturating_duration_since(released) < PROMPT);
+                    lease
+                });
+                place.wait(lease.release()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn more_is_written_than_there_is_room_for_while_the_connection_is_lent() {
+    let place = Place::new();
+    let client = place.client();
+    for asker in Asker::all() {
+        asker.borrow(&client, "mine");
+        // Two megabytes of requests at once.
+        let name = |number| format!("{}/{number}", "x".repeat(900));
+        let all = async {
+            let take = |number| {
+                let lock = client.lock(name(number)).ttl(LONG);
+                Box::pin(async move { lock.acquire().await })
+            };
+            let mut tasks: Vec<_> = (0..1000).map(take).collect();
+            let mut leases = Vec::new();
+            std::future::poll_fn(|context| {
+                tasks.retain_mut(|task| match task.as_mut().poll(context) {
+                    Poll::Ready(lease) => {
+                        leases.push(lease.unwrap());
+                        false
+                    }
+                    Poll::Pending => true,
+                });
+                if tasks.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            leases
+        };
+        let leases = asker.wait(all);
+        assert_eq!(leases.len(), 1000);
+        for lease in leases {
+            asker.wait(lease.release()).unwrap();
+        }
+    }
 }

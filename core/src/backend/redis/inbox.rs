@@ -32,10 +32,14 @@ pub(super) enum News {
 /// at once, where it is read.
 pub(super) struct Ears {
     kept: mpsc::UnboundedSender<News>,
-    ear: OnceLock<Ear>,
+    ear: OnceLock<Box<dyn Ear>>,
 }
 
-pub(super) type Ear = Box<dyn Fn(News) + Send + Sync>;
+pub(super) trait Ear: Send + Sync {
+    fn hear(&self, news: News);
+    /// Whether anybody waits to hear something.
+    fn is_awaited(&self) -> bool;
+}
 
 impl Ears {
     pub(super) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
@@ -43,16 +47,21 @@ impl Ears {
         (Arc::new(Self { kept, ear: OnceLock::new() }), news)
     }
 
-    pub(super) fn set(&self, ear: Ear) {
+    pub(super) fn set(&self, ear: impl Ear + 'static) {
         // One engine has the backend.
-        drop(self.ear.set(ear));
+        drop(self.ear.set(Box::new(ear)));
     }
 
     pub(super) fn tell(&self, news: News) {
         match self.ear.get() {
-            Some(ear) => ear(news),
+            Some(ear) => ear.hear(news),
             None => drop(self.kept.send(news)),
         }
+    }
+
+    /// Perhaps, where nobody can say.
+    pub(super) fn are_awaited(&self) -> bool {
+        self.ear.get().is_none_or(|ear| ear.is_awaited())
     }
 }
 

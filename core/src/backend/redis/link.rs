@@ -98,7 +98,7 @@ impl Link {
         let (is_written, is_watched) = queue.add(waiting, self.clock.now());
         drop(queue);
         if !is_written {
-            self.flush.notify_one();
+            self.write_soon();
         }
         if !is_watched {
             self.watch.notify_one();
@@ -136,11 +136,16 @@ impl Link {
     /// End the connection; every request under way fails.
     pub(super) fn shut(&self, why: &str) {
         self.queue().shut(why);
-        if self.process == std::process::id() {
+        if !self.is_foreign() {
             // Also who has it on loan, and is not polled.
             self.socket.shut_down();
         }
         self.flush.notify_one();
+    }
+
+    /// Whether it is a child's copy of its parent's.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.process != std::process::id()
     }
 
     fn ended(&self) -> Failure {
@@ -215,6 +220,22 @@ impl Link {
         queue.flush().map_err(|e| format!("the connection broke: {e}"))
     }
 
+    /// Something is left to be written: by whoever tends the link, or here if that only
+    /// reads.
+    pub(super) fn write_soon(&self) {
+        if self.tending.writes() {
+            self.flush.notify_one();
+        } else if self.write().is_pending() {
+            // The client's thread waits for room.
+            self.tending.end_any();
+        }
+    }
+
+    /// Whether anybody waits for something that comes here.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.queue().waiting.is_empty() || self.ears.are_awaited()
+    }
+
     /// Read all that has come and hand it out, whoever calls; answers whether anything
     /// had, or why nothing more will.
     pub(super) fn read(&self) -> Result<bool, String> {
@@ -236,7 +257,7 @@ impl Link {
         }
         drop(inbox);
         if !is_written {
-            self.flush.notify_one();
+            self.write_soon();
         }
         for Told { tell, answer } in told {
             if let Err(Err(failure)) = tell.send(answer)

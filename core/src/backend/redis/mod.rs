@@ -214,6 +214,23 @@ impl Redis {
     }
 }
 
+/// That of the engine, which has the news as it understands them.
+struct EngineEar {
+    ear: Box<dyn Ear>,
+    address: Arc<Address>,
+}
+
+impl inbox::Ear for EngineEar {
+    fn hear(&self, news: News) {
+        let wake = understand(news, &self.address.prefix);
+        wake.into_iter().for_each(|wake| self.ear.hear(wake));
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.ear.is_awaited()
+    }
+}
+
 /// What news mean. A message on our channel says `granted OWNER FENCE MS KEY`, or
 /// `gone KEY`.
 fn understand(news: News, prefix: &str) -> Option<Wake> {
@@ -382,11 +399,8 @@ impl Backend for Redis {
         }
     }
 
-    fn listen(&self, ear: Ear) {
-        let address = self.address.clone();
-        self.ears.set(Box::new(move |news| {
-            understand(news, &address.prefix).into_iter().for_each(&ear);
-        }));
+    fn listen(&self, ear: Box<dyn Ear>) {
+        self.ears.set(EngineEar { ear, address: self.address.clone() });
     }
 
     fn describe(&self) -> &str {

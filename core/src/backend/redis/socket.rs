@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,13 @@ impl Socket {
 
     pub(super) fn unix(stream: tokio::net::UnixStream) -> io::Result<Self> {
         Ok(Self::Unix(Arc::new(stream.into_std()?)))
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
     }
 
     /// The other side sees the end, and whoever waits for this side does.

@@ -1,13 +1,14 @@
 //! Who tends a link: waits until there is something to read, and writes what could
 //! not be written at once.
 //!
-//! It is the client's own thread, which lends that to the runtime of whoever waits for
-//! an answer: there it is read without waking another thread. Whoever reads does so
-//! under a lock, and it is right whoever it is; what is lent is the waiting alone. So
-//! the client's thread, which looks again and again while it is lent, can read too.
-//! It takes the loan back when something lies there that was not read, and when nobody
-//! has asked for a while.
+//! It is the client's own thread, which lends that to whoever waits for an answer, a
+//! Tokio runtime or a thread: there it is read without waking another thread. Whoever
+//! reads does so under a lock, and it is right whoever it is; what is lent is the
+//! waiting alone. So the client's thread, which looks again and again while it is lent,
+//! can read too. It takes the loan back when something lies there that was not read,
+//! and when nobody has asked for a while.
 
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -18,12 +19,16 @@ use tokio::sync::Notify;
 
 use super::link::Link;
 use super::socket::{Twin, Watch};
+use crate::host::{self, Lent};
 
 /// So often the client's thread looks while the link is lent. Something may lie
 /// unread for twice as long.
 const LOOK: Duration = Duration::from_millis(5);
 /// After so many looks in which nobody has asked, a loan ends.
 const IDLE_LOOKS: u32 = 20;
+/// So often nothing is lent to a thread that asks, after one was done while others
+/// waited: they would go on handing it to each other.
+const CROWD: u32 = 64;
 
 #[derive(Default)]
 pub(super) struct Tending {
@@ -39,6 +44,8 @@ struct State {
     loan: Option<Loan>,
     /// How often it was lent.
     loans: u64,
+    /// So often it is not lent to a thread.
+    crowd: u32,
     /// A runtime that cannot wait for sockets.
     unfit: Option<Id>,
     /// By which the client's thread waits for the socket, while it does not.
@@ -47,13 +54,45 @@ struct State {
 
 struct Loan {
     number: u64,
-    to: Id,
-    /// Rung when it is taken back.
-    over: Arc<Notify>,
-    /// Somebody of that runtime has asked since the last look.
+    to: To,
+    /// Somebody there has asked since the last look.
     is_used: bool,
     /// Something was read there since the last look.
     has_read: bool,
+}
+
+enum To {
+    Runtime {
+        id: Id,
+        /// Rung when it is taken back.
+        over: Arc<Notify>,
+    },
+    /// A thread that waits now, or a loop.
+    Host,
+    /// Whoever had it does not wait now. The next who does has it.
+    Nobody,
+}
+
+impl State {
+    /// Answers its number, and whether the client's thread had it.
+    fn lend(&mut self, to: To) -> Option<(u64, bool)> {
+        match &mut self.loan {
+            Some(Loan { to: To::Nobody, .. }) | None => {}
+            Some(loan) => {
+                loan.is_used |= match (&loan.to, &to) {
+                    (To::Runtime { id, .. }, To::Runtime { id: here, .. }) => id == here,
+                    (To::Host, To::Host) => true,
+                    _ => false,
+                };
+                return None;
+            }
+        }
+        // Before it is driven, nobody would take it back.
+        self.home?;
+        self.loans += 1;
+        let loan = Loan { number: self.loans, to, is_used: true, has_read: true };
+        Some((self.loans, self.loan.replace(loan).is_none()))
+    }
 }
 
 impl Tending {
@@ -69,19 +108,33 @@ impl Tending {
         self.state().loan.as_ref().is_some_and(|loan| loan.number == number)
     }
 
-    /// Notes that it was read there.
-    fn has_read(&self, number: u64) {
-        if let Some(loan) = self.state().loan.as_mut().filter(|loan| loan.number == number) {
-            loan.has_read = true;
-        }
+    /// It was read there. No if it is not lent there any more.
+    fn has_read(&self, number: u64) -> bool {
+        let mut state = self.state();
+        let loan = state.loan.as_mut().filter(|loan| loan.number == number);
+        loan.map(|loan| loan.has_read = true).is_some()
     }
 
-    fn end(&self, number: Option<u64>) {
-        let mut state = self.state();
-        let ended = state.loan.take_if(|loan| number.is_none_or(|number| loan.number == number));
-        drop(state);
+    /// Whether whoever tends it writes, too.
+    pub(super) fn writes(&self) -> bool {
+        !matches!(self.state().loan, Some(Loan { to: To::Host | To::Nobody, .. }))
+    }
+
+    /// The client's thread has it again, if this loan lasts.
+    fn end(&self, number: u64) {
+        self.end_if(|loan| loan.number == number);
+    }
+
+    pub(super) fn end_any(&self) {
+        self.end_if(|_| true);
+    }
+
+    fn end_if(&self, is_it: impl FnOnce(&Loan) -> bool) {
+        let ended = self.state().loan.take_if(|loan| is_it(loan));
         if let Some(loan) = ended {
-            loan.over.notify_one();
+            if let To::Runtime { over, .. } = loan.to {
+                over.notify_one();
+            }
             self.changed.notify_one();
         }
     }
@@ -100,25 +153,46 @@ enum Look {
 impl Link {
     /// Called by whoever waits for an answer, where it waits.
     pub(super) fn lend(self: &Arc<Self>) {
-        let Ok(here) = Handle::try_current() else { return };
+        match Handle::try_current() {
+            _ if host::is_here() => self.lend_to_host(),
+            Ok(here) => self.lend_to(&here),
+            Err(_) => self.tending.end_if(|loan| matches!(loan.to, To::Nobody)),
+        }
+    }
+
+    fn lend_to_host(self: &Arc<Self>) {
         let mut state = self.tending.state();
-        if let Some(loan) = &mut state.loan {
-            loan.is_used |= loan.to == here.id();
-            return;
+        if state.crowd > 0 {
+            state.crowd -= 1;
+            drop(state);
+            return self.tending.end_if(|loan| matches!(loan.to, To::Nobody));
         }
-        // Before it is driven, nobody would take it back.
-        if [state.home, state.unfit].contains(&Some(here.id())) || state.home.is_none() {
-            return;
-        }
-        state.loans += 1;
-        let (number, over) = (state.loans, Arc::new(Notify::new()));
-        let loan =
-            Loan { number, to: here.id(), over: over.clone(), is_used: true, has_read: true };
-        state.loan = Some(loan);
+        let Some((number, was_home)) = state.lend(To::Host) else { return };
         drop(state);
-        let guest = Guest { link: self.clone(), number, at: here.id() };
-        here.spawn(async move { guest.tend(&over).await });
-        self.tending.changed.notify_one();
+        if was_home {
+            self.tending.changed.notify_one();
+            // What the client's thread was about to write.
+            self.write_soon();
+        }
+        host::borrow(host::Loan { link: self.clone(), number });
+    }
+
+    fn lend_to(self: &Arc<Self>, here: &Handle) {
+        let (id, over) = (here.id(), Arc::new(Notify::new()));
+        let mut state = self.tending.state();
+        if [state.home, state.unfit].contains(&Some(id)) {
+            drop(state);
+            return self.tending.end_if(|loan| matches!(loan.to, To::Nobody));
+        }
+        let lent = state.lend(To::Runtime { id, over: over.clone() });
+        drop(state);
+        if let Some((number, was_home)) = lent {
+            let guest = Guest { link: self.clone(), number, at: id };
+            here.spawn(async move { guest.tend(&over).await });
+            if was_home {
+                self.tending.changed.notify_one();
+            }
+        }
     }
 
     /// Read and write until it ends, or see that somebody does; answers why it ended.
@@ -170,7 +244,7 @@ impl Link {
                 Poll::Pending => true,
             };
             if is_unread || is_unwritten || idle >= IDLE_LOOKS || matches!(look, Look::Over) {
-                self.tending.end(None);
+                self.tending.end_any();
                 return Ok(());
             }
         }
@@ -254,7 +328,7 @@ struct Home<'a>(&'a Link);
 impl Drop for Home<'_> {
     fn drop(&mut self) {
         self.0.tending.state().home = None;
-        self.0.tending.end(None);
+        self.0.tending.end_any();
     }
 }
 
@@ -273,7 +347,7 @@ impl Guest {
             tokio::select! {
                 biased;
                 () = over.notified() => {}
-                why = self.link.read_when(&watch, || tending.has_read(self.number)) => {
+                why = self.link.read_when(&watch, || _ = tending.has_read(self.number)) => {
                     return self.link.shut(&why);
                 }
                 () = self.link.flush.notified() => {
@@ -294,6 +368,36 @@ impl Drop for Guest {
         if std::thread::panicking() {
             self.link.tending.state().unfit = Some(self.at);
         }
-        self.link.tending.end(Some(self.number));
+        self.link.tending.end(self.number);
+    }
+}
+
+impl Lent for Link {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.descriptor()
+    }
+
+    fn read_as(&self, number: u64) -> bool {
+        if let Err(why) = self.read() {
+            self.shut(&why);
+            self.tending.end(number);
+        }
+        self.tending.has_read(number)
+    }
+
+    fn leave(&self, number: u64) {
+        if self.is_foreign() {
+            return;
+        }
+        let mut state = self.tending.state();
+        let Some(loan) = state.loan.as_mut().filter(|loan| loan.number == number) else { return };
+        // Whoever asks later sees that nobody has it, and whoever has asked is seen here.
+        if self.is_awaited() {
+            state.crowd = CROWD;
+            drop(state);
+            self.tending.end(number);
+        } else {
+            loan.to = To::Nobody;
+        }
     }
 }

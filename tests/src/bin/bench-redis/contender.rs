@@ -78,12 +78,40 @@ pub(crate) struct Plain {
     random: Arc<ThreadRuntime>,
 }
 
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then
+     return redis.call('DEL', KEYS[1]) end return 0";
+
+/// The same by a connection that blocks its thread.
+pub(crate) struct Blocking {
+    connection: redis::Connection,
+    release: redis::Script,
+    random: Arc<ThreadRuntime>,
+}
+
+impl Blocking {
+    pub(crate) fn connect(url: &str) -> Result<Self, Failure> {
+        let connection = redis::Client::open(url)?.get_connection()?;
+        let (release, random) = (redis::Script::new(RELEASE), ThreadRuntime::start()?);
+        Ok(Self { connection, release, random })
+    }
+
+    pub(crate) fn pair(&mut self, name: &str) -> Result<(), Failure> {
+        let owner = Owner::from_bits(self.random.random()).to_string();
+        let mut set = redis::cmd("SET");
+        set.arg(name).arg(&owner).arg("NX").arg("PX").arg(TTL.as_millis() as u64);
+        let granted: Option<String> = set.query(&mut self.connection)?;
+        let mut release = self.release.prepare_invoke();
+        let deleted: u32 = release.key(name).arg(&owner).invoke(&mut self.connection)?;
+        match granted.is_some() && deleted == 1 {
+            true => Ok(()),
+            false => Err("the plain lock was not free".into()),
+        }
+    }
+}
+
 impl Plain {
     async fn connect(urls: &[String]) -> Result<Self, Failure> {
-        let release = redis::Script::new(
-            "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-             return 0",
-        );
+        let release = redis::Script::new(RELEASE);
         let mut nodes = Vec::new();
         for url in urls {
             let client = redis::Client::open(url.as_str())?;

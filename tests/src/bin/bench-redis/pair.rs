@@ -1,5 +1,6 @@
 //! 1: acquire and release, nobody else there.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use leasehold_tests::servers::Server;
@@ -7,17 +8,57 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::Failure;
 use crate::clock::{micros, now};
-use crate::contender::{self, Contender, LEASEHOLD, OTHERS};
+use crate::contender::{self, Blocking, Contender, LEASEHOLD, OTHERS};
 use crate::report::{Goal, Line, Report, Target, Unit};
 use crate::rounds::{quantile, rounds};
 
 pub(crate) const SLICE: Duration = Duration::from_millis(300);
 /// Of [`OTHERS`], in their order.
-const AT_MOST: [f64; 2] = [1.25, 1.15];
+const AT_MOST: [f64; 2] = [1.2, 1.1];
+const IN_A_THREAD: f64 = 1.3;
 
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     report.section("1. acquire + release of a free lock by one task, p50 of a pair");
-    measure(report, &[Server::start()], AT_MOST)
+    let server = [Server::start()];
+    measure(report, &server, AT_MOST)?;
+    in_a_thread(report, &server[0])
+}
+
+/// Without a runtime, beside a connection that blocks.
+fn in_a_thread(report: &mut Report, server: &Server) -> Result<(), Failure> {
+    let ours = leasehold::block_on(leasehold::connect(&server.url()))?;
+    let theirs = RefCell::new(Blocking::connect(&server.url())?);
+    let times = rounds(2, |which| {
+        let name = format!("pair-thread-{which}");
+        let pairs = slice_of(|| match which {
+            0 => Ok(leasehold::block_on(async {
+                ours.lock(&*name).acquire().await?.release().await
+            })?),
+            _ => theirs.borrow_mut().pair(&name),
+        })?;
+        Ok(quantile(pairs, 0.5))
+    })?;
+    report.line(&Line {
+        what: "a thread without a runtime; plain redis crate, which blocks",
+        unit: Unit::Micros,
+        ours: &times[0],
+        theirs: &times[1],
+        goal: Goal::Ratio(Target::AtMost(IN_A_THREAD)),
+    });
+    Ok(())
+}
+
+fn slice_of(mut pair: impl FnMut() -> Result<(), Failure>) -> Result<Vec<f64>, Failure> {
+    let mut pairs = Vec::with_capacity(16_384);
+    let mut before = now();
+    let end = before + SLICE;
+    while before < end {
+        pair()?;
+        let after = now();
+        pairs.push(micros(after.since(before)));
+        before = after;
+    }
+    Ok(pairs)
 }
 
 /// On both kinds of a runtime.

@@ -46,9 +46,15 @@ impl Place {
     pub(crate) fn stand_in_line(&self, client: &Client, name: &str) -> Waiter {
         let before = self.line(name);
         let waiter = self.queue(client.lock(name).ttl(LONG));
-        let stands = until(LIMIT, || (self.line(name) > before).then_some(()));
-        stands.expect("a place in the line");
+        self.until_in_line(name, before + 1);
         waiter
+    }
+
+    /// Until so many stand in the server's line.
+    #[track_caller]
+    pub(crate) fn until_in_line(&self, name: &str, many: i64) {
+        let stand = until(LIMIT, || (self.line(name) >= many).then_some(()));
+        stand.expect("a place in the line");
     }
 
     /// How many stand in the server's line for a plain name.
