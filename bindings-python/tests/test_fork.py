@@ -142,18 +142,28 @@ def child():
 assert in_child(child) == 0
 works(client, name)
 """,
-    "a_fork_while_threads_are_at_work_does_not_hang": """
-stop = False
+    "a_fork_while_threads_and_a_loop_are_at_work_neither_hangs_nor_loses_a_lease": """
+stop, done = False, []
 def busy(i):
     while not stop:
         with client.lock(f"{name}/{i}"):
             pass
+    done.append(i)
+async def busy_loop(i):
+    while not stop:
+        async with client.lock(f"{name}/{i}"):
+            pass
+    done.append(i)
 threads = [threading.Thread(target=busy, args=(i,), daemon=True) for i in range(3)]
+threads.append(threading.Thread(target=lambda: asyncio.run(busy_loop(3)), daemon=True))
+kept = client.lock(name + "/kept", ttl=1).acquire()
 for thread in threads: thread.start()
 codes = [in_child(lambda: works(client, name)) for _ in range(20)]
 stop = True
 for thread in threads: thread.join()
 assert codes == [0] * 20, codes
+assert sorted(done) == [0, 1, 2, 3], done
+kept.release()
 """,
 }
 

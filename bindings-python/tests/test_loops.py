@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import leasehold
@@ -49,6 +52,38 @@ def test_uvloop_cancels_a_body_whose_lease_is_lost(
 def test_one_loop_after_the_other_uses_a_client(client: leasehold.Client, name: str) -> None:
     for _ in range(20):
         asyncio.run(use(client, name, 3))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_is_blocked_or_closed_keeps_no_answers_from_others(
+    client: leasehold.Client, name: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Answers are read in the loop's thread, as long as that goes on."""
+    others, over = [], threading.Event()
+
+    def other() -> None:
+        while not over.is_set():
+            with client.lock(f"{name}/other"):
+                others.append(1)
+
+    thread = threading.Thread(target=other)
+    kept = client.lock(f"{name}/kept", ttl=1).acquire()
+    loop = new_loop()
+    loop.run_until_complete(use(client, name))
+    thread.start()
+    loop.run_until_complete(use(client, name))
+    before = len(others)
+    time.sleep(3)
+    kept.check()
+    assert len(others) > before
+    loop.run_until_complete(use(client, name))
+    loop.close()
+    before = len(others)
+    time.sleep(1.5)
+    over.set()
+    thread.join()
+    assert len(others) > before
+    kept.release()
 
 
 def test_a_loop_over_locks_that_are_free_stops_nothing_else(

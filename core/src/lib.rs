@@ -51,6 +51,14 @@
 //! crate can be polled by any executor. When renewals fail, the lease is
 //! reported [lost](Lease::lost) 10 % of the ttl before it ends.
 //!
+//! # Runtimes
+//!
+//! Any executor can poll the futures of this crate. Whoever waits for an answer
+//! of Redis reads it, so that no other thread has to be woken: a Tokio runtime,
+//! which must have I/O enabled (as `#[tokio::main]` has it), and a thread without
+//! one that waits with [`block_on`]. With other executors the client's own thread
+//! reads. It does so too, after 5 ms or 10, where whoever has to read is blocked.
+//!
 //! # Errors
 //!
 //! One [`Error`] with a [`Kind`] from a closed list, a stable
