@@ -11,7 +11,9 @@ const { onAbort, reasonOf } = require('./signals.js')
 const waiting = new Map()
 let last = 0
 
-const calls = new native.Calls(() => tell(calls.goOn()))
+// Others have an event loop of their own.
+const isNode = !process.versions.bun && !process.versions.deno
+const calls = new native.Calls(() => tell(calls.goOn()), isNode)
 
 function tell(settled) {
   for (const answer of settled) {

@@ -1,7 +1,8 @@
 //! Calls of the core that JavaScript waits for. They are polled on its own thread,
-//! at first while it begins them; other threads only note which can go on, and ring
-//! one bell, a threadsafe function. None of it outlives its environment: the end of
-//! a worker cancels what it waits for.
+//! at first while it begins them, and their answers are read there, too, if Node's event
+//! loop can watch for them. Other threads only note which can go on, and ring one bell, a
+//! threadsafe function. None of it outlives its environment: the end of a worker cancels
+//! what it waits for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use leasehold::host::Poller;
 use leasehold::time::{Clock, Instant, SystemClock};
 use leasehold::{Error, Kind, Options};
 use napi::bindgen_prelude::Either6 as Either;
@@ -24,6 +26,7 @@ use napi_derive::napi;
 
 use crate::client::Client;
 use crate::values::{Answer, Settings, Settled, with};
+use crate::watch;
 
 /// So long answers may be told at once, one after the other, before the event loop
 /// has its turn.
@@ -38,7 +41,20 @@ struct Bell {
     is_rung: AtomicBool,
     /// Where calls are noted that can go on.
     note: Sender<i64>,
+    /// By which answers are read here.
+    poller: Option<Arc<Poller>>,
 }
+
+impl Bell {
+    fn poll(&self, work: Pin<&mut Work>, context: &mut Context<'_>) -> Poll<Answer> {
+        match &self.poller {
+            Some(poller) => poller.poll(work, context),
+            None => work.poll(context),
+        }
+    }
+}
+
+type Work = dyn Future<Output = Answer>;
 
 /// Wakes a call.
 struct Ring {
@@ -57,16 +73,16 @@ impl Wake for Ring {
 
 /// A call that is waited for. Dropping it cancels it.
 struct Call {
-    work: Pin<Box<dyn Future<Output = Answer>>>,
+    work: Pin<Box<Work>>,
     waker: Waker,
     /// Whether the process must go on for it.
     is_needed: bool,
 }
 
 impl Call {
-    fn poll(&mut self) -> Poll<Answer> {
+    fn poll(&mut self, bell: &Bell) -> Poll<Answer> {
         let mut context = Context::from_waker(&self.waker);
-        let work = AssertUnwindSafe(|| self.work.as_mut().poll(&mut context));
+        let work = AssertUnwindSafe(|| bell.poll(self.work.as_mut(), &mut context));
         let bug = || Err(Error::new(Kind::Internal, "a call ended without an answer"));
         catch_unwind(work).unwrap_or_else(|_| Poll::Ready(bug()))
     }
@@ -107,7 +123,7 @@ impl Shared {
     }
 
     fn go_on(&self, id: i64, mut call: Call, is_new: bool) -> Option<Settled> {
-        let Poll::Ready(answer) = call.poll() else {
+        let Poll::Ready(answer) = call.poll(&self.bell) else {
             self.wait(id, call);
             return None;
         };
@@ -162,11 +178,14 @@ pub struct Calls {
 
 #[napi]
 impl Calls {
-    /// `ring` is called when calls that were waited for can go on.
+    /// `ring` is called when calls that were waited for can go on. `can_watch`: the event
+    /// loop is that of Node.
     #[napi(constructor)]
-    pub fn new(env: Env, ring: Rope) -> Self {
+    pub fn new(env: Env, ring: Rope, can_watch: bool) -> Self {
         let (note, noted) = channel();
-        let bell = Arc::new(Bell { rope: ring, is_rung: AtomicBool::new(false), note });
+        let poller = Poller::new().ok().filter(|_| can_watch).map(Arc::new);
+        let poller = poller.filter(|poller| watch::begin(env, poller.clone()));
+        let bell = Arc::new(Bell { rope: ring, is_rung: AtomicBool::new(false), note, poller });
         let (waiting, needed, turn_awaited, put_off) = Default::default();
         let shared = Shared { env, bell, noted, waiting, needed, turn_awaited, put_off };
         Self { shared: Rc::new(shared) }

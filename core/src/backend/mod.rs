@@ -273,7 +273,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Tell it by this instead from now on, on whatever thread it is heard. Left as it
     /// is where that would save nothing.
-    fn listen(&self, _ear: Box<dyn Ear>) {}
+    fn listen(&self, _ear: Arc<dyn Ear>) {}
 
     /// The ttl that is given to who asks for this one: the same, or the next
     /// longer one that the backend can count.

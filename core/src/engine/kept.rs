@@ -1,7 +1,7 @@
 //! The leases of a client, by owner, by name, and by what is to be done next:
 //! whoever looks for those that are due passes by no others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Hold;
@@ -10,7 +10,7 @@ use crate::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Kept {
-    entries: BTreeMap<Owner, Entry>,
+    entries: HashMap<Owner, Entry>,
     names: HashMap<LockName, Vec<Owner>>,
     /// When each is renewed.
     renewals: BTreeSet<(Instant, Owner)>,
@@ -115,12 +115,15 @@ impl Kept {
         self.entries.is_empty()
     }
 
+    /// In the same order in every run of a simulation.
     pub(super) fn owners(&self) -> Vec<Owner> {
-        self.entries.keys().copied().collect()
+        let mut all: Vec<Owner> = self.entries.keys().copied().collect();
+        all.sort_unstable();
+        all
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Hold>> {
-        self.entries.values().map(|entry| entry.hold.clone()).collect()
+        self.owners().iter().map(|owner| self.entries[owner].hold.clone()).collect()
     }
 
     /// Those of one name: the one that is held, and others that were lost.

@@ -128,7 +128,7 @@ impl Engine {
         engine.runtime.spawn(Box::pin(engine.clone().run_keeper()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_wakes()));
         engine.runtime.spawn(Box::pin(engine.clone().heed_turns()));
-        engine.backend().listen(Box::new(Listener(Arc::downgrade(&engine))));
+        engine.backend().listen(Arc::new(Listener(Arc::downgrade(&engine))));
         engine
     }
 

@@ -185,7 +185,8 @@ fn wait_for(bell: &Bell, loans: &mut Vec<Loan>, most: Option<Duration>) -> Slept
     let most = most.and_then(|most| Timespec::try_from(most).ok());
     let watch = |of| PollFd::from_borrowed_fd(of, PollFlags::IN);
     let sockets = loans.iter().map(|loan| watch(loan.link.socket()));
-    let mut all: Vec<PollFd<'_>> = std::iter::once(watch(bell.door.as_fd())).chain(sockets).collect();
+    let mut all: Vec<PollFd<'_>> =
+        std::iter::once(watch(bell.door.as_fd())).chain(sockets).collect();
     let polled = poll(&mut all, most.as_ref());
     let seen: Vec<bool> = all.iter().map(|one| !one.revents().is_empty()).collect();
     if polled == Err(rustix::io::Errno::INTR) {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, Ear, Held, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::LockName;
 use crate::runtime::Runtime;
@@ -361,6 +361,10 @@ impl Backend for Quorum {
                 Wake::All
             }
         }
+    }
+
+    fn listen(&self, ear: Arc<dyn Ear>) {
+        self.nodes.iter().for_each(|node| node.listen(ear.clone()));
     }
 
     fn response_timeout(&self) -> Duration {

@@ -1,10 +1,11 @@
 //! One server of a quorum: what it is asked, and what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::backend::{Claim, Holder};
+use crate::backend::{Claim, Ear, Holder};
 use crate::error::Error;
 use crate::name::{LockName, Owner};
 
@@ -217,6 +218,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// What the node tells next. Only one caller waits at a time.
     async fn news(&self) -> News;
+
+    /// Who waits for news says so.
+    fn listen(&self, _ear: Arc<dyn Ear>) {}
 
     /// Whether it is connected and answers.
     fn is_well(&self) -> bool;

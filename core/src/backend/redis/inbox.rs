@@ -28,40 +28,40 @@ pub(super) enum News {
     Reconnected,
 }
 
-/// Who is told what is heard unasked: one that is kept until there is an ear, and then
+/// Who is told what is heard unasked: one that is kept until somebody wants to be told
 /// at once, where it is read.
 pub(super) struct Ears {
     kept: mpsc::UnboundedSender<News>,
-    ear: OnceLock<Box<dyn Ear>>,
-}
-
-pub(super) trait Ear: Send + Sync {
-    fn hear(&self, news: News);
-    /// Whether anybody waits to hear something.
-    fn is_awaited(&self) -> bool;
+    tell: OnceLock<Box<dyn Fn(News) + Send + Sync>>,
+    are_awaited: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Ears {
     pub(super) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
         let (kept, news) = mpsc::unbounded_channel();
-        (Arc::new(Self { kept, ear: OnceLock::new() }), news)
+        (Arc::new(Self { kept, tell: OnceLock::new(), are_awaited: OnceLock::new() }), news)
     }
 
-    pub(super) fn set(&self, ear: impl Ear + 'static) {
-        // One engine has the backend.
-        drop(self.ear.set(Box::new(ear)));
+    /// Tell it by this from now on. Once: one engine has the backend.
+    pub(super) fn tell_by(&self, tell: impl Fn(News) + Send + Sync + 'static) {
+        drop(self.tell.set(Box::new(tell)));
+    }
+
+    /// Whether anybody waits for news, this says. Once.
+    pub(super) fn awaited_if(&self, are_awaited: impl Fn() -> bool + Send + Sync + 'static) {
+        drop(self.are_awaited.set(Box::new(are_awaited)));
     }
 
     pub(super) fn tell(&self, news: News) {
-        match self.ear.get() {
-            Some(ear) => ear.hear(news),
+        match self.tell.get() {
+            Some(tell) => tell(news),
             None => drop(self.kept.send(news)),
         }
     }
 
     /// Perhaps, where nobody can say.
     pub(super) fn are_awaited(&self) -> bool {
-        self.ear.get().is_none_or(|ear| ear.is_awaited())
+        self.are_awaited.get().is_none_or(|are_awaited| are_awaited())
     }
 }
 

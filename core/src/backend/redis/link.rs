@@ -15,9 +15,9 @@ use tokio::sync::{Notify, oneshot};
 use super::command::{Command, Number};
 use super::failure::Failure;
 use super::inbox::{Come, Ears, Inbox};
+use super::loan::Tending;
 use super::queue::{Expected, Queue, Repeat, Told, Waiting};
 use super::socket::Socket;
-use super::tend::Tending;
 use crate::backend::net::Patience;
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
@@ -233,7 +233,7 @@ impl Link {
 
     /// Whether anybody waits for something that comes here.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.queue().waiting.is_empty() || self.ears.are_awaited()
+        self.queue().is_awaited() || self.ears.are_awaited()
     }
 
     /// Read all that has come and hand it out, whoever calls; answers whether anything

@@ -33,6 +33,7 @@ mod inbox;
 mod inspect;
 mod keys;
 mod link;
+mod loan;
 mod node;
 mod past;
 mod queue;
@@ -214,23 +215,6 @@ impl Redis {
     }
 }
 
-/// That of the engine, which has the news as it understands them.
-struct EngineEar {
-    ear: Box<dyn Ear>,
-    address: Arc<Address>,
-}
-
-impl inbox::Ear for EngineEar {
-    fn hear(&self, news: News) {
-        let wake = understand(news, &self.address.prefix);
-        wake.into_iter().for_each(|wake| self.ear.hear(wake));
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.ear.is_awaited()
-    }
-}
-
 /// What news mean. A message on our channel says `granted OWNER FENCE MS KEY`, or
 /// `gone KEY`.
 fn understand(news: News, prefix: &str) -> Option<Wake> {
@@ -399,8 +383,13 @@ impl Backend for Redis {
         }
     }
 
-    fn listen(&self, ear: Box<dyn Ear>) {
-        self.ears.set(EngineEar { ear, address: self.address.clone() });
+    fn listen(&self, ear: Arc<dyn Ear>) {
+        let (heard, address) = (ear.clone(), self.address.clone());
+        self.ears.awaited_if(move || ear.is_awaited());
+        self.ears.tell_by(move |news| {
+            let wake = understand(news, &address.prefix);
+            wake.into_iter().for_each(|wake| heard.hear(wake));
+        });
     }
 
     fn describe(&self) -> &str {

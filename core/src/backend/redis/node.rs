@@ -18,12 +18,12 @@ use super::renew::BATCH;
 use super::request::{Request, numbers};
 use super::servers::Servers;
 use super::{inspect, millis, scripts, strange};
-use crate::backend::Claim;
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
     Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
     Vow,
 };
+use crate::backend::{Claim, Ear};
 use crate::error::Error;
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -44,6 +44,7 @@ pub(super) struct RedisNode {
     runtime: Arc<dyn Runtime>,
     channel: Arc<str>,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<inbox::News>>,
+    ears: Arc<inbox::Ears>,
 }
 
 impl RedisNode {
@@ -60,14 +61,14 @@ impl RedisNode {
         let dial = Dial {
             address: address.clone(),
             channel: channel.clone(),
-            ears,
+            ears: ears.clone(),
             runtime: runtime.clone(),
             number: 0,
             servers: Some(servers),
         };
         let connection = Connection::start(dial, runtime.clone());
         let news = tokio::sync::Mutex::new(news);
-        Self { address, connection, runtime, channel, news }
+        Self { address, connection, runtime, channel, news, ears }
     }
 
     /// Which server it is, when it is known whether it can be reached.
@@ -278,6 +279,10 @@ impl Node for RedisNode {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    fn listen(&self, ear: Arc<dyn Ear>) {
+        self.ears.awaited_if(move || ear.is_awaited());
     }
 
     fn is_well(&self) -> bool {

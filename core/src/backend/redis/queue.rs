@@ -100,6 +100,11 @@ impl Queue {
         self.waiting.clear();
     }
 
+    /// Whether anybody waits for an answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.iter().any(|waiting| !waiting.tell.is_closed())
+    }
+
     /// Answers whether it is written, and whether the driver watches for answers.
     pub(super) fn add(&mut self, mut waiting: Waiting, now: Instant) -> (bool, bool) {
         // The caller's thread writes it itself, unless others are under way:

@@ -8,8 +8,7 @@
 //! can read too. It takes the loan back when something lies there that was not read,
 //! and when nobody has asked for a while.
 
-use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,127 +18,12 @@ use tokio::sync::Notify;
 
 use super::link::Link;
 use super::socket::{Twin, Watch};
-use crate::host::{self, Lent};
 
 /// So often the client's thread looks while the link is lent. Something may lie
 /// unread for twice as long.
 const LOOK: Duration = Duration::from_millis(5);
 /// After so many looks in which nobody has asked, a loan ends.
 const IDLE_LOOKS: u32 = 20;
-/// So often nothing is lent to a thread that asks, after one was done while others
-/// waited: they would go on handing it to each other.
-const CROWD: u32 = 64;
-
-#[derive(Default)]
-pub(super) struct Tending {
-    state: Mutex<State>,
-    /// Rung when it is lent, or given back.
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    /// The client's own runtime.
-    home: Option<Id>,
-    loan: Option<Loan>,
-    /// How often it was lent.
-    loans: u64,
-    /// So often it is not lent to a thread.
-    crowd: u32,
-    /// A runtime that cannot wait for sockets.
-    unfit: Option<Id>,
-    /// By which the client's thread waits for the socket, while it does not.
-    twin: Option<Twin>,
-}
-
-struct Loan {
-    number: u64,
-    to: To,
-    /// Somebody there has asked since the last look.
-    is_used: bool,
-    /// Something was read there since the last look.
-    has_read: bool,
-}
-
-enum To {
-    Runtime {
-        id: Id,
-        /// Rung when it is taken back.
-        over: Arc<Notify>,
-    },
-    /// A thread that waits now, or a loop.
-    Host,
-    /// Whoever had it does not wait now. The next who does has it.
-    Nobody,
-}
-
-impl State {
-    /// Answers its number, and whether the client's thread had it.
-    fn lend(&mut self, to: To) -> Option<(u64, bool)> {
-        match &mut self.loan {
-            Some(Loan { to: To::Nobody, .. }) | None => {}
-            Some(loan) => {
-                loan.is_used |= match (&loan.to, &to) {
-                    (To::Runtime { id, .. }, To::Runtime { id: here, .. }) => id == here,
-                    (To::Host, To::Host) => true,
-                    _ => false,
-                };
-                return None;
-            }
-        }
-        // Before it is driven, nobody would take it back.
-        self.home?;
-        self.loans += 1;
-        let loan = Loan { number: self.loans, to, is_used: true, has_read: true };
-        Some((self.loans, self.loan.replace(loan).is_none()))
-    }
-}
-
-impl Tending {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_lent(&self) -> bool {
-        self.state().loan.is_some()
-    }
-
-    fn is_lent_as(&self, number: u64) -> bool {
-        self.state().loan.as_ref().is_some_and(|loan| loan.number == number)
-    }
-
-    /// It was read there. No if it is not lent there any more.
-    fn has_read(&self, number: u64) -> bool {
-        let mut state = self.state();
-        let loan = state.loan.as_mut().filter(|loan| loan.number == number);
-        loan.map(|loan| loan.has_read = true).is_some()
-    }
-
-    /// Whether whoever tends it writes, too.
-    pub(super) fn writes(&self) -> bool {
-        !matches!(self.state().loan, Some(Loan { to: To::Host | To::Nobody, .. }))
-    }
-
-    /// The client's thread has it again, if this loan lasts.
-    fn end(&self, number: u64) {
-        self.end_if(|loan| loan.number == number);
-    }
-
-    pub(super) fn end_any(&self) {
-        self.end_if(|_| true);
-    }
-
-    fn end_if(&self, is_it: impl FnOnce(&Loan) -> bool) {
-        let ended = self.state().loan.take_if(|loan| is_it(loan));
-        if let Some(loan) = ended {
-            if let To::Runtime { over, .. } = loan.to {
-                over.notify_one();
-            }
-            self.changed.notify_one();
-        }
-    }
-}
-
 /// What came of a look at a loan.
 enum Look {
     /// It was read there meanwhile.
@@ -151,50 +35,6 @@ enum Look {
 }
 
 impl Link {
-    /// Called by whoever waits for an answer, where it waits.
-    pub(super) fn lend(self: &Arc<Self>) {
-        match Handle::try_current() {
-            _ if host::is_here() => self.lend_to_host(),
-            Ok(here) => self.lend_to(&here),
-            Err(_) => self.tending.end_if(|loan| matches!(loan.to, To::Nobody)),
-        }
-    }
-
-    fn lend_to_host(self: &Arc<Self>) {
-        let mut state = self.tending.state();
-        if state.crowd > 0 {
-            state.crowd -= 1;
-            drop(state);
-            return self.tending.end_if(|loan| matches!(loan.to, To::Nobody));
-        }
-        let Some((number, was_home)) = state.lend(To::Host) else { return };
-        drop(state);
-        if was_home {
-            self.tending.changed.notify_one();
-            // What the client's thread was about to write.
-            self.write_soon();
-        }
-        host::borrow(host::Loan { link: self.clone(), number });
-    }
-
-    fn lend_to(self: &Arc<Self>, here: &Handle) {
-        let (id, over) = (here.id(), Arc::new(Notify::new()));
-        let mut state = self.tending.state();
-        if [state.home, state.unfit].contains(&Some(id)) {
-            drop(state);
-            return self.tending.end_if(|loan| matches!(loan.to, To::Nobody));
-        }
-        let lent = state.lend(To::Runtime { id, over: over.clone() });
-        drop(state);
-        if let Some((number, was_home)) = lent {
-            let guest = Guest { link: self.clone(), number, at: id };
-            here.spawn(async move { guest.tend(&over).await });
-            if was_home {
-                self.tending.changed.notify_one();
-            }
-        }
-    }
-
     /// Read and write until it ends, or see that somebody does; answers why it ended.
     pub(super) async fn tend(&self) -> String {
         self.tending.state().home = Handle::try_current().ok().map(|here| here.id());
@@ -333,14 +173,14 @@ impl Drop for Home<'_> {
 }
 
 /// Tends a link on loan. Dropped, it gives it back.
-struct Guest {
-    link: Arc<Link>,
-    number: u64,
-    at: Id,
+pub(super) struct Guest {
+    pub(super) link: Arc<Link>,
+    pub(super) number: u64,
+    pub(super) at: Id,
 }
 
 impl Guest {
-    async fn tend(self, over: &Notify) {
+    pub(super) async fn tend(self, over: &Notify) {
         let Link { tending, .. } = &*self.link;
         let Ok(watch) = self.link.socket.twin().and_then(Twin::watch) else { return };
         while tending.is_lent_as(self.number) {
@@ -369,35 +209,5 @@ impl Drop for Guest {
             self.link.tending.state().unfit = Some(self.at);
         }
         self.link.tending.end(self.number);
-    }
-}
-
-impl Lent for Link {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.descriptor()
-    }
-
-    fn read_as(&self, number: u64) -> bool {
-        if let Err(why) = self.read() {
-            self.shut(&why);
-            self.tending.end(number);
-        }
-        self.tending.has_read(number)
-    }
-
-    fn leave(&self, number: u64) {
-        if self.is_foreign() {
-            return;
-        }
-        let mut state = self.tending.state();
-        let Some(loan) = state.loan.as_mut().filter(|loan| loan.number == number) else { return };
-        // Whoever asks later sees that nobody has it, and whoever has asked is seen here.
-        if self.is_awaited() {
-            state.crowd = CROWD;
-            drop(state);
-            self.tending.end(number);
-        } else {
-            loan.to = To::Nobody;
-        }
     }
 }

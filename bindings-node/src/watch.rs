@@ -1,0 +1,143 @@
+//! Node's event loop watches for answers, so that they are read in the thread that
+//! waits for them. Node has libuv with it, and gives its functions to addons; where they
+//! are missing, as in other runtimes, the client's thread reads.
+#![allow(unsafe_code)] // libuv's functions are C; nothing else here is unsafe
+
+use std::ffi::{CStr, c_int, c_void};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+use std::sync::{Arc, OnceLock};
+
+use leasehold::host::Poller;
+use napi::{Env, sys};
+
+type Handle = *mut c_void;
+type OnReadable = unsafe extern "C" fn(Handle, c_int, c_int);
+type OnClosed = unsafe extern "C" fn(Handle);
+
+/// `UV_POLL` and `UV_READABLE` of `uv.h`, which are part of its stable ABI.
+const POLL: c_int = 8;
+const READABLE: c_int = 1;
+
+/// Those functions of libuv 1.19 and later that are used here.
+#[derive(Clone, Copy)]
+struct Uv {
+    handle_size: unsafe extern "C" fn(c_int) -> usize,
+    set_data: unsafe extern "C" fn(Handle, *mut c_void),
+    get_data: unsafe extern "C" fn(Handle) -> *mut c_void,
+    poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int,
+    poll_start: unsafe extern "C" fn(Handle, c_int, OnReadable) -> c_int,
+    unref: unsafe extern "C" fn(Handle),
+    close: unsafe extern "C" fn(Handle, OnClosed),
+}
+
+impl Uv {
+    fn of_this_process() -> Option<Self> {
+        static KNOWN: OnceLock<Option<Uv>> = OnceLock::new();
+        *KNOWN.get_or_init(Self::find)
+    }
+
+    fn find() -> Option<Self> {
+        // SAFETY: the types are those of `uv.h`.
+        unsafe {
+            Some(Self {
+                handle_size: find(c"uv_handle_size")?,
+                set_data: find(c"uv_handle_set_data")?,
+                get_data: find(c"uv_handle_get_data")?,
+                poll_init: find(c"uv_poll_init")?,
+                poll_start: find(c"uv_poll_start")?,
+                unref: find(c"uv_unref")?,
+                close: find(c"uv_close")?,
+            })
+        }
+    }
+}
+
+/// SAFETY: `T` is the type of the function with this name.
+unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
+    const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
+    // SAFETY: the name ends with NUL.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    // SAFETY: a pointer to the function, as the caller says.
+    (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
+}
+
+/// What belongs to a handle of libuv until that is closed.
+struct Watch {
+    uv: Uv,
+    poller: Arc<Poller>,
+    handle: Handle,
+    /// Room for the handle, aligned as `malloc` does it.
+    _room: Vec<u128>,
+    /// Set while the environment waits for the handle to be closed.
+    ending: sys::napi_async_cleanup_hook_handle,
+}
+
+/// Have the event loop of this environment watch the poller until it ends. Whether it
+/// does.
+pub(crate) fn begin(env: Env, poller: Arc<Poller>) -> bool {
+    let Some(uv) = Uv::of_this_process() else { return false };
+    let mut event_loop = null_mut();
+    // SAFETY: called by JavaScript, in the thread of its environment.
+    let found = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut event_loop) };
+    if found != sys::Status::napi_ok || event_loop.is_null() {
+        return false;
+    }
+    // SAFETY: as `uv.h` has it: the room is as large as libuv says, stays where it is
+    // until `closed`, and all of this happens in the thread of its loop.
+    unsafe {
+        let mut room = vec![0u128; (uv.handle_size)(POLL).div_ceil(size_of::<u128>())];
+        let handle: Handle = room.as_mut_ptr().cast();
+        let descriptor = poller.as_raw_fd();
+        let watch = Watch { uv, poller, handle, _room: room, ending: null_mut() };
+        if (uv.poll_init)(event_loop.cast(), handle, descriptor) != 0 {
+            return false;
+        }
+        let watch = Box::into_raw(Box::new(watch));
+        (uv.set_data)(handle, watch.cast());
+        // What keeps the process alive is said elsewhere.
+        (uv.unref)(handle);
+        let ending = &raw mut (*watch).ending;
+        let is_begun = (uv.poll_start)(handle, READABLE, readable) == 0
+            && sys::napi_add_async_cleanup_hook(env.raw(), Some(end), watch.cast(), ending)
+                == sys::Status::napi_ok;
+        if !is_begun {
+            (uv.close)(handle, closed);
+        }
+        is_begun
+    }
+}
+
+/// SAFETY: called by libuv with a handle of [`begin`].
+unsafe extern "C" fn readable(handle: Handle, _status: c_int, _events: c_int) {
+    // SAFETY: the handle's data is its watch, which lives until the handle is closed.
+    let poller = unsafe {
+        let uv = Uv::of_this_process();
+        uv.map(|uv| (*(uv.get_data)(handle).cast::<Watch>()).poller.clone())
+    };
+    // Node would not survive a panic.
+    drop(catch_unwind(AssertUnwindSafe(|| poller.into_iter().for_each(|poller| poller.turn()))));
+}
+
+/// The environment ends, and waits for the handle to be closed.
+/// SAFETY: called by Node with a watch of [`begin`].
+unsafe extern "C" fn end(_: sys::napi_async_cleanup_hook_handle, watch: *mut c_void) {
+    // SAFETY: in the thread of the loop, once.
+    unsafe {
+        let Watch { uv, handle, .. } = *watch.cast::<Watch>();
+        (uv.close)(handle, closed);
+    }
+}
+
+/// SAFETY: called by libuv, once, with a handle of [`begin`], of which it has nothing more.
+unsafe extern "C" fn closed(handle: Handle) {
+    // SAFETY: the data is the watch, which nobody else has.
+    unsafe {
+        let Some(uv) = Uv::of_this_process() else { return };
+        let watch = Box::from_raw((uv.get_data)(handle).cast::<Watch>());
+        if !watch.ending.is_null() {
+            sys::napi_remove_async_cleanup_hook(watch.ending);
+        }
+    }
+}
