@@ -231,9 +231,12 @@ impl Link {
         }
     }
 
-    /// Whether anybody waits for something that comes here.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.queue().is_awaited() || self.ears.are_awaited()
+    pub(super) fn is_answer_awaited(&self) -> bool {
+        self.queue().is_awaited()
+    }
+
+    pub(super) fn are_news_awaited(&self) -> bool {
+        self.ears.are_awaited()
     }
 
     /// Read all that has come and hand it out, whoever calls; answers whether anything

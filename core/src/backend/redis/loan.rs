@@ -199,10 +199,12 @@ impl Lent for Link {
         if self.is_foreign() {
             return;
         }
+        // Not under the lock: it may be the last to have the engine.
+        let are_news_awaited = self.are_news_awaited();
         let mut state = self.tending.state();
         let Some(loan) = state.loan.as_mut().filter(|loan| loan.number == number) else { return };
         // Whoever asks later sees that nobody has it, and whoever has asked is seen here.
-        if self.is_awaited() {
+        if are_news_awaited || self.is_answer_awaited() {
             state.crowd = CROWD;
             drop(state);
             self.tending.end(number);

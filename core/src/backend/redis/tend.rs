@@ -24,6 +24,7 @@ use super::socket::{Twin, Watch};
 const LOOK: Duration = Duration::from_millis(5);
 /// After so many looks in which nobody has asked, a loan ends.
 const IDLE_LOOKS: u32 = 20;
+
 /// What came of a look at a loan.
 enum Look {
     /// It was read there meanwhile.

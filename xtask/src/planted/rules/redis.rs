@@ -15,8 +15,15 @@ pub(super) const RULES: &[Rule] = &[
         "what is pushed is an answer",
         "strangers::what_is_sent_to_our_connections_is_taken_for_no_answer_and_ends_none",
         "backend/redis/inbox.rs",
-        "            Frame::Foreign => return Ok(None),",
-        "            Frame::Foreign => return Ok(Some(Heard::Answer(Value::Nil))),",
+        "            Frame::Foreign => return Ok(()),",
+        "            Frame::Foreign => return Ok(come.heard.push(Heard::Answer(Value::Nil))),",
+    ),
+    rule(
+        "nobody looks after a connection on loan",
+        "loans::whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease",
+        "backend/redis/tend.rs",
+        "const LOOK: Duration = Duration::from_millis(5);",
+        "const LOOK: Duration = Duration::from_secs(3600);",
     ),
     rule(
         "a claim can come late over the last connection alone",
