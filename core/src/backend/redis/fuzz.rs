@@ -21,10 +21,10 @@ use crate::runtime::{Runtime, ThreadRuntime};
 const BYTES: usize = 2_000_000;
 
 /// A generator of numbers, small and the same everywhere.
-struct Seed(u64);
+pub(super) struct Seed(pub(super) u64);
 
 impl Seed {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

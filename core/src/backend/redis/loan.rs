@@ -213,3 +213,6 @@ impl Lent for Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
