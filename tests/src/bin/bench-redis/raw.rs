@@ -29,6 +29,8 @@ pub(crate) struct Raw {
     server: Server,
     claim: Vec<String>,
     release: Vec<String>,
+    /// What the key of a lock held by that release's owner holds.
+    held: String,
 }
 
 impl Raw {
@@ -41,15 +43,13 @@ impl Raw {
         lock.acquire().await?.release().await?;
         let mut monitor = Connection::open(server.port())?;
         monitor.ask(&["MONITOR"])?;
-        lock.acquire().await?.release().await?;
-        let mut requests = Vec::new();
-        while requests.len() < 2 {
-            let said = monitor.receive()?;
-            let said = said.as_str().ok_or("MONITOR says something else than commands")?;
-            requests.extend(request(said));
-        }
-        let [claim, release] = requests.try_into().map_err(|_| "there are two requests")?;
-        Ok(Self { server, claim, release })
+        let lease = lock.acquire().await?;
+        let claim = request(&mut monitor)?;
+        let held = server.command(&["GET", &claim[LOCK]]);
+        let held = held.as_str().ok_or("the key of a held lock holds nothing")?.to_owned();
+        lease.release().await?;
+        let release = request(&mut monitor)?;
+        Ok(Self { server, claim, release, held })
     }
 
     /// As many as the server can do of each, one after the other.
@@ -68,11 +68,9 @@ impl Raw {
 
     fn releases_per_second(&self) -> Result<f64, Failure> {
         self.server.command(&["FLUSHALL"]);
-        let keys: usize = self.release[LOCK - 1].parse()?;
-        let owner = &self.release[LOCK + keys];
         for first in (0..HELD).step_by(BATCH as usize) {
             let (from, to) = (first.to_string(), (first + BATCH).to_string());
-            self.server.command(&["EVAL", HOLD, "0", &from, &to, owner]);
+            self.server.command(&["EVAL", HOLD, "0", &from, &to, &self.held]);
         }
         let rate = self.send(&self.release, RELEASES, HELD)?;
         self.check("held", HELD - self.keys()?, RELEASES)?;
@@ -110,9 +108,16 @@ impl Raw {
     }
 }
 
-/// What a client sent; not what a script called.
-fn request(said: &str) -> Option<Vec<String>> {
-    let (source, words) = said.split_once("] \"")?;
-    let words: Vec<String> = words.strip_suffix('"')?.split("\" \"").map(str::to_owned).collect();
-    (!source.ends_with("lua") && words[0] == "EVALSHA").then_some(words)
+/// The next that a client sends; not what a script calls.
+fn request(monitor: &mut Connection) -> Result<Vec<String>, Failure> {
+    loop {
+        let said = monitor.receive()?;
+        let said = said.as_str().ok_or("MONITOR says something else than commands")?;
+        let Some((source, words)) = said.split_once("] \"") else { continue };
+        let words = words.strip_suffix('"').unwrap_or(words);
+        let words: Vec<String> = words.split("\" \"").map(str::to_owned).collect();
+        if !source.ends_with("lua") && words[0] == "EVALSHA" {
+            return Ok(words);
+        }
+    }
 }
