@@ -3,6 +3,7 @@
 
 mod calls;
 mod contender;
+mod cost;
 mod hand_over;
 mod keeping;
 mod pair;
@@ -14,8 +15,8 @@ mod worker;
 
 use leasehold_tests::bench::{Failure, Workload, clock, measure, report, rounds};
 
-const WORKLOADS: [Workload; 5] =
-    [pair::run, throughput::run, hand_over::run, waiting::run, keeping::run];
+const WORKLOADS: [Workload; 6] =
+    [pair::run, throughput::run, hand_over::run, waiting::run, keeping::run, cost::run];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

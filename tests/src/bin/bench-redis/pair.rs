@@ -1,8 +1,8 @@
 //! 1: acquire and release, nobody else there.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
+use leasehold::Client;
 use leasehold_tests::servers::Server;
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,15 +27,13 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
 /// Without a runtime, beside a connection that blocks.
 fn in_a_thread(report: &mut Report, server: &Server) -> Result<(), Failure> {
     let ours = leasehold::block_on(leasehold::connect(&server.url()))?;
-    let theirs = RefCell::new(Blocking::connect(&server.url())?);
+    let mut theirs = Blocking::connect(&server.url())?;
     let times = rounds(2, |which| {
         let name = format!("pair-thread-{which}");
-        let pairs = slice_of(|| match which {
-            0 => Ok(leasehold::block_on(async {
-                ours.lock(&*name).acquire().await?.release().await
-            })?),
-            _ => theirs.borrow_mut().pair(&name),
-        })?;
+        let pairs = match which {
+            0 => by_thread(&ours, &name)?,
+            _ => slice_of(|| theirs.pair(&name))?,
+        };
         Ok(quantile(pairs, 0.5))
     })?;
     report.line(&Line {
@@ -48,7 +46,15 @@ fn in_a_thread(report: &mut Report, server: &Server) -> Result<(), Failure> {
     Ok(())
 }
 
-fn slice_of(mut pair: impl FnMut() -> Result<(), Failure>) -> Result<Vec<f64>, Failure> {
+pub(crate) fn by_thread(client: &Client, name: &str) -> Result<Vec<f64>, Failure> {
+    slice_of(|| {
+        let pair = async { client.lock(name).acquire().await?.release().await };
+        Ok(leasehold::block_on(pair)?)
+    })
+}
+
+/// How long each pair took.
+pub(crate) fn slice_of(mut pair: impl FnMut() -> Result<(), Failure>) -> Result<Vec<f64>, Failure> {
     let mut pairs = Vec::with_capacity(16_384);
     let mut before = now();
     let end = before + SLICE;
