@@ -83,6 +83,7 @@ mod client;
 mod engine;
 mod error;
 mod event;
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only Redis lends its connections"))]
 pub mod host;
 mod lease;
 mod lock;

@@ -1,6 +1,9 @@
 //! What a URL names, and how to get there.
 
-use std::path::PathBuf;
+#[cfg(feature = "sqlite")]
+use std::borrow::Cow;
+#[cfg(feature = "sqlite")]
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use crate::backend::{Backend, Memory};
@@ -40,16 +43,10 @@ impl Target {
     ) -> Result<Self, Error> {
         let Some((scheme, path)) = address.split_once(':') else { return Err(unknown(address)) };
         refuse_login(scheme, path)?;
-        let (scheme, mut address) = (scheme.to_owned(), address.to_owned());
+        let scheme = scheme.to_owned();
         #[cfg(feature = "sqlite")]
-        if let ("sqlite", path) = (&*scheme, path.strip_prefix("//").unwrap_or(path))
-            && let Ok(path) = std::path::absolute(path)
-            && let Some(path) = path.to_str()
-        {
-            // The same file, wherever the process is when it connects.
-            address = format!("sqlite:{path}");
-        }
-        let target = Self { scheme, address, options, runtime };
+        let address = &*absolute(address, path);
+        let target = Self { scheme, address: address.to_owned(), options, runtime };
         target.parse()?;
         Ok(target)
     }
@@ -130,6 +127,10 @@ pub(crate) fn ground(
 }
 
 impl Parsed {
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "redis", feature = "etcd")),
+        expect(unused_variables, reason = "memory waits for nothing")
+    )]
     async fn open(self, runtime: Arc<dyn Runtime>) -> Result<Arc<dyn Backend>, Error> {
         Ok(match self {
             Parsed::Memory => Arc::new(Memory::new(Arc::new(crate::time::SystemClock)).client()),
@@ -150,6 +151,16 @@ impl Parsed {
                 Arc::new(crate::backend::etcd::Etcd::at(address, runtime).await?)
             }
         })
+    }
+}
+
+/// The same file, wherever the process is when it connects.
+#[cfg(feature = "sqlite")]
+fn absolute<'a>(address: &'a str, path: &str) -> Cow<'a, str> {
+    let absolute = std::path::absolute(path.strip_prefix("//").unwrap_or(path));
+    match absolute.ok().as_deref().and_then(Path::to_str) {
+        Some(path) if address.starts_with("sqlite:") => Cow::Owned(format!("sqlite:{path}")),
+        _ => Cow::Borrowed(address),
     }
 }
 
