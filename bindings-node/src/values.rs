@@ -63,7 +63,7 @@ pub struct Holder {
 
 impl From<leasehold::Status> for Status {
     fn from(status: leasehold::Status) -> Self {
-        let holder = status.holder.as_ref().map(|holder| Holder {
+        let holder = status.holder().map(|holder| Holder {
             label: holder.label.to_string(),
             held_for: millis(holder.held_for),
             free_in: millis(holder.free_in),

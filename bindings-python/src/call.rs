@@ -159,7 +159,7 @@ fn told(event: &Event) -> (&str, u64, &'static str, Option<&'static str>, String
 type Holder = (String, f64, f64);
 
 fn row(status: &Status) -> (String, u64, Option<Holder>, Vec<String>) {
-    let holder = status.holder.as_ref().map(|holder| {
+    let holder = status.holder().map(|holder| {
         (holder.label.to_string(), holder.held_for.as_secs_f64(), holder.free_in.as_secs_f64())
     });
     let waiters = status.waiters.iter().map(|label| label.to_string()).collect();

@@ -42,7 +42,7 @@ pub struct Holder {
 
 impl From<leasehold::Status> for Status {
     fn from(status: leasehold::Status) -> Self {
-        let holder = status.holder.as_ref().map(|holder| Holder {
+        let holder = status.holder().map(|holder| Holder {
             label: holder.label.to_string(),
             held_for: nanos(holder.held_for),
             free_in: nanos(holder.free_in),

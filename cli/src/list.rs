@@ -41,7 +41,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn of(status: &'a Status) -> Self {
-        let holder = status.holder.as_ref();
+        let holder = status.holder();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
             name: status.name.as_str(),
@@ -58,7 +58,7 @@ fn table(locks: &[Status]) -> String {
     let heads = ["NAME", "HOLDER", "FENCE", "HELD", "REMAINING", "WAITERS"].map(str::to_owned);
     let mut rows = vec![heads];
     rows.extend(locks.iter().map(|status| {
-        let (holder, held, remaining) = match &status.holder {
+        let (holder, held, remaining) = match status.holder() {
             Some(it) => (show::text(&it.label), show::span(it.held_for), show::span(it.free_in)),
             None => ("-".into(), "-".into(), "-".into()),
         };

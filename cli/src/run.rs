@@ -118,7 +118,7 @@ impl Session {
 
     async fn busy(&self) -> Failure {
         let status = self.client.status(self.args.name.as_str()).await.ok().flatten();
-        let holder = status.and_then(|status| status.holder);
+        let holder = status.and_then(|status| status.holders.into_iter().next());
         let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
         let name = self.args.name.as_str();
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());

@@ -25,7 +25,7 @@ pub(crate) async fn tell_waiting(client: &Client, name: &str, runtime: &dyn Runt
     loop {
         // Not to be told is no reason not to wait.
         let status = client.status(name).await.ok().flatten();
-        let holder = status.and_then(|status| status.holder);
+        let holder = status.and_then(|status| status.holders.into_iter().next());
         let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
         let holder = holder.unwrap_or_default();
         line.draw(&format!("leasehold: waiting for {name:?}{holder}"));

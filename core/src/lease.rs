@@ -44,6 +44,12 @@ impl Lease {
         self.hold.held().fence
     }
 
+    /// Which of the [permits](crate::Lock::permits) it is, from 0: no other lease has the
+    /// same at the same time. `None` for a lock without permits.
+    pub fn slot(&self) -> Option<u32> {
+        self.hold.slot()
+    }
+
     /// With etcd: the key that is there for as long as it is held, and whose
     /// create_revision is the [`fence`](Lease::fence). A transaction that
     /// compares the two can only succeed while it is held. `None` elsewhere.

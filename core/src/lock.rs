@@ -20,6 +20,8 @@ use crate::time::{Clock, SystemClock};
 pub struct Lock {
     anchor: Arc<Anchor>,
     name: String,
+    shared: bool,
+    permits: Option<u32>,
     settings: Settings,
 }
 
@@ -74,7 +76,25 @@ impl Settings {
 
 impl Lock {
     pub(crate) fn new(anchor: Arc<Anchor>, name: String, settings: Settings) -> Self {
-        Self { anchor, name, settings }
+        Self { anchor, name, shared: false, permits: None, settings }
+    }
+
+    /// Share it: any number of leases that share it are held at once, and no
+    /// [exclusive](Mode::Exclusive) one beside them. All stand in one line, first come
+    /// first served: whoever asks while an exclusive one waits comes after it. Those that
+    /// are held at once have the same [fence](Lease::fence). None is turned into an
+    /// exclusive one: release it and take that.
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// Let as many hold it at once, from 1 to 1000, each with a [slot](Lease::slot) of
+    /// its own. All who use the name say the same number; another is `refused` for as
+    /// long as the lock is held or waited for. So is a lock without permits.
+    pub fn permits(mut self, permits: u32) -> Self {
+        self.permits = Some(permits);
+        self
     }
 
     /// How long a lease outlives its last renewal, from 100 ms to 24 h; 10 s
@@ -193,14 +213,30 @@ impl Lock {
 
     fn checked(&self) -> Result<LockName, Error> {
         self.settings.check()?;
+        self.mode()?;
         LockName::new(&self.name)
+    }
+
+    fn mode(&self) -> Result<Mode, Error> {
+        const MOST: u32 = 1000;
+        match (self.shared, self.permits) {
+            (false, None) => Ok(Mode::Exclusive),
+            (true, None) => Ok(Mode::Shared),
+            (false, Some(permits @ 1..=MOST)) => Ok(Mode::Counted { permits }),
+            (false, Some(permits)) => {
+                Err(Error::invalid(format!("permits must be from 1 to {MOST}, not {permits}")))
+            }
+            (true, Some(_)) => Err(Error::invalid(
+                "a lock is shared or has permits, not both: permits bound how many hold it",
+            )),
+        }
     }
 
     async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
         let plan = Plan {
             name: self.checked()?,
             ttl: self.settings.ttl,
-            mode: Mode::Exclusive,
+            mode: self.mode()?,
             label: self.anchor.label(&self.settings.label),
             max_hold: self.settings.max_hold,
             auto_renew: self.settings.auto_renew,

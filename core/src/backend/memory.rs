@@ -78,17 +78,17 @@ impl Memory {
         Now { instant: self.clock.now(), wall_micros: self.clock.wall_micros() }
     }
 
-    /// Tell the first of the line that can hear it that the lock is free, or
-    /// make it the holder.
+    /// Tell the first of the line that can hear it that there is room, or make
+    /// holders of all for whom there is.
     fn pass_on(&self, state: &mut State, name: &LockName, now: Now) {
         let Some(window) = self.grants else { return state.wake_next(name) };
-        while let Some(first) = state.record(name).hand_on(window, now) {
-            let (fence, owner, lasts) = (state.record(name).fence, first.owner, first.ttl);
-            let grant = Grant { name: name.clone(), owner, fence, lasts };
-            if state.tell(first.client, Wake::Granted(grant)) {
-                return;
+        while let Some((first, granted)) = state.record(name).hand_on(window, now) {
+            let Answer::Granted { fence, slot, .. } = granted else { return };
+            let (owner, lasts) = (first.owner, first.ttl);
+            let grant = Grant { name: name.clone(), owner, fence, slot, lasts };
+            if !state.tell(first.client, Wake::Granted(grant)) {
+                state.record(name).bury(first.client);
             }
-            state.record(name).bury(first.client);
         }
     }
 }
@@ -126,7 +126,7 @@ impl State {
 
     /// Wake the first of the line that can hear it.
     fn wake_next(&mut self, name: &LockName) {
-        while let Some(client) = self.record(name).next_in_line() {
+        while let Some(client) = self.record(name).next_in_line().map(|first| first.client) {
             if self.tell(client, Wake::Name(name.clone())) {
                 return;
             }
@@ -157,7 +157,12 @@ impl Backend for MemoryClient {
         if state.claims.is_multiple_of(State::CLAIMS_PER_SWEEP) {
             state.forget_old(now);
         }
-        Ok(state.claim(claim, self.address, now))
+        let answer = state.claim(claim, self.address, now);
+        if claim.mode.is_shared() && matches!(answer, Answer::Granted { .. }) {
+            // There may be room for the next, too.
+            self.server.pass_on(&mut state, &claim.name, now);
+        }
+        Ok(answer)
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
@@ -197,12 +202,12 @@ impl Backend for MemoryClient {
         let now = self.server.now();
         let mut state = self.server.state();
         state.record(name).expire(now.instant);
-        let evicted = state.record(name).tenant.take();
-        if let Some(tenant) = &evicted {
+        let evicted = std::mem::take(&mut state.record(name).tenants);
+        for tenant in &evicted {
             state.tell(tenant.client, Wake::Name(name.clone()));
-            self.server.pass_on(&mut state, name, now);
         }
-        Ok(evicted.is_some())
+        self.server.pass_on(&mut state, name, now);
+        Ok(!evicted.is_empty())
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {

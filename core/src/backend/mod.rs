@@ -56,13 +56,51 @@ pub use sqlite::Sqlite;
 /// of it is to be left then, also on a busy machine.
 pub const GRANT_WINDOW: Duration = Duration::from_secs(2);
 
-/// How a lease shares its lock. Shared and counted leases will enter here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a lease shares its lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
     /// One holder.
     #[default]
     Exclusive,
+    /// Any number of holders that all share it, and no exclusive one beside them.
+    Shared,
+    /// As many holders as there are permits.
+    Counted {
+        /// How many there are. All who use the name say the same number.
+        permits: u32,
+    },
+}
+
+impl Mode {
+    /// Whether others can hold the lock, too.
+    pub fn is_shared(self) -> bool {
+        self != Self::Exclusive
+    }
+
+    /// As a backend stores it: 0 exclusive, -1 shared, else the number of permits.
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::Exclusive => 0,
+            Self::Shared => -1,
+            Self::Counted { permits } => permits.into(),
+        }
+    }
+
+    /// The same back.
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Exclusive,
+            ..0 => Self::Shared,
+            1.. => Self::Counted { permits: u32::try_from(code).unwrap_or(u32::MAX) },
+        }
+    }
+
+    /// Whether a name that is used in this way can be used in the other, be it later.
+    pub fn goes_with(self, other: Self) -> bool {
+        let is_counted = |mode| matches!(mode, Self::Counted { .. });
+        self == other || !is_counted(self) && !is_counted(other)
+    }
 }
 
 /// One attempt to take a lock.
@@ -91,8 +129,10 @@ pub struct Claim {
 pub enum Answer {
     /// The claim's owner holds the lock.
     Granted {
-        /// The fencing token.
+        /// The fencing token. Those who share a turn have the same.
         fence: u64,
+        /// Which of the permits it is, from 0; 0 where nothing is counted.
+        slot: u32,
         /// How long, if not for the claim's ttl from its sending on.
         term: Option<Term>,
     },
@@ -116,6 +156,12 @@ pub enum Answer {
     Tied,
     /// This owner has been released or withdrawn before; nothing changed.
     Retired,
+    /// The name is in use in a way that does not [go with](Mode::goes_with) the claim's;
+    /// nothing changed.
+    OtherKind {
+        /// In which.
+        mode: Mode,
+    },
 }
 
 /// How long a lease lasts that shares its end with others, or that is short
@@ -135,6 +181,8 @@ pub struct Held {
     pub name: LockName,
     /// The owner that was granted.
     pub owner: Owner,
+    /// How it shares the lock.
+    pub mode: Mode,
     /// The fence of the grant.
     pub fence: u64,
     /// The ttl to restart.
@@ -199,6 +247,8 @@ pub struct Grant {
     pub owner: Owner,
     /// The fencing token.
     pub fence: u64,
+    /// As in [`Answer::Granted`].
+    pub slot: u32,
     /// How long the lease lasts unless it is renewed; usually shorter than the
     /// ttl that was asked for, in case nobody is there to use it.
     pub lasts: Duration,
@@ -211,12 +261,19 @@ pub struct Status {
     pub name: LockName,
     /// The fence of the last grant.
     pub fence: u64,
-    /// Who holds it.
-    pub holder: Option<Holder>,
+    /// Who holds it: one, or all who share it.
+    pub holders: Vec<Holder>,
     /// The labels of those who wait, first come first: as the backend has them the first
     /// of each client, for only that one asks; [`Client`](crate::Client) adds all others
     /// of its own.
     pub waiters: Vec<Arc<str>>,
+}
+
+impl Status {
+    /// Who holds it; of several who share it the first.
+    pub fn holder(&self) -> Option<&Holder> {
+        self.holders.first()
+    }
 }
 
 /// Who holds a lock.
@@ -224,6 +281,10 @@ pub struct Status {
 pub struct Holder {
     /// Host, process id and the user's free text.
     pub label: Arc<str>,
+    /// How it shares the lock.
+    pub mode: Mode,
+    /// Which of the permits it has, from 0; 0 where nothing is counted.
+    pub slot: u32,
     /// For how long.
     pub held_for: Duration,
     /// When the lease ends unless it is renewed.

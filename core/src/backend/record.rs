@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, Claim, Holder, Status};
+use super::{Answer, Claim, Holder, Mode, Status};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -22,7 +22,8 @@ pub(super) struct Now {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) fence: u64,
-    pub(super) tenant: Option<Tenant>,
+    /// Several only where all of them share the lock, in the same way.
+    pub(super) tenants: Vec<Tenant>,
     pub(super) line: VecDeque<Waiter>,
 }
 
@@ -37,6 +38,9 @@ pub(super) struct Tenant {
     pub(super) owner: Owner,
     pub(super) client: Address,
     pub(super) label: Arc<str>,
+    pub(super) mode: Mode,
+    pub(super) fence: u64,
+    pub(super) slot: u32,
     pub(super) since: Instant,
     pub(super) expires: Instant,
 }
@@ -46,6 +50,7 @@ pub(super) struct Waiter {
     pub(super) owner: Owner,
     pub(super) client: Address,
     pub(super) label: Arc<str>,
+    pub(super) mode: Mode,
     pub(super) ttl: Duration,
     pub(super) until: Instant,
 }
@@ -58,29 +63,29 @@ impl Record {
 
     /// Drop what time has ended. Every transition does this first.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.tenant.take_if(|tenant| tenant.expires <= now);
+        self.tenants.retain(|tenant| tenant.expires > now);
         self.line.retain(|waiter| waiter.until > now);
     }
 
     /// Drop what belonged to a client that is proven dead.
     pub(super) fn bury(&mut self, client: Address) {
-        self.tenant.take_if(|tenant| tenant.client == client);
+        self.tenants.retain(|tenant| tenant.client != client);
         self.line.retain(|waiter| waiter.client != client);
     }
 
-    /// Whose end lets `owner` advance: the one just before it in the line, or
-    /// the holder for the first. Everybody watches one, so that a death wakes one.
+    /// Whose end may let `owner` advance: the one just before it in the line, or
+    /// a holder for the first. Everybody watches one, so that a death wakes one.
     #[cfg(feature = "sqlite")]
     pub(super) fn before(&self, owner: Owner) -> Option<Address> {
         let ahead = self.line.iter().take_while(|w| w.owner != owner).last();
-        let holder = self.tenant.as_ref().filter(|t| t.owner != owner);
+        let holder = self.tenants.iter().find(|t| t.owner != owner);
         ahead.map(|w| w.client).or(holder.map(|t| t.client))
     }
 
     /// Everyone's clients.
     #[cfg(feature = "sqlite")]
     pub(super) fn clients(&self) -> Vec<Address> {
-        self.tenant.iter().map(|t| t.client).chain(self.line.iter().map(|w| w.client)).collect()
+        self.tenants.iter().map(|t| t.client).chain(self.line.iter().map(|w| w.client)).collect()
     }
 
     /// How many wait, `besides` not counted.
@@ -90,13 +95,17 @@ impl Record {
 
     pub(super) fn claim(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
         self.expire(now.instant);
-        if let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == claim.owner) {
+        if let Some(tenant) = self.tenant(claim.owner) {
             tenant.expires = now.instant + claim.ttl;
-            return Answer::Granted { fence: self.fence, term: None };
+            return tenant.granted();
         }
         let place = self.line.iter().position(|w| w.owner == claim.owner);
+        let in_use = self.tenants.iter().map(|t| t.mode).chain(self.line.iter().map(|w| w.mode));
+        if let Some(mode) = in_use.into_iter().find(|mode| !mode.goes_with(claim.mode)) {
+            return Answer::OtherKind { mode };
+        }
         let ahead = place.unwrap_or(self.line.len());
-        if self.tenant.is_none() && ahead == 0 {
+        if ahead == 0 && self.has_room(claim.mode) {
             return self.grant(Waiter::of(claim, from), now);
         }
         if let Some(keep) = claim.place {
@@ -106,55 +115,87 @@ impl Record {
                 None => self.line.push_back(Waiter { until, ..Waiter::of(claim, from) }),
             }
         }
-        let lapse = self.tenant.as_ref().map(|t| t.expires).or(self.line.front().map(|w| w.until));
-        let free_in = lapse.map(|at| at.since(now.instant));
+        let lapse = self.tenants.iter().map(|t| t.expires);
+        // All who share it keep an exclusive one out, and any of those who count makes room.
+        let lapse = match claim.mode {
+            Mode::Counted { .. } => lapse.min(),
+            Mode::Exclusive | Mode::Shared => lapse.max(),
+        };
+        let free_in = lapse.or(self.line.front().map(|w| w.until));
+        let free_in = free_in.map(|at| at.since(now.instant));
         Answer::Busy { free_in, ahead, fence: self.fence }
+    }
+
+    fn tenant(&mut self, owner: Owner) -> Option<&mut Tenant> {
+        self.tenants.iter_mut().find(|tenant| tenant.owner == owner)
+    }
+
+    /// Whether one more may hold it in this way, those who wait aside.
+    fn has_room(&self, mode: Mode) -> bool {
+        match mode {
+            _ if self.tenants.is_empty() => true,
+            Mode::Exclusive => false,
+            Mode::Shared => self.tenants.iter().all(|t| t.mode == mode),
+            Mode::Counted { permits } => self.tenants.len() < permits as usize,
+        }
     }
 
     fn grant(&mut self, to: Waiter, now: Now) -> Answer {
         self.line.retain(|w| w.owner != to.owner);
-        // The clock term lets a record be dropped a day after its last use, and
-        // keeps fences rising when data was lost while the clock is sane.
-        self.fence = (self.fence + 1).max(now.wall_micros);
-        self.tenant = Some(Tenant {
+        // Those who share a turn share its fence.
+        if to.mode != Mode::Shared || self.tenants.is_empty() {
+            // The clock term lets a record be dropped a day after its last use, and
+            // keeps fences rising when data was lost while the clock is sane.
+            self.fence = (self.fence + 1).max(now.wall_micros);
+        }
+        let slots = || 0..u32::MAX;
+        let slot = slots().find(|slot| self.tenants.iter().all(|t| t.slot != *slot)).unwrap_or(0);
+        let tenant = Tenant {
             owner: to.owner,
             client: to.client,
             label: to.label,
+            mode: to.mode,
+            fence: self.fence,
+            slot: if matches!(to.mode, Mode::Counted { .. }) { slot } else { 0 },
             since: now.instant,
             expires: now.instant + to.ttl,
-        });
-        Answer::Granted { fence: self.fence, term: None }
+        };
+        let granted = tenant.granted();
+        self.tenants.push(tenant);
+        granted
     }
 
-    /// Hand the lock, if it is free, to the first of the line for a while; never
+    /// Hand the lock, if there is room, to the first of the line for a while; never
     /// for longer than its ttl, to which the next renewal would cut it down.
-    pub(super) fn hand_on(&mut self, window: Duration, now: Now) -> Option<Waiter> {
+    pub(super) fn hand_on(&mut self, window: Duration, now: Now) -> Option<(Waiter, Answer)> {
         self.expire(now.instant);
-        let mut first = self.line.front().filter(|_| self.tenant.is_none())?.clone();
+        let mut first = self.next_in_line()?.clone();
         first.ttl = first.ttl.min(window);
-        self.grant(first.clone(), now);
-        Some(first)
+        let granted = self.grant(first.clone(), now);
+        Some((first, granted))
     }
 
     /// Whether `owner` held the lock and so has its ttl restarted.
     pub(super) fn renew(&mut self, owner: Owner, ttl: Duration, now: Instant) -> bool {
         self.expire(now);
-        let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == owner) else { return false };
+        let Some(tenant) = self.tenant(owner) else { return false };
         tenant.expires = now + ttl;
         true
     }
 
-    /// Free the lock if `owner` holds it; answers whether it did.
+    /// Give back what `owner` holds; answers whether it did.
     pub(super) fn release(&mut self, owner: Owner, now: Instant) -> bool {
         self.expire(now);
-        self.tenant.take_if(|tenant| tenant.owner == owner).is_some()
+        let before = self.tenants.len();
+        self.tenants.retain(|tenant| tenant.owner != owner);
+        self.tenants.len() < before
     }
 
     /// Hand the lock, just released, to `then`, ahead of the line.
     pub(super) fn hand_over(&mut self, then: &Claim, from: Address, now: Now) -> Answer {
-        match self.tenant {
-            None => self.grant(Waiter::of(then, from), now),
-            Some(_) => self.claim(then, from, now),
+        match self.tenants.is_empty() {
+            true => self.grant(Waiter::of(then, from), now),
+            false => self.claim(then, from, now),
         }
     }
 
@@ -163,13 +204,13 @@ impl Record {
         self.line.retain(|w| w.owner != owner);
     }
 
-    /// Whom to wake: the first of the line, when nobody holds the lock.
-    pub(super) fn next_in_line(&self) -> Option<Address> {
-        if self.tenant.is_some() { None } else { self.line.front().map(|w| w.client) }
+    /// Whom to wake: the first of the line, when there is room for it.
+    pub(super) fn next_in_line(&self) -> Option<&Waiter> {
+        self.line.front().filter(|first| self.has_room(first.mode))
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.tenant.is_none() && self.line.is_empty()
+        self.tenants.is_empty() && self.line.is_empty()
     }
 
     /// Whether nobody needs the record any more. A fence is at least the wall
@@ -180,20 +221,35 @@ impl Record {
     }
 
     pub(super) fn status(&self, name: &LockName, now: Instant) -> Status {
-        let holder = self.tenant.as_ref().map(|tenant| Holder {
+        let holder = |tenant: &Tenant| Holder {
             label: tenant.label.clone(),
+            mode: tenant.mode,
+            slot: tenant.slot,
             held_for: now.since(tenant.since),
             free_in: tenant.expires.since(now),
-        });
+        };
+        let holders = self.tenants.iter().map(holder).collect();
         let waiters = self.line.iter().map(|w| w.label.clone()).collect();
-        Status { name: name.clone(), fence: self.fence, holder, waiters }
+        Status { name: name.clone(), fence: self.fence, holders, waiters }
+    }
+}
+
+impl Tenant {
+    fn granted(&self) -> Answer {
+        Answer::Granted { fence: self.fence, slot: self.slot, term: None }
     }
 }
 
 impl Waiter {
     fn of(claim: &Claim, client: Address) -> Self {
-        let (owner, label) = (claim.owner, claim.label.clone());
-        Self { owner, client, label, ttl: claim.ttl, until: Instant::from_nanos(0) }
+        Self {
+            owner: claim.owner,
+            client,
+            label: claim.label.clone(),
+            mode: claim.mode,
+            ttl: claim.ttl,
+            until: Instant::from_nanos(0),
+        }
     }
 }
 

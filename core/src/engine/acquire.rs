@@ -11,7 +11,7 @@ use super::seat::{Busy, Seat};
 use super::turn::Asked;
 use super::word::{SILENCE, Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
-use crate::backend::{Answer, Claim, Grant};
+use crate::backend::{Answer, Claim, Grant, Mode};
 use crate::error::{Error, Kind, Outcome};
 use crate::time::Instant;
 
@@ -123,7 +123,7 @@ impl Engine {
             let plan = &seat.plan;
             let now = self.runtime.now();
             let start = Start::handed_on(plan, busy.asked, grant.lasts, now);
-            let hold = Hold::new(plan, grant.owner, grant.fence, &start);
+            let hold = Hold::new(plan, grant.owner, (grant.fence, grant.slot), &start);
             let renew_at = first_renewal(&hold, &start);
             if self.serve(Source::Server, &seat, &Arc::new(hold), renew_at) {
                 return;
@@ -196,6 +196,7 @@ impl Visit<'_> {
             };
             let pause = match asked {
                 Ok(Ask::Granted | Ask::PassedOver) => continue,
+                Ok(Ask::Refused(error)) => return Err(error),
                 Ok(Ask::Busy(pause)) => {
                     row = Row::default();
                     pause
@@ -326,9 +327,9 @@ impl Visit<'_> {
         }
         let answer = answer?;
         match answer {
-            Answer::Granted { fence, term } => {
+            Answer::Granted { fence, slot, term } => {
                 let start = Start::granted(&self.seat.plan, sent, term);
-                let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, fence, &start));
+                let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, (fence, slot), &start));
                 let renew_at = first_renewal(&hold, &start);
                 // Whoever asks is there to take it.
                 hold.take();
@@ -373,6 +374,11 @@ impl Visit<'_> {
                 self.seat.renew_owner(claim.owner, engine.new_owner());
                 Ok(Ask::Tied)
             }
+            Answer::OtherKind { mode } => {
+                self.word.answered();
+                drop(self.seat.take_sent());
+                Ok(Ask::Refused(other_kind(mode, claim.mode)))
+            }
         }
     }
 }
@@ -386,8 +392,24 @@ enum Ask {
     Busy(Duration),
     /// Ask again soon.
     Tied,
+    /// The lock is not of the kind that is asked for.
+    Refused(Error),
     /// It was granted, and the lease would be over by now.
     Late(Error),
+}
+
+fn other_kind(used: Mode, asked: Mode) -> Error {
+    let name = |mode| match mode {
+        Mode::Exclusive => "without permits".to_owned(),
+        Mode::Shared => "as a shared lock".to_owned(),
+        Mode::Counted { permits } => format!("with {permits} permits"),
+    };
+    let (used, asked) = (name(used), name(asked));
+    let message = format!(
+        "the name is in use {used} and cannot be used {asked} meanwhile; all who use a name say the \
+         same"
+    );
+    Error::new(Kind::Refused, message)
 }
 
 fn late(took: Duration, plan: &Plan) -> Error {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Plan;
-use crate::backend::{Held, Term};
+use crate::backend::{Held, Mode, Term};
 use crate::error::{Error, Kind};
 use crate::name::Owner;
 use crate::time::{Instant, deadline, drift, grace};
@@ -63,6 +63,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(super) held: Held,
+    slot: u32,
     max_hold: Option<Duration>,
     /// Where `max_hold` ends it.
     pub(super) ends_at: Option<Instant>,
@@ -127,12 +128,14 @@ impl Start {
 }
 
 impl Hold {
-    pub(super) fn new(plan: &Plan, owner: Owner, fence: u64, start: &Start) -> Self {
-        let (name, renewed) = (plan.name.clone(), plan.auto_renew);
-        let held = Held { name, owner, fence, ttl: plan.ttl, renewed };
+    /// `fence` and slot as they were granted.
+    pub(super) fn new(plan: &Plan, owner: Owner, (fence, slot): (u64, u32), start: &Start) -> Self {
+        let (name, mode, renewed) = (plan.name.clone(), plan.mode, plan.auto_renew);
+        let held = Held { name, owner, mode, fence, ttl: plan.ttl, renewed };
         let ends_at = plan.max_hold.map(|most| start.now + most);
         let hold = Self {
             held,
+            slot,
             max_hold: plan.max_hold,
             ends_at,
             deadline: AtomicU64::new(0),
@@ -153,6 +156,11 @@ impl Hold {
 
     pub(crate) fn held(&self) -> &Held {
         &self.held
+    }
+
+    /// Which of the permits it is, where they are counted.
+    pub(crate) fn slot(&self) -> Option<u32> {
+        matches!(self.held.mode, Mode::Counted { .. }).then_some(self.slot)
     }
 
     pub(crate) fn deadline(&self) -> Instant {

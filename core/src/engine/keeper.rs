@@ -61,9 +61,12 @@ impl Keeper {
         self.state().kept.remove(hold.held.owner);
     }
 
-    pub(super) fn get(&self, owner: Owner) -> Option<Arc<Hold>> {
+    /// What is held of one name.
+    pub(super) fn named(&self, name: &LockName) -> Vec<Arc<Hold>> {
         let state = self.state();
-        state.kept.get(owner).filter(|entry| !entry.is_lost).map(|entry| entry.hold.clone())
+        let owners = state.kept.named(name);
+        let entries = owners.iter().filter_map(|owner| state.kept.get(*owner));
+        entries.filter(|entry| !entry.is_lost).map(|entry| entry.hold.clone()).collect()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Hold>> {

@@ -126,7 +126,7 @@ impl Kept {
         self.owners().iter().map(|owner| self.entries[owner].hold.clone()).collect()
     }
 
-    /// Those of one name: the one that is held, and others that were lost.
+    /// Those of one name: what is held, and others that were lost.
     pub(super) fn named(&self, name: &LockName) -> Vec<Owner> {
         self.names.get(name).cloned().unwrap_or_default()
     }
@@ -188,7 +188,7 @@ mod tests {
             auto_renew: true,
         };
         let start = Start { since: at(since), lasts: TTL, now: at(since), is_short: false };
-        let hold = Hold::new(&plan, Owner::from_bits(number), number as u64, &start);
+        let hold = Hold::new(&plan, Owner::from_bits(number), (number as u64, 0), &start);
         Entry::new(Arc::new(hold), Some(at(since) + TTL / 3))
     }
 

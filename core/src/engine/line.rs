@@ -1,7 +1,9 @@
 //! Who waits in this client, name by name, first come first served.
 //!
 //! Only the head of a line talks to the backend, and only while nobody in this
-//! client holds the lock: whoever does hands it to the head when it is done.
+//! client holds the lock for itself alone: whoever does hands it to the head when it
+//! is done. Those who share it are not in the way: a place in the backend's line
+//! keeps later ones, of any client, from passing whoever waits for their end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +61,7 @@ pub(super) enum Source {
 #[derive(Default)]
 struct Line {
     word: Arc<Word>,
+    /// Who holds it alone.
     holder: Option<Owner>,
     /// By ticket, which is the order in which they came.
     seats: BTreeMap<u64, Arc<Seat>>,
@@ -108,7 +111,7 @@ impl Lines {
         lock(&self.state).asking > 0
     }
 
-    /// Who in this client holds the lock.
+    /// Who in this client holds the lock alone.
     pub(super) fn holder(&self, name: &LockName) -> Option<Owner> {
         lock(&self.state).lines.get(name)?.holder
     }
@@ -209,7 +212,7 @@ impl Lines {
         hold: &Arc<Hold>,
         keep: impl FnOnce() -> bool,
     ) -> bool {
-        let served = self.change(&mut lock(&self.state), &seat.plan.name, |line, _| {
+        let served = self.change(&mut lock(&self.state), &seat.plan.name, |line, now| {
             let before = match from {
                 Source::Asked | Source::Server => None,
                 Source::Holder { owner, .. } => Some(owner),
@@ -219,8 +222,7 @@ impl Lines {
                 return false;
             }
             line.seats.pop_first();
-            line.holder = Some(hold.held.owner);
-            line.word.busy();
+            line.hold(hold, now);
             match from {
                 Source::Asked | Source::Server => line.streak = 0,
                 Source::Holder { others, .. } => {
@@ -334,6 +336,19 @@ impl Line {
     /// Whether its head asks the backend.
     fn asks(&self) -> bool {
         self.holder.is_none() && !self.seats.is_empty()
+    }
+
+    /// The head has left as a holder. Who shares keeps nobody of this client from asking.
+    fn hold(&mut self, hold: &Hold, now: Instant) {
+        if hold.held.mode.is_shared() {
+            self.holder = None;
+            self.word.answered();
+            self.begin_turn(now);
+            self.ring(now);
+        } else {
+            self.holder = Some(hold.held.owner);
+            self.word.busy();
+        }
     }
 
     /// Whoever has come to the head has its turn now.

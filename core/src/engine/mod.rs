@@ -207,12 +207,11 @@ impl Engine {
 
     /// Take the lock from whoever holds it.
     pub(crate) async fn evict(&self, name: &LockName) -> Result<bool, Error> {
-        let ours = self.lines.holder(name);
+        let ours = self.keeper.named(name);
         let answer = self.backend().evict(name).await;
         let evicted = answer.map_err(|e| self.check_open().err().unwrap_or(e))?;
         // Who held it before that was asked does not any more, and hears it now.
-        let lost = ours.filter(|_| evicted).and_then(|owner| self.keeper.get(owner));
-        if let Some(hold) = lost {
+        for hold in ours.into_iter().filter(|_| evicted) {
             self.keeper.remove(&hold);
             self.lose(&hold, Loss::Gone);
         }
@@ -347,7 +346,6 @@ impl Engine {
     }
 }
 
-/// Nothing more is told of a client whose closing is over, or given up.
 /// Hears for an engine what its backend is told unasked.
 struct Listener(Weak<Engine>);
 
@@ -363,6 +361,7 @@ impl Ear for Listener {
     }
 }
 
+/// Nothing more is told of a client whose closing is over, or given up.
 struct EndOfEvents<'a>(&'a Telling);
 
 impl Drop for EndOfEvents<'_> {

@@ -122,11 +122,11 @@ impl Engine {
             }
         })?;
         std::mem::forget(vacate);
-        if let (Some((seat, claim)), Some(Answer::Granted { fence, term })) =
+        if let (Some((seat, claim)), Some(Answer::Granted { fence, slot, term })) =
             (successor, released.next)
         {
             let start = Start::granted(&seat.plan, sent, term);
-            let next = Arc::new(Hold::new(&seat.plan, claim.owner, fence, &start));
+            let next = Arc::new(Hold::new(&seat.plan, claim.owner, (fence, slot), &start));
             let from = Source::Holder { owner: held.owner, others: released.others };
             if self.serve(from, &seat, &next, first_renewal(&next, &start)) {
                 self.check_if_doubted(&seat);

@@ -156,7 +156,7 @@ async fn a_claim_that_is_withdrawn_while_the_lock_is_passed_to_it_leaves_no_key(
     let (first, next) = (claim(1), claim(2));
     let Answer::Granted { fence, .. } = etcd.claim(&first).await.unwrap() else { panic!() };
     let (name, owner) = (first.name.clone(), first.owner);
-    let held = Held { name, owner, fence, ttl: TTL, renewed: true };
+    let held = Held { name, owner, mode: Mode::Exclusive, fence, ttl: TTL, renewed: true };
     // The session is not so fresh any more that the lock is passed at once.
     clock.advance(TTL / 2);
     let releasing = {
@@ -193,8 +193,14 @@ async fn a_claim_that_its_own_release_has_overtaken_is_undone() {
     };
     cluster.come.subscribe().wait_for(|come| *come == 1).await.unwrap();
     let Answer::Granted { fence, .. } = etcd.claim(&asked).await.unwrap() else { panic!() };
-    let held =
-        Held { name: asked.name.clone(), owner: asked.owner, fence, ttl: TTL, renewed: true };
+    let held = Held {
+        name: asked.name.clone(),
+        owner: asked.owner,
+        mode: asked.mode,
+        fence,
+        ttl: TTL,
+        renewed: true,
+    };
     let releasing = tokio::spawn({
         let etcd = etcd.clone();
         async move { etcd.release(&held, None).await }
@@ -235,10 +241,10 @@ async fn who_is_not_renewed_is_woken_when_its_key_is_deleted() {
     let memory = MemoryCluster::new(Arc::new(SystemClock));
     let etcd = Etcd::over(Arc::new(memory.client()), "", runtime).await.unwrap();
     let once = Claim { renewed: false, ..claim(1) };
-    let Answer::Granted { fence, term } = etcd.claim(&once).await.unwrap() else { panic!() };
+    let Answer::Granted { fence, term, .. } = etcd.claim(&once).await.unwrap() else { panic!() };
     assert!(term.is_some_and(|term| term.lasts == TTL), "{term:?}");
     let (name, owner) = (once.name.clone(), once.owner);
-    let held = Held { name, owner, fence, ttl: TTL, renewed: false };
+    let held = Held { name, owner, mode: Mode::Exclusive, fence, ttl: TTL, renewed: false };
     let then = vec![Step::Delete(etcd.key(&held).unwrap())];
     memory.client().txn(&Txn { then, ..Txn::default() }).await.unwrap();
     assert_eq!(etcd.wake().await, Wake::Name(once.name));

@@ -187,7 +187,8 @@ async fn what_a_cluster_says_is_not_believed_because_it_says_it() {
                 let Ok(Answer::Granted { fence, .. }) = etcd.claim(&asked).await else { continue };
                 grants += 1;
                 let (name, owner, ttl) = (asked.name.clone(), asked.owner, asked.ttl);
-                let held = Held { name, owner, fence, ttl, renewed: asked.renewed };
+                let held =
+                    Held { name, owner, mode: Mode::Exclusive, fence, ttl, renewed: asked.renewed };
                 let theirs = (etcd.key(&held).unwrap(), fence);
                 assert_eq!(holder(&truth).await, Some(theirs.clone()), "round {number}");
                 let renewed = etcd.renew(std::slice::from_ref(&held)).await;

@@ -168,7 +168,7 @@ async fn hold(client: &Quorum, claim: &Claim) -> Held {
     let answer = settle(client, claim).await;
     let Answer::Granted { fence, .. } = answer else { panic!("{answer:?}") };
     let Claim { name, owner, ttl, renewed, .. } = claim.clone();
-    Held { name, owner, fence, ttl, renewed }
+    Held { name, owner, mode: Mode::Exclusive, fence, ttl, renewed }
 }
 
 /// Nothing happens in it before it is looked at again.

@@ -50,7 +50,7 @@ async fn try_hold(client: &Quorum, claim: &Claim) -> Option<Held> {
             Ok(Answer::Tied) => {}
             Ok(Answer::Granted { fence, .. }) => {
                 let Claim { name, owner, ttl, renewed, .. } = claim.clone();
-                return Some(Held { name, owner, fence, ttl, renewed });
+                return Some(Held { name, owner, mode: Mode::Exclusive, fence, ttl, renewed });
             }
             Ok(_) | Err(_) => return None,
         }

@@ -42,7 +42,7 @@ async fn a_broken_lock_goes_to_its_waiter_and_its_holder_hears_of_it() {
     let listed = b.list().await.expect("a list");
     let [x] = &*listed else { panic!("one lock is in use, not {listed:?}") };
     assert_eq!((x.name.as_str(), x.fence), ("x", lease.fence()));
-    assert!(x.holder.as_ref().is_some_and(|holder| holder.label.ends_with(" first")), "{x:?}");
+    assert!(x.holder().is_some_and(|holder| holder.label.ends_with(" first")), "{x:?}");
     assert!(x.waiters[0].ends_with(" second"), "{x:?}");
 
     assert!(b.break_lock("x").await.expect("an answer"));

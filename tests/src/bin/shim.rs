@@ -210,7 +210,7 @@ fn shown(lease: &Lease) -> Value {
 fn shown_status(status: &Status) -> Value {
     json!({
         "fence": status.fence,
-        "holder": status.holder.as_ref().map(|holder| &*holder.label),
+        "holder": status.holder().map(|holder| &*holder.label),
         "waiters": status.waiters.iter().map(|label| &**label).collect::<Vec<_>>(),
     })
 }

@@ -190,7 +190,9 @@ fn in_child(database: &str, client: Client, lease: Lease) -> Result<u8, Failure>
         return Ok(3);
     }
     let Some(own) = own? else { return Ok(4) };
-    let status = runtime.block_on(client.status("of the child"))?.and_then(|status| status.holder);
+    let status = runtime
+        .block_on(client.status("of the child"))?
+        .and_then(|status| status.holders.into_iter().next());
     let label = format!(":{}", std::process::id());
     if !own.is_valid() || !status.is_some_and(|holder| holder.label.ends_with(&label)) {
         return Ok(5);

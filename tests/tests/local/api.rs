@@ -170,7 +170,7 @@ fn defaults_are_those_of_the_core() {
     // Nothing but host and process id.
     assert_eq!(default("label").as_str(), Some(""));
     let status = scene.wait(client.status("x")).expect("a status").expect("a holder");
-    let label = status.holder.expect("a holder").label;
+    let label = status.holder().expect("a holder").label.clone();
     assert!(label.ends_with(&format!(":{}", std::process::id())), "{label}");
     // A wait has no end that would come soon; a ttl of which this is the half does not either.
     assert_eq!(default("wait").as_str(), Some("none"));

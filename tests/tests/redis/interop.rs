@@ -44,7 +44,7 @@ fn they_exclude_us(place: &Place, client: &Client, theirs: &mut Process) {
     assert_eq!(theirs.ask("try x 60000"), "granted");
     assert!(place.try_hold(client, "x").is_none());
     let status = place.wait(client.status("x")).unwrap().unwrap();
-    assert_eq!(&*status.holder.unwrap().label, "a client of another library");
+    assert_eq!(&*status.holder().unwrap().label, "a client of another library");
     let waiter = place.queue(client.lock("x").ttl(LONG));
     let waits = || place.wait(client.status("x")).unwrap().unwrap().waiters.len() == 1;
     until(LIMIT, || waits().then_some(())).unwrap();

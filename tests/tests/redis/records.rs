@@ -175,7 +175,7 @@ fn assert_lasts_and_ends(options: &str, hours_back: f64) {
     let find = |name| list.iter().find(|status| status.name.as_str() == name);
     assert_eq!(find("alone").expect("it is held").fence, alone.fence());
     let status = find("held").expect("it is held");
-    assert!(status.holder.as_ref().unwrap().label.contains("for two days"), "{status:?}");
+    assert!(status.holder().unwrap().label.contains("for two days"), "{status:?}");
     assert_eq!(status.fence, lease.fence());
     // Both have asked again since the clock moved.
     let wait = || place.wait(third.status("held")).unwrap().unwrap().waiters.len() == 2;

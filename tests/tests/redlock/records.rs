@@ -53,7 +53,7 @@ fn assert_lasts_and_ends(options: &str) {
     place.servers.iter().for_each(assert_each_has_an_end);
     let status = place.wait(clients[1].list()).unwrap();
     let status = status.iter().find(|status| status.name.as_str() == "held").expect("it is held");
-    assert!(status.holder.as_ref().unwrap().label.contains("for two days"), "{status:?}");
+    assert!(status.holder().unwrap().label.contains("for two days"), "{status:?}");
     assert_eq!(status.fence, lease.fence());
     let (next, _) = place.hand_over(lease, waiter);
     place.wait(next.release()).unwrap();

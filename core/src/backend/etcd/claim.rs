@@ -300,7 +300,7 @@ impl Asking<'_> {
         // The others look at their keys whenever they are renewed.
         place.watched = (!self.claim.renewed).then(|| self.key.clone());
         self.etcd.set_place(self.claim.owner, place, revision);
-        Answer::Granted { fence, term: Some(home.term(self.sent)) }
+        Answer::Granted { fence, slot: 0, term: Some(home.term(self.sent)) }
     }
 
     pub(super) fn put(&self, session: &Session, does: &str) -> Step {

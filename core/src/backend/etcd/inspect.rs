@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cluster::{Condition, Entry, Keys, Order, Read, Step, Txn};
 use super::txns::read_oldest;
 use super::{Etcd, note};
-use crate::backend::{Holder, Status};
+use crate::backend::{Holder, Mode, Status};
 use crate::error::Error;
 use crate::name::LockName;
 
@@ -56,14 +56,15 @@ impl Etcd {
     async fn status(&self, name: LockName, line: &[&Entry]) -> Result<Status, Error> {
         let waiters = line.iter().skip(1).map(|entry| note::label(&entry.value)).collect();
         let Some(first) = line.first() else {
-            return Ok(Status { name, fence: 0, holder: None, waiters });
+            return Ok(Status { name, fence: 0, holders: Vec::new(), waiters });
         };
         let free_in = match first.session {
             Some(session) => self.cluster.ends_in(session).await?.unwrap_or_default(),
             None => Duration::MAX,
         };
         let held_for = note::held_for(&first.value, self.runtime.wall_micros());
-        let holder = Some(Holder { label: note::label(&first.value), held_for, free_in });
-        Ok(Status { name, fence: first.created, holder, waiters })
+        let (label, mode) = (note::label(&first.value), Mode::Exclusive);
+        let holders = vec![Holder { label, mode, slot: 0, held_for, free_in }];
+        Ok(Status { name, fence: first.created, holders, waiters })
     }
 }

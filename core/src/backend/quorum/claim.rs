@@ -100,7 +100,9 @@ impl Quorum {
         let (owner, now) = (attempt.claim.owner, self.runtime.now());
         let outcome = tally.outcome(|above| self.ballots.heard(above, now));
         let answer = match outcome {
-            Outcome::Won => return Ok(Answer::Granted { fence: attempt.ballot, term: None }),
+            Outcome::Won => {
+                return Ok(Answer::Granted { fence: attempt.ballot, slot: 0, term: None });
+            }
             // Two who think that another node keeps the line could each keep from
             // the other what it needs.
             Outcome::Again { afresh: false } if self.runtime.random().is_multiple_of(8) => {

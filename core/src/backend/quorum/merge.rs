@@ -31,11 +31,11 @@ pub(super) fn merge(
         Status {
             name,
             fence: holder.as_ref().map_or(0, |(ballot, _)| *ballot),
-            holder: holder.map(|(_, holder)| holder),
+            holders: holder.map(|(_, holder)| holder).into_iter().collect(),
             waiters,
         }
     });
-    merged.filter(|status| status.holder.is_some() || !status.waiters.is_empty()).collect()
+    merged.filter(|status| !status.holders.is_empty() || !status.waiters.is_empty()).collect()
 }
 
 /// Who waits at a node. It may not have heard yet that one of them is the holder.
@@ -59,6 +59,8 @@ mod tests {
     fn node(holder: Option<(u64, &str)>, waiters: &[&str]) -> Seen {
         let of = |label: &str| Holder {
             label: label.into(),
+            mode: Default::default(),
+            slot: 0,
             held_for: Duration::ZERO,
             free_in: Duration::from_secs(1),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::node::{Ask, CLAMP, Ends, Kept, Return, Role, Vote, Vow};
-use crate::backend::Holder;
+use crate::backend::{Holder, Mode};
 use crate::name::Owner;
 
 /// The address of a client on its node.
@@ -242,6 +242,8 @@ impl Slot {
         let holder = self.tenant.as_ref().map(|tenant| {
             let holder = Holder {
                 label: tenant.label.clone(),
+                mode: Mode::Exclusive,
+                slot: 0,
                 held_for: Duration::from_micros(now.saturating_sub(tenant.ballot)),
                 free_in: Duration::from_micros(tenant.expires - now),
             };

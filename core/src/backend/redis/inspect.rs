@@ -10,7 +10,7 @@ use super::keys::{Key, Keys};
 use super::link::Link;
 use super::request::Request;
 use super::{scripts, strange};
-use crate::backend::{Holder, Status};
+use crate::backend::{Holder, Mode, Status};
 use crate::error::Error;
 use crate::name::LockName;
 
@@ -94,7 +94,7 @@ async fn about(
             lock.more = more;
         }
         let seen = lock.status(name.clone(), waiters, now);
-        if seen.0.holder.is_some() || !seen.0.waiters.is_empty() {
+        if !seen.0.holders.is_empty() || !seen.0.waiters.is_empty() {
             found.push(seen);
         }
     }
@@ -156,6 +156,8 @@ impl<'a> Seen<'a> {
         let ballot = self.ballot.filter(|_| is_ours);
         let holder = label.map(|label| Holder {
             label: label.unwrap_or("a client of another library").into(),
+            mode: Mode::Exclusive,
+            slot: 0,
             // A fence is at least, and a ballot about, the clock at its grant.
             held_for: Duration::from_micros(if is_ours {
                 now.saturating_sub(ballot.unwrap_or(self.fence))
@@ -164,7 +166,8 @@ impl<'a> Seen<'a> {
             }),
             free_in: u64::try_from(self.free_in).map_or(Duration::MAX, Duration::from_millis),
         });
-        (Status { name, fence: self.fence, holder, waiters }, ballot.unwrap_or_default())
+        let holders = holder.into_iter().collect();
+        (Status { name, fence: self.fence, holders, waiters }, ballot.unwrap_or_default())
     }
 }
 

@@ -232,6 +232,7 @@ fn understand(news: News, prefix: &str) -> Option<Wake> {
         name: name(words.next()?)?,
         owner: Owner::from_bits(owner),
         fence,
+        slot: 0,
         // Whoever may publish here can say anything: it lasts no longer than any
         // that a script grants, until it is renewed.
         lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
@@ -275,7 +276,9 @@ impl Backend for Redis {
                 ahead: ahead as usize,
                 fence: fence as u64,
             }),
-            [1, fence] if fence > 0 => Ok(Answer::Granted { fence: fence as u64, term: None }),
+            [1, fence] if fence > 0 => {
+                Ok(Answer::Granted { fence: fence as u64, slot: 0, term: None })
+            }
             [2] => Ok(Answer::Retired),
             [3, ends_in] => {
                 if ends_in < 0 {
@@ -332,7 +335,9 @@ impl Backend for Redis {
         self.past().in_doubt.remove(&held.owner);
         let next = match next {
             _ if withdrawn => Some(Answer::Retired),
-            Some(_) if fence > 0 => Some(Answer::Granted { fence: fence as u64, term: None }),
+            Some(_) if fence > 0 => {
+                Some(Answer::Granted { fence: fence as u64, slot: 0, term: None })
+            }
             Some(next) => Some(self.claim(next).await?),
             None => None,
         };

@@ -260,7 +260,7 @@ impl Node for RedisNode {
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
         let seen = found.into_iter().map(|(status, ballot)| Seen {
             name: status.name,
-            holder: status.holder.map(|holder| (ballot, holder)),
+            holder: status.holders.into_iter().next().map(|holder| (ballot, holder)),
             waiters: status.waiters,
         });
         Ok(session.signed(seen.collect()))

@@ -136,7 +136,7 @@ mod tests {
             let _ = wait.recv();
         });
         started.recv().unwrap();
-        let held = [Held { name, owner, fence, ttl, renewed: true }];
+        let held = [Held { name, owner, mode: Mode::Exclusive, fence, ttl, renewed: true }];
         let renewal = tokio::select! {
             renewal = sqlite.renew(&held) => renewal.unwrap(),
             () = clock.sleep(ttl / 2) => panic!("it waits for the chore"),

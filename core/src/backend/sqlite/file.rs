@@ -16,7 +16,12 @@ use crate::error::{Error, Kind};
 
 /// "Leas", so that `file` and we can tell the database from another one.
 const APPLICATION_ID: i32 = 0x4c65_6173;
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
+/// From version 1 to 2, and so on.
+const MIGRATIONS: [&str; 2] = [
+    "ALTER TABLE boot ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE locks ADD COLUMN sharers TEXT",
+];
 
 const CANNOT_OPEN: &str =
     "cannot be opened; is it a file, does its directory exist, and may you write there?";
@@ -159,10 +164,11 @@ fn make_schema(db: &Connection, path: &Path) -> Result<(), Failure> {
     let make = || {
         match version {
             0 => db.execute_batch(include_str!("schema.sql"))?,
-            1 => db.execute_batch(
-                "ALTER TABLE boot ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0",
-            )?,
-            _ => return Ok(()),
+            SCHEMA_VERSION.. => return Ok(()),
+            older => {
+                let missing = if older == 1 { &MIGRATIONS[..] } else { &MIGRATIONS[1..] };
+                missing.iter().try_for_each(|step| db.execute_batch(step))?;
+            }
         }
         db.pragma_update(None, "application_id", APPLICATION_ID)?;
         db.pragma_update(None, "user_version", SCHEMA_VERSION)
@@ -186,7 +192,7 @@ pub(super) fn settle(db: &Connection, path: &Path, kernel: &str) -> Result<(), F
         db.execute_batch("BEGIN IMMEDIATE")?;
         db.execute("UPDATE boot SET id = ?1", [kernel])?;
         let free = "UPDATE locks SET owner = NULL, client = NULL, label = NULL, since = NULL,
-                    expires = NULL, line = NULL";
+                    expires = NULL, line = NULL, sharers = NULL";
         db.execute(free, [])?;
         db.execute_batch("COMMIT")
     };

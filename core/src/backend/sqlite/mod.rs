@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::record::{Now, Record, Retired};
+use super::record::{Address, Now, Record, Retired};
 use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
 use crate::error::Error;
 use crate::name::LockName;
@@ -194,7 +194,7 @@ impl Sqlite {
         while let Some(client) = next.filter(|client| !self.world.bells().ring(*client, name)) {
             let bury = |record: &mut Record| {
                 record.bury(client);
-                record.next_in_line()
+                next_client(record)
             };
             next = self.request(|store| store.change(name, bury)).await?;
         }
@@ -245,8 +245,16 @@ fn now() -> Now {
 #[async_trait]
 impl Backend for Sqlite {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        let change = |record: &mut Record| self.claim_from_the_living(record, claim);
-        self.request(|store| store.change(&claim.name, change)).await
+        let change = |record: &mut Record| {
+            let answer = self.claim_from_the_living(record, claim);
+            (answer, next_client(record))
+        };
+        let (answer, next) = self.request(|store| store.change(&claim.name, change)).await?;
+        if claim.mode.is_shared() && matches!(answer, Answer::Granted { .. }) {
+            // There may be room for the next, too, who asks by itself if it is not woken.
+            drop(self.wake_next(&claim.name, next).await);
+        }
+        Ok(answer)
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
@@ -268,7 +276,7 @@ impl Backend for Sqlite {
                 false => self.claim_from_the_living(record, then),
             });
             let others = record.waiters_besides(then.map(|then| then.owner));
-            (Released { held: was_held, next, others }, record.next_in_line())
+            (Released { held: was_held, next, others }, next_client(record))
         };
         let asked = self.request(|store| store.change(&held.name, release)).await;
         let (released, next) = match asked {
@@ -287,7 +295,7 @@ impl Backend for Sqlite {
         lock(&self.retired).insert(claim.owner);
         let withdraw = |record: &mut Record| {
             record.withdraw(claim.owner, now().instant);
-            record.next_in_line()
+            next_client(record)
         };
         let next = self.request(|store| store.change(&claim.name, withdraw)).await?;
         self.wake_next(&claim.name, next).await
@@ -296,13 +304,14 @@ impl Backend for Sqlite {
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
         let evict = |record: &mut Record| {
             record.expire(now().instant);
-            (record.tenant.take(), record.next_in_line())
+            (std::mem::take(&mut record.tenants), next_client(record))
         };
         let (evicted, next) = self.request(|store| store.change(name, evict)).await?;
-        let Some(tenant) = evicted else { return Ok(false) };
-        self.world.bells().ring(tenant.client, name);
+        for tenant in &evicted {
+            self.world.bells().ring(tenant.client, name);
+        }
         self.wake_next(name, next).await?;
-        Ok(true)
+        Ok(!evicted.is_empty())
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
@@ -338,6 +347,11 @@ impl Backend for Sqlite {
     fn describe(&self) -> &str {
         &self.description
     }
+}
+
+/// Whom to wake: the first of the line, when there is room for it.
+fn next_client(record: &mut Record) -> Option<Address> {
+    record.next_in_line().map(|first| first.client)
 }
 
 /// Renew in short transactions, others between them, up to the first that fails.

@@ -1,17 +1,20 @@
 //! A lock's record as a row of the table.
 
-use std::collections::VecDeque;
+use std::num::ParseIntError;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Mode;
 use crate::backend::record::{Address, Record, Tenant, Waiter};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
 fn load(db: &Connection, name: &LockName) -> rusqlite::Result<Option<Record>> {
-    let sql = "SELECT fence, owner, client, label, since, expires, line FROM locks WHERE name = ?1";
+    let sql = "SELECT fence, owner, client, label, since, expires, line, sharers FROM locks
+               WHERE name = ?1";
     db.prepare_cached(sql)?.query_row([name.as_str()], record).optional()
 }
 
@@ -46,21 +49,18 @@ fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusq
     let sql = match is_new {
         false => {
             "UPDATE locks SET fence = ?2, owner = ?3, client = ?4, label = ?5, since = ?6,
-                 expires = ?7, line = ?8 WHERE name = ?1"
+                 expires = ?7, line = ?8, sharers = ?9 WHERE name = ?1"
         }
         true => {
-            "INSERT INTO locks (name, fence, owner, client, label, since, expires, line)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+            "INSERT INTO locks (name, fence, owner, client, label, since, expires, line, sharers)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
         }
     };
-    let tenant = record.tenant.as_ref();
-    let line = match record.line.is_empty() {
-        true => None,
-        false => Some(
-            Place::write(&record.line)
-                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
-        ),
-    };
+    // Of several the one that ends last: who knows of no others waits for all.
+    let tenant = record.tenants.iter().max_by_key(|tenant| tenant.expires);
+    let line = write(record.line.iter(), Place::of)?;
+    let sharers = record.tenants.iter().filter(|tenant| tenant.mode.is_shared());
+    let sharers = write(sharers, Sharer::of)?;
     db.prepare_cached(sql)?.execute(params![
         name.as_str(),
         record.fence as i64,
@@ -70,6 +70,7 @@ fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusq
         tenant.map(|t| t.since.as_nanos() as i64),
         tenant.map(|t| t.expires.as_nanos() as i64),
         line,
+        sharers,
     ])?;
     Ok(())
 }
@@ -77,57 +78,132 @@ fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusq
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let fence = row.get::<_, i64>(0)? as u64;
     let owner = row.get::<_, Option<[u8; 16]>>(1)?;
-    let tenant = match owner {
-        None => None,
-        Some(owner) => Some(Tenant {
+    let line = read(row, 6, Place::waiter)?;
+    let mut tenants = read(row, 7, Sharer::tenant)?;
+    if let Some(owner) = owner.filter(|_| tenants.is_empty()) {
+        tenants.push(Tenant {
             owner: Owner::from_bits(u128::from_be_bytes(owner)),
             client: row.get::<_, i64>(2)? as Address,
             label: row.get::<_, String>(3)?.into(),
+            mode: Mode::Exclusive,
+            fence,
+            slot: 0,
             since: Instant::from_nanos(row.get::<_, i64>(4)? as u64),
             expires: Instant::from_nanos(row.get::<_, i64>(5)? as u64),
-        }),
+        });
+    }
+    Ok(Record { fence, tenants, line: line.into() })
+}
+
+/// A list as a column holds it; nothing if it is empty.
+fn write<'a, T, J: Serialize>(
+    all: impl Iterator<Item = &'a T>,
+    one: impl Fn(&'a T) -> J,
+) -> rusqlite::Result<Option<String>>
+where
+    T: 'a,
+{
+    let all: Vec<J> = all.map(one).collect();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let written = serde_json::to_string(&all);
+    written.map(Some).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
+}
+
+fn read<J: DeserializeOwned, T>(
+    row: &Row<'_>,
+    column: usize,
+    one: impl Fn(J) -> Result<T, ParseIntError>,
+) -> rusqlite::Result<Vec<T>> {
+    let Some(text) = row.get_ref(column)?.as_str_or_null()? else { return Ok(Vec::new()) };
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e)
     };
-    let line = match row.get_ref(6)?.as_str_or_null()? {
-        None => VecDeque::new(),
-        Some(line) => Place::read(line).map_err(|e| {
-            rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, e)
-        })?,
-    };
-    Ok(Record { fence, tenant, line })
+    let all: Vec<J> = serde_json::from_str(text).map_err(|e| failed(e.into()))?;
+    all.into_iter().map(|json| one(json).map_err(|e| failed(e.into()))).collect()
 }
 
 /// A waiter as the column `line` holds it.
 #[derive(Serialize, Deserialize)]
-struct Place<'a> {
-    owner: &'a str,
+struct Place {
+    owner: String,
     client: Address,
-    #[serde(borrow)]
-    label: std::borrow::Cow<'a, str>,
+    label: String,
     until: u64,
+    #[serde(default, skip_serializing_if = "is_exclusive")]
+    mode: i64,
 }
 
-impl Place<'_> {
-    fn write(line: &VecDeque<Waiter>) -> serde_json::Result<String> {
-        let owners: Vec<String> = line.iter().map(|w| w.owner.to_string()).collect();
-        let place = |(w, owner)| -> Place<'_> {
-            let w: &Waiter = w;
-            Place { owner, client: w.client, label: (*w.label).into(), until: w.until.as_nanos() }
-        };
-        let places = line.iter().zip(owners.iter().map(String::as_str)).map(place);
-        serde_json::to_string(&places.collect::<Vec<_>>())
+/// A holder who shares, as the column `sharers` holds it.
+#[derive(Serialize, Deserialize)]
+struct Sharer {
+    owner: String,
+    client: Address,
+    label: String,
+    mode: i64,
+    fence: u64,
+    slot: u32,
+    since: u64,
+    expires: u64,
+}
+
+impl Place {
+    fn of(waiter: &Waiter) -> Self {
+        Self {
+            owner: waiter.owner.to_string(),
+            client: waiter.client,
+            label: (*waiter.label).into(),
+            until: waiter.until.as_nanos(),
+            mode: waiter.mode.code(),
+        }
     }
 
-    fn read(line: &str) -> Result<VecDeque<Waiter>, Box<dyn std::error::Error + Send + Sync>> {
-        let waiter = |p: Place<'_>| {
-            Ok(Waiter {
-                owner: Owner::from_bits(u128::from_str_radix(p.owner, 16)?),
-                client: p.client,
-                label: p.label.into(),
-                // Waiters are woken here, not granted: they say it again.
-                ttl: Duration::ZERO,
-                until: Instant::from_nanos(p.until),
-            })
-        };
-        serde_json::from_str::<Vec<Place<'_>>>(line)?.into_iter().map(waiter).collect()
+    fn waiter(self) -> Result<Waiter, ParseIntError> {
+        Ok(Waiter {
+            owner: owner(&self.owner)?,
+            client: self.client,
+            label: self.label.into(),
+            mode: Mode::from_code(self.mode),
+            // Waiters are woken here, not granted: they say it again.
+            ttl: Duration::ZERO,
+            until: Instant::from_nanos(self.until),
+        })
     }
+}
+
+impl Sharer {
+    fn of(tenant: &Tenant) -> Self {
+        Self {
+            owner: tenant.owner.to_string(),
+            client: tenant.client,
+            label: (*tenant.label).into(),
+            mode: tenant.mode.code(),
+            fence: tenant.fence,
+            slot: tenant.slot,
+            since: tenant.since.as_nanos(),
+            expires: tenant.expires.as_nanos(),
+        }
+    }
+
+    fn tenant(self) -> Result<Tenant, ParseIntError> {
+        Ok(Tenant {
+            owner: owner(&self.owner)?,
+            client: self.client,
+            label: self.label.into(),
+            mode: Mode::from_code(self.mode),
+            fence: self.fence,
+            slot: self.slot,
+            since: Instant::from_nanos(self.since),
+            expires: Instant::from_nanos(self.expires),
+        })
+    }
+}
+
+fn owner(text: &str) -> Result<Owner, ParseIntError> {
+    u128::from_str_radix(text, 16).map(Owner::from_bits)
+}
+
+fn is_exclusive(code: &i64) -> bool {
+    Mode::from_code(*code) == Mode::Exclusive
 }

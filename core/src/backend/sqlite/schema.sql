@@ -13,5 +13,6 @@ CREATE TABLE locks (
     label   TEXT,
     since   INTEGER,
     expires INTEGER,
-    line    TEXT                -- the waiters as JSON; null: nobody waits
+    line    TEXT,               -- the waiters as JSON; null: nobody waits
+    sharers TEXT                -- all holders as JSON, if they share it; owner is one of them
 ) WITHOUT ROWID;

@@ -82,7 +82,8 @@ impl Store {
 
     /// The records that are held or waited for: all, or the one of this name.
     pub(super) fn read(&self, name: Option<&LockName>) -> Result<Vec<(LockName, Record)>, Failure> {
-        let sql = "SELECT fence, owner, client, label, since, expires, line, name FROM locks
+        let sql =
+            "SELECT fence, owner, client, label, since, expires, line, sharers, name FROM locks
                    WHERE (owner IS NOT NULL OR line IS NOT NULL) AND name = ifnull(?1, name)
                    ORDER BY name";
         let rows = self.select(sql, [name.map(LockName::as_str)])?;
@@ -98,7 +99,7 @@ impl Store {
         self.world.check()?;
         let read = || {
             let mut statement = self.db().prepare_cached(sql)?;
-            let rows = statement.query_map(what, |row| Ok((row.get(7)?, rows::record(row)?)))?;
+            let rows = statement.query_map(what, |row| Ok((row.get(8)?, rows::record(row)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|e| self.failure(e))
@@ -143,7 +144,8 @@ impl Store {
     pub(super) fn forget_old(&self, now: Now) -> Result<(), Failure> {
         const BATCH: usize = 1000;
         const AT_ONCE: usize = 100;
-        let sql = "SELECT fence, owner, client, label, since, expires, line, name FROM locks
+        let sql =
+            "SELECT fence, owner, client, label, since, expires, line, sharers, name FROM locks
                    WHERE name > ?1 ORDER BY name LIMIT ?2";
         let after = self.swept_to.take();
         let mut rows = self.select(sql, params![after, BATCH as u32])?;

@@ -160,7 +160,7 @@ pub async fn inspect_shows_who_holds_and_who_waits(on: On) {
     assert_eq!(names, ["a", "x"]);
     let status = &b.inspect(Some(&lease.name)).await.expect("inspect")[0];
     assert_eq!((status.fence, &status.waiters), (lease.fence, &vec![waiter.label.clone()]));
-    let shown = status.holder.as_ref().expect("a holder");
+    let shown = status.holder().expect("a holder");
     assert_eq!(shown.label, holder.label);
     assert!(shown.free_in <= LONG && shown.held_for < LONG, "{shown:?}");
     b.withdraw(&waiter).await.expect("withdraw");

@@ -57,6 +57,7 @@ fn held(claim: &Claim, fence: u64) -> Held {
     Held {
         name: claim.name.clone(),
         owner: claim.owner,
+        mode: claim.mode,
         fence,
         ttl: claim.ttl,
         renewed: claim.renewed,

@@ -107,7 +107,7 @@ impl User {
         let status = self.in_time(self.direct.status(name)).await?;
         let Ok(status) = status else { return Ok(()) };
         self.tally.checks.fetch_add(1, Ordering::SeqCst);
-        let fence = status.filter(|status| status.holder.is_some()).map(|status| status.fence);
+        let fence = status.filter(|status| status.holder().is_some()).map(|status| status.fence);
         match lease.is_valid() && fence != Some(lease.fence()) {
             true => Err(format!("{lease:?} is not held: the cluster has {fence:?}")),
             false => Ok(()),
