@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::{
-    Answer, Backend, Claim, GRANT_WINDOW, Held, Memory, MemoryClient, Released, Renewal, Status,
-    Wake,
+    Answer, Backend, Claim, GRANT_WINDOW, Held, Memory, MemoryClient, Mode, Released, Renewal,
+    Status, Wake,
 };
 use leasehold::{Client, Error, Kind, Lease, LockName, Options, Outcome};
 
@@ -171,6 +171,10 @@ impl Backend for Wire {
 
     fn response_timeout(&self) -> Duration {
         Duration::from_millis(self.response_timeout.load(Ordering::SeqCst))
+    }
+
+    fn supports(&self, mode: Mode) -> Result<(), Error> {
+        self.inner.supports(mode)
     }
 
     fn describe(&self) -> &str {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::record::{Address, Now, Record, Retired};
-use super::{Answer, Backend, Claim, Grant, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, Grant, Held, Mode, Released, Renewal, Status, Wake};
 use crate::error::Error;
 use crate::name::LockName;
 use crate::time::Clock;
@@ -224,6 +224,10 @@ impl Backend for MemoryClient {
             Some(wake) => wake,
             None => std::future::pending().await,
         }
+    }
+
+    fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
     }
 
     fn describe(&self) -> &str {

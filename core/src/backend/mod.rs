@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::name::{LockName, Owner};
 
 #[cfg(any(feature = "redis", feature = "etcd"))]
@@ -76,6 +76,16 @@ impl Mode {
     /// Whether others can hold the lock, too.
     pub fn is_shared(self) -> bool {
         self != Self::Exclusive
+    }
+
+    /// An error with the reason for all modes but the exclusive one.
+    pub(crate) fn alone(self, reason: &str) -> Result<(), Error> {
+        let asked = match self {
+            Self::Exclusive => return Ok(()),
+            Self::Shared => "shared locks",
+            Self::Counted { .. } => "locks with permits",
+        };
+        Err(Error::new(Kind::Unsupported, format!("{asked} are not to be had here: {reason}")))
     }
 
     /// As a backend stores it: 0 exclusive, -1 shared, else the number of permits.
@@ -335,6 +345,15 @@ pub trait Backend: Send + Sync + 'static {
     /// Tell it by this instead from now on, on whatever thread it is heard. Left as it
     /// is where that would save nothing.
     fn listen(&self, _ear: Arc<dyn Ear>) {}
+
+    /// `Ok` if it can share locks in this way. The engine asks before it sends a claim.
+    ///
+    /// # Errors
+    /// `unsupported`, with the reason, for every other mode than an exclusive one unless
+    /// a backend says otherwise: it must never take a claim for an exclusive one.
+    fn supports(&self, mode: Mode) -> Result<(), Error> {
+        mode.alone("this backend has only exclusive locks")
+    }
 
     /// The ttl that is given to who asks for this one: the same, or the next
     /// longer one that the backend can count.

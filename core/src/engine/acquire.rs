@@ -41,6 +41,7 @@ impl Engine {
         self.check_open()?;
         let (name, backend) = (plan.name.clone(), self.describe());
         plan.ttl = self.backend().ttl(plan.ttl);
+        self.backend().supports(plan.mode).map_err(|e| e.about(&name, backend))?;
         let since = self.runtime.now();
         loop {
             let left = patience.after(self.runtime.now().since(since));

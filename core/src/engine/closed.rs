@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::backend::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use crate::backend::{Answer, Backend, Claim, Held, Mode, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind};
 use crate::name::LockName;
 
@@ -51,6 +51,10 @@ impl Backend for Closed {
 
     async fn wake(&self) -> Wake {
         std::future::pending().await
+    }
+
+    fn supports(&self, _: Mode) -> Result<(), Error> {
+        Err(closed())
     }
 
     fn describe(&self) -> &str {

@@ -123,6 +123,35 @@ macro_rules! conformance_tests {
             inspect_shows_who_holds_and_who_waits
             odd_names_are_locks_like_any_other
             the_shortest_and_the_longest_ttl_are_kept
+            a_lock_that_is_to_be_shared_is_shared_or_refused
+        }
+    };
+}
+
+/// The same for a backend that has [shared](crate::Lock::shared) and
+/// [counted](crate::Lock::permits) locks: what it promises about those.
+#[macro_export]
+macro_rules! sharing_tests {
+    ($stage:expr) => {
+        $crate::__conformance_tests! { $stage =>
+            those_who_share_hold_together_and_keep_an_exclusive_one_out
+            an_exclusive_one_keeps_those_who_would_share_out
+            who_would_share_does_not_pass_an_exclusive_one_that_waits
+            a_release_admits_all_who_share_up_to_the_next_exclusive_one
+            who_is_handed_the_lock_to_share_it_is_followed_by_others
+            a_turn_has_one_fence_and_the_next_a_larger_one
+            each_who_shares_has_an_end_of_its_own
+            a_full_turn_with_a_dead_reader_ends_for_the_writer_that_waits
+            who_comes_at_the_end_of_the_last_reader_begins_another_turn
+            an_exclusive_one_that_leaves_the_line_lets_those_behind_it_share
+            a_withdrawn_share_leaves_the_others_alone
+            a_repeated_claim_for_a_share_answers_the_same
+            one_more_than_the_permits_waits
+            who_waits_for_a_permit_is_told_when_the_first_ends
+            each_permit_has_a_slot_whose_fences_rise
+            another_number_of_permits_is_refused_until_nobody_uses_the_lock
+            an_eviction_takes_the_lock_from_all_who_share_it
+            inspect_shows_all_who_share
         }
     };
 }

@@ -15,6 +15,19 @@ struct InMemory {
     clock: ManualClock,
 }
 
+impl InMemory {
+    fn new() -> Self {
+        let clock = ManualClock::new();
+        Self { server: Memory::new(Arc::new(clock.clone())), clock }
+    }
+
+    fn granting() -> Self {
+        let clock = ManualClock::new();
+        let server = Memory::granting(Arc::new(clock.clone()), Duration::from_secs(1));
+        Self { server, clock }
+    }
+}
+
 #[async_trait::async_trait]
 impl Stage for InMemory {
     async fn client(&self) -> Arc<dyn Backend> {
@@ -29,20 +42,15 @@ impl Stage for InMemory {
 mod memory {
     use super::*;
 
-    leasehold::conformance_tests!({
-        let clock = ManualClock::new();
-        InMemory { server: Memory::new(Arc::new(clock.clone())), clock }
-    });
+    leasehold::conformance_tests!(InMemory::new());
+    leasehold::sharing_tests!(InMemory::new());
 }
 
 mod memory_that_grants {
     use super::*;
 
-    leasehold::conformance_tests!({
-        let clock = ManualClock::new();
-        let server = Memory::granting(Arc::new(clock.clone()), Duration::from_secs(1));
-        InMemory { server, clock }
-    });
+    leasehold::conformance_tests!(InMemory::granting());
+    leasehold::sharing_tests!(InMemory::granting());
 }
 
 struct OnNodes {
@@ -92,6 +100,13 @@ struct InFile {
     runtime: Arc<ThreadRuntime>,
 }
 
+impl InFile {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self { dir, runtime: ThreadRuntime::start().expect("a thread") }
+    }
+}
+
 #[async_trait::async_trait]
 impl Stage for InFile {
     async fn client(&self) -> Arc<dyn Backend> {
@@ -107,10 +122,8 @@ impl Stage for InFile {
 mod sqlite {
     use super::*;
 
-    leasehold::conformance_tests!(InFile {
-        dir: tempfile::tempdir().expect("a directory"),
-        runtime: ThreadRuntime::start().expect("a thread"),
-    });
+    leasehold::conformance_tests!(InFile::new());
+    leasehold::sharing_tests!(InFile::new());
 }
 
 /// Time as the manual clock has it, on a thread of its own.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use leasehold::backend::{
-    Answer, Backend, Claim, Held, MemoryClient, Released, Renewal, Status, Wake,
+    Answer, Backend, Claim, Held, MemoryClient, Mode, Released, Renewal, Status, Wake,
 };
 use leasehold::{Error, LockName};
 
@@ -96,6 +96,10 @@ impl Backend for Network {
                 return wake;
             }
         }
+    }
+
+    fn supports(&self, mode: Mode) -> Result<(), Error> {
+        self.link.inner().supports(mode)
     }
 
     fn describe(&self) -> &str {

@@ -14,6 +14,7 @@ mod locked_database;
 mod patience;
 mod processes;
 mod promises;
+mod sharing;
 mod slow_cluster;
 mod turns;
 mod waiting;

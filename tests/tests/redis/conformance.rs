@@ -37,12 +37,14 @@ mod redis_7 {
     use super::*;
 
     leasehold::conformance_tests!(OnServer::of(Settings::default()));
+    leasehold::sharing_tests!(OnServer::of(Settings::default()));
 }
 
 mod valkey_8 {
     use super::*;
 
     leasehold::conformance_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
+    leasehold::sharing_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
 }
 
 mod without_resp3 {

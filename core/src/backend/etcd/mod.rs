@@ -268,6 +268,7 @@ impl Etcd {
 #[async_trait]
 impl Backend for Etcd {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
+        self.supports(claim.mode)?;
         // A claim is several requests.
         self.asking(claim).answer().await.map_err(|e| match self.places.was_not_sent(claim.owner) {
             true => e.with_outcome(Outcome::NotHeld),
@@ -280,6 +281,7 @@ impl Backend for Etcd {
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        then.map_or(Ok(()), |then| self.supports(then.mode))?;
         self.hand_on(held, then).await
     }
 

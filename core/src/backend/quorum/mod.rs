@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Answer, Backend, Claim, Ear, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, Ear, Held, Mode, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::LockName;
 use crate::runtime::Runtime;
@@ -279,6 +279,7 @@ pub(crate) fn check_number(nodes: usize) -> Result<(), Error> {
 #[async_trait]
 impl Backend for Quorum {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
+        self.supports(claim.mode)?;
         if claim.ttl > self.max_ttl {
             return Err(Error::invalid(format!(
                 "a ttl of {:?} is more than the {:?} of max_ttl, for which a node that was \
@@ -299,6 +300,7 @@ impl Backend for Quorum {
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        then.map_or(Ok(()), |then| self.supports(then.mode))?;
         self.hand_back(held, then).await
     }
 
@@ -361,6 +363,16 @@ impl Backend for Quorum {
                 Wake::All
             }
         }
+    }
+
+    fn supports(&self, mode: Mode) -> Result<(), Error> {
+        mode.alone(match mode {
+            Mode::Counted { .. } => {
+                "each majority of the nodes would grant all permits, so more would hold it than \
+                 there are"
+            }
+            _ => "nodes of a quorum keep one holder of a lock",
+        })
     }
 
     fn listen(&self, ear: Arc<dyn Ear>) {

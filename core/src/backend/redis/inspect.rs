@@ -124,16 +124,19 @@ struct Seen<'a> {
     places: &'a [Value],
     /// More wait, behind this score.
     more: Option<String>,
+    /// Who shares it: each one's end in ms, and what is held.
+    shared: &'a [Value],
 }
 
 impl<'a> Seen<'a> {
     fn read(value: &'a Value) -> Option<Self> {
         let Value::Array(parts) = value else { return None };
-        let [Value::Int(number), holder, Value::Int(free_in), fence, ballot, places, more] =
+        let [Value::Int(number), holder, Value::Int(free_in), fence, ballot, places, more, shared] =
             &parts[..]
         else {
             return None;
         };
+        let Value::Array(shared) = shared else { return None };
         let Value::Array(places) = places else { return None };
         Some(Self {
             number: usize::try_from(*number).ok()?,
@@ -143,6 +146,7 @@ impl<'a> Seen<'a> {
             ballot: text(ballot).map(|ballot| number_in(&ballot)),
             places,
             more: text(more),
+            shared,
         })
     }
 
@@ -151,6 +155,10 @@ impl<'a> Seen<'a> {
     }
 
     fn status(self, name: LockName, waiters: Vec<Arc<str>>, now: u64) -> (Status, u64) {
+        if let Some(mode) = self.holder.as_deref().and_then(shared_mode) {
+            let holders = self.shared.chunks(2).filter_map(|one| sharer(one, mode, now)).collect();
+            return (Status { name, fence: self.fence, holders, waiters }, 0);
+        }
         let label = self.holder.as_deref().map(label);
         let is_ours = matches!(label, Some(Some(_)));
         let ballot = self.ballot.filter(|_| is_ours);
@@ -169,6 +177,25 @@ impl<'a> Seen<'a> {
         let holders = holder.into_iter().collect();
         (Status { name, fence: self.fence, holders, waiters }, ballot.unwrap_or_default())
     }
+}
+
+/// How a lock is shared whose key says `shared:MODE FENCE`.
+fn shared_mode(holder: &str) -> Option<Mode> {
+    let (mode, _) = holder.strip_prefix("shared:")?.split_once(' ')?;
+    mode.parse().ok().map(Mode::from_code)
+}
+
+/// One of those who share it, if it does so `now`: its end, and `held SLOT FENCE SINCE
+/// channel label`.
+fn sharer(one: &[Value], mode: Mode, now: u64) -> Option<Holder> {
+    let [end, held] = one else { return None };
+    let (ends, held) = (number_in(&text(end)?) * 1000, text(held)?);
+    let mut words = held.splitn(6, ' ').skip(1);
+    let (slot, _fence, since) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
+    let held_for = Duration::from_micros(now.saturating_sub(number_in(since)));
+    let label = words.nth(1)?.into();
+    let free_in = Duration::from_micros(ends.checked_sub(now).filter(|left| *left > 0)?);
+    Some(Holder { label, mode, slot, held_for, free_in })
 }
 
 /// The label in a holder's value `owner channel label`, if it is one of ours.

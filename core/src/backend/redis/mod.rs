@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::connection::Connection;
 use super::{
-    Answer, Backend, Claim, Ear, GRANT_WINDOW, Grant, Held, Released, Renewal, Status, Wake,
+    Answer, Backend, Claim, Ear, GRANT_WINDOW, Grant, Held, Mode, Released, Renewal, Status, Wake,
 };
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
@@ -43,6 +43,7 @@ mod request;
 mod resp;
 mod scripts;
 mod servers;
+mod share;
 mod socket;
 mod tend;
 mod unheard;
@@ -216,7 +217,7 @@ impl Redis {
 }
 
 /// What news mean. A message on our channel says `granted OWNER FENCE MS KEY`, or
-/// `gone KEY`.
+/// `MS:SLOT` where it is shared, or `gone KEY`.
 fn understand(news: News, prefix: &str) -> Option<Wake> {
     let News::Message(message) = news else { return Some(Wake::All) };
     let message = std::str::from_utf8(&message).ok()?;
@@ -227,15 +228,16 @@ fn understand(news: News, prefix: &str) -> Option<Wake> {
     }
     let mut words = rest.splitn(4, ' ');
     let owner = u128::from_str_radix(words.next()?, 16).ok()?;
-    let (fence, millis) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (fence, lasts) = (words.next()?.parse().ok()?, words.next()?);
+    let (millis, slot) = lasts.split_once(':').unwrap_or((lasts, "0"));
     Some(Wake::Granted(Grant {
         name: name(words.next()?)?,
         owner: Owner::from_bits(owner),
         fence,
-        slot: 0,
+        slot: slot.parse().ok()?,
         // Whoever may publish here can say anything: it lasts no longer than any
         // that a script grants, until it is renewed.
-        lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
+        lasts: Duration::from_millis(millis.parse().ok()?).min(GRANT_WINDOW),
     }))
 }
 
@@ -244,13 +246,18 @@ impl Backend for Redis {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         self.address.check_ttl(claim.ttl)?;
         let session = self.connection.session().await?;
+        let (script, mode) = match claim.mode {
+            Mode::Exclusive => (&scripts::CLAIM, None),
+            shared => (&scripts::CLAIM_SHARE, Some(shared.code().to_string())),
+        };
         let request = self
-            .request(&scripts::CLAIM, &claim.name, &session)
+            .request(script, &claim.name, &session)
             .arg(claim.owner)
             .arg(self.who(claim))
             .arg(millis(claim.ttl))
             .arg(claim.place.map_or(0, millis))
-            .arg(millis(self.remembers(claim.ttl)));
+            .arg(millis(self.remembers(claim.ttl)))
+            .arg(mode.as_deref());
         let begun = {
             let mut past = self.past();
             // A withdrawal by another thread is seen here, or is sent after this.
@@ -279,6 +286,10 @@ impl Backend for Redis {
             [1, fence] if fence > 0 => {
                 Ok(Answer::Granted { fence: fence as u64, slot: 0, term: None })
             }
+            [1, fence, slot] if fence > 0 && slot >= 0 => {
+                Ok(Answer::Granted { fence: fence as u64, slot: slot as u32, term: None })
+            }
+            [4, used] => Ok(Answer::OtherKind { mode: Mode::from_code(used) }),
             [2] => Ok(Answer::Retired),
             [3, ends_in] => {
                 if ends_in < 0 {
@@ -295,6 +306,9 @@ impl Backend for Redis {
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
+        if held.mode.is_shared() {
+            return self.release_share(held, then).await;
+        }
         let session = self.connection.session().await?;
         let (withdrawn, next) = {
             let mut past = self.past();
@@ -316,7 +330,11 @@ impl Backend for Redis {
         let request = self.request(&scripts::RELEASE, &held.name, &session).arg(held.owner);
         let request = match next {
             Some(next) => {
-                let request = request.arg(next.owner).arg(self.who(next)).arg(millis(next.ttl));
+                let ttl = match next.mode {
+                    Mode::Exclusive => millis(next.ttl).to_string(),
+                    shared => format!("{}:{}", millis(next.ttl), shared.code()),
+                };
+                let request = request.arg(next.owner).arg(self.who(next)).arg(&ttl);
                 request.arg(millis(self.remembers(next.ttl)))
             }
             None => request.arg("").arg("").arg(0).arg(0).owed(),
@@ -348,6 +366,10 @@ impl Backend for Redis {
         self.past().retired.insert(claim.owner);
         let session = self.connection.session().await?;
         self.withdraw_over(&session, &claim.name, claim.owner).await
+    }
+
+    fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {

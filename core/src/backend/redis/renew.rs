@@ -16,6 +16,24 @@ pub(super) const BATCH: usize = 1000;
 
 impl Redis {
     pub(super) async fn renew_all(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        if !leases.iter().any(|held| held.mode.is_shared()) {
+            return self.renew_like(leases).await;
+        }
+        // Another script is for those that are shared.
+        let (shared, alone): (Vec<Held>, Vec<Held>) =
+            leases.iter().cloned().partition(|held| held.mode.is_shared());
+        let (renewed, others) = tokio::join!(self.renew_like(&shared), self.renew_like(&alone));
+        let (mut renewed, mut others) = (renewed?.into_iter(), others?.into_iter());
+        let answer = |held: &Held| match held.mode.is_shared() {
+            true => renewed.next(),
+            false => others.next(),
+        };
+        let answers: Vec<Renewal> = leases.iter().filter_map(answer).collect();
+        Ok(answers)
+    }
+
+    /// Renew leases that are all shared, or none.
+    async fn renew_like(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         let session = self.connection.session().await?;
         let one_by_one = self.in_cluster.load(Ordering::Relaxed);
         let mut answers = Vec::with_capacity(leases.len());
@@ -41,8 +59,16 @@ impl Redis {
         link: &Arc<Link>,
     ) -> Result<Vec<Renewal>, Failure> {
         let keys = leases.iter().map(|held| self.keys(&held.name));
-        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.fence()]).collect();
-        let mut request = Request::over(&scripts::RENEW, &keys);
+        let mut request = match leases.iter().any(|held| held.mode.is_shared()) {
+            true => {
+                let keys: Vec<_> = keys.flat_map(|keys| keys.all()).collect();
+                Request::over(&scripts::RENEW_SHARE, &keys)
+            }
+            false => {
+                let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.fence()]).collect();
+                Request::over(&scripts::RENEW, &keys)
+            }
+        };
         request = request.arg(millis(self.address.remember));
         for held in leases {
             request = request.arg(held.owner).arg(millis(held.ttl));

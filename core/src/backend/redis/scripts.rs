@@ -48,16 +48,23 @@ macro_rules! script {
     };
 }
 
-pub(super) static CLAIM: LazyLock<Script> = script!("claim_free", "line", "hand_on", "claim");
-pub(super) static RELEASE: LazyLock<Script> = script!("release_last", "line", "hand_on", "release");
-pub(super) static WITHDRAW: LazyLock<Script> = script!("line", "hand_on", "withdraw");
-pub(super) static EVICT: LazyLock<Script> = script!("line", "hand_on", "evict");
+pub(super) static CLAIM: LazyLock<Script> =
+    script!("claim_free", "line", "share", "hand_on", "claim");
+pub(super) static CLAIM_SHARE: LazyLock<Script> =
+    script!("line", "share", "hand_on", "claim_share");
+pub(super) static RELEASE: LazyLock<Script> =
+    script!("release_last", "line", "share", "hand_on", "release");
+pub(super) static RELEASE_SHARE: LazyLock<Script> =
+    script!("line", "share", "hand_on", "release_share");
+pub(super) static WITHDRAW: LazyLock<Script> = script!("line", "share", "hand_on", "withdraw");
+pub(super) static EVICT: LazyLock<Script> = script!("line", "share", "hand_on", "evict");
 pub(super) static VOTE: LazyLock<Script> = script!("vote_free", "line", "ballot", "vote");
 pub(super) static GIVE_BACK: LazyLock<Script> =
     script!("give_back_last", "line", "ballot", "give_back");
 pub(super) static OUST: LazyLock<Script> = script!("line", "ballot", "oust");
 pub(super) static KEEP: LazyLock<Script> = script!("keep");
 pub(super) static RENEW: LazyLock<Script> = script!("renew");
+pub(super) static RENEW_SHARE: LazyLock<Script> = script!("renew_share");
 pub(super) static INSPECT: LazyLock<Script> = script!("inspect");
 pub(super) static QUEUED: LazyLock<Script> = script!("queued");
 pub(super) static EPOCH: LazyLock<Script> = script!("epoch");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::record::{Address, Now, Record, Retired};
-use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, Held, Mode, Released, Renewal, Status, Wake};
 use crate::error::Error;
 use crate::name::LockName;
 use crate::runtime::Runtime;
@@ -342,6 +342,10 @@ impl Backend for Sqlite {
 
     fn proof_of_life(&self) -> Option<OwnedFd> {
         self.bell.proof_of_life()
+    }
+
+    fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
     }
 
     fn describe(&self) -> &str {

@@ -14,9 +14,11 @@ use crate::name::{LockName, Owner};
 
 mod leases;
 mod line;
+mod sharing;
 
 pub use leases::*;
 pub use line::*;
+pub use sharing::*;
 
 type On = Arc<dyn Stage>;
 type Client = Arc<dyn Backend>;

@@ -18,6 +18,12 @@ if is_held or (not holder and redis.call('EXISTS', KEYS[3]) == 0) then
   sweep(now) -- what is left here keeps others from the usual case
   return {1, grant(owner, who, ttl, lives, now)}
 end
+local permits = string.match(holder or '', '^shared:(%d+) ')
+if not holder then
+  local _, first = first_in_line(now)
+  permits = string.match(first or '', '^%d+ %d+:(%d+) ')
+end
+if permits then return {4, tonumber(permits)} end
 
 if keep > 0 then stand(owner, keep, place, now, ttl, who) end
 if not holder then

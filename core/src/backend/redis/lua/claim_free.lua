@@ -7,6 +7,7 @@
 -- Reply: {0, ms until the lease ends (negative: unknown), how many are ahead,
 --         last fence}
 --      | {1, fence} | {2} retired | {3, ms of quarantine left}
+--      | {4, how it is shared} which does not go with it
 
 local time = redis.call('TIME')
 local fence = time[1] * 1000000 + time[2]

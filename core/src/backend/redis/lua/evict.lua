@@ -6,6 +6,8 @@
 local holder = redis.call('GET', KEYS[1])
 if not holder then return 0 end
 local _, channel = known(holder)
+local share = sharing(micros(), holder)
+if share.mode then share.evict() end
 if channel then redis.call('PUBLISH', channel, 'gone ' .. KEYS[1]) end
 free_and_hand_on()
 return 1

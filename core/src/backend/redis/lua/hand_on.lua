@@ -1,4 +1,4 @@
--- Stands, after `line.lua`, before every script that can make somebody the holder.
+-- Stands, after `share.lua`, before every script that can make somebody the holder.
 -- KEYS: 4 fence, the last; with quarantine=on 5 epoch; then the last of ARGV is the
 -- identity of the server as the client knows it.
 -- In the side hash also owner = 'gone ms', until when claims of this owner are
@@ -24,25 +24,50 @@ local function quarantine()
   return math.max(0, math.ceil((tonumber(epoch[2]) - micros()) / 1000))
 end
 
--- Hand the free lock to the first in the line who lives, and tell its client;
--- `asking`, who needs no message, gets it for `ttl`. Answers owner and fence.
-local function hand_on(now, asking, ttl, lives)
+-- Hand the lock to the first in the line who lives, and tell its client; if that
+-- shares it, also to the next, as long as there is room. It is taken for free, or `share`
+-- says how it is shared. `asking`, who needs no message, gets it for `ttl`. Answers the
+-- owner who got it, its fence and its slot: `asking`, or else the first.
+local function hand_on(now, asking, ttl, lives, share)
   if quarantine() ~= 0 then return nil end
+  local served, its_fence, its_slot
   while true do
     local first, place = first_in_line(now)
-    if not first then return nil end
+    if not first then break end
+    local wanted, mode, who, channel = string.match(place, '^%d+ (%d+):?(%-?%d*) ((%S+) .*)$')
+    if share and not share.has_room(mode) then break end
     -- First of all: a script that has begun to write is given memory to go on.
     leave(first)
-    local wanted, who, channel = string.match(place, '^%d+ (%d+) ((%S+) .*)$')
-    if first == asking then return first, grant(first, who, ttl, lives, now) end
     -- Never more than its ttl, to which the next renewal would cut it down.
-    local lasts = math.min(GRANT_WINDOW, tonumber(wanted))
-    local fence = grant(first, who, lasts, whole(REMEMBER + math.max(STEP, wanted)), now)
-    local news = table.concat({'granted', first, whole(fence), lasts, KEYS[1]}, ' ')
-    if redis.call('PUBLISH', channel, news) > 0 then return first, fence end
-    redis.call('DEL', KEYS[1]) -- nobody listens: its process is gone
-    looks = looks - 10
+    local lasts = first == asking and ttl or math.min(GRANT_WINDOW, tonumber(wanted))
+    local lived = first == asking and lives or whole(REMEMBER + math.max(STEP, wanted))
+    local fence, slot, term
+    if mode == '' then
+      fence, term = grant(first, who, lasts, lived, now), lasts
+    else
+      share = share or sharing(now)
+      fence, slot = share.join(first, who, mode, tonumber(lasts), lived)
+      term = lasts .. ':' .. slot
+    end
+    local is_heard = first == asking
+    if not is_heard then
+      local news = table.concat({'granted', first, whole(fence), term, KEYS[1]}, ' ')
+      is_heard = redis.call('PUBLISH', channel, news) > 0
+    end
+    if not is_heard then -- its process is gone
+      looks = looks - 10
+      if mode == '' then
+        redis.call('DEL', KEYS[1])
+      else
+        leave(first)
+        share.settle()
+      end
+    elseif not served or first == asking then
+      served, its_fence, its_slot = first, fence, slot
+    end
+    if is_heard and mode == '' then break end
   end
+  return served, its_fence, its_slot
 end
 
 -- The same after the end of a lease. The lock is free afterwards even if there

@@ -2,14 +2,17 @@
 -- KEYS: 1 lock, 2 side, 3 line
 -- The first of ARGV: for how many ms a name is remembered after its last use.
 -- The lock: 'owner channel label' of the holder.
--- The line: owners by their place. In the side hash, who waits: owner = 'ttl
--- channel label', after the time in ms until when it is taken for alive.
+-- The line: owners by their place, above all of those who share the lock; see
+-- `share.lua`. In the side hash, who waits: owner = 'ttl channel label', after the
+-- time in ms until when it is taken for alive; 'ttl:mode' if it would share it.
 
 local REMEMBER = tonumber(ARGV[1])
 local STEP = REMEMBER / 24
 local looks = 1000 -- at so many places a script looks, whatever there is
 -- So many stand in a line. When it expires, the server deletes all of it at once.
 local PLACES = 10000
+local BELOW = -1e15 -- who shares the lock stands here, and as many ms above as its end
+local WAITING = '-100000000000000' -- all who wait stand above this
 
 local function micros()
   local time = redis.call('TIME')
@@ -60,13 +63,13 @@ end
 local function first_in_line(now)
   local several = 1
   while looks > 0 do
-    local owners = redis.call('ZRANGE', KEYS[3], 0, several - 1)
+    local owners = redis.call('ZRANGEBYSCORE', KEYS[3], WAITING, '+inf', 'LIMIT', 0, several)
     if #owners == 0 then return nil end
     local places = redis.call('HMGET', KEYS[2], unpack(owners))
     local dead = 0
     while dead < #owners and not is_alive(places[dead + 1], now) do dead = dead + 1 end
     if dead > 0 then
-      redis.call('ZREMRANGEBYRANK', KEYS[3], 0, dead - 1)
+      redis.call('ZREM', KEYS[3], unpack(owners, 1, dead))
       redis.call('HDEL', KEYS[2], unpack(owners, 1, dead))
     end
     looks = looks - #owners
@@ -80,6 +83,9 @@ local function sweep(now)
   local some, over = redis.call('HRANDFIELD', KEYS[2], 8, 'WITHVALUES'), {}
   for i = 1, #some, 2 do
     local till = string.match(some[i + 1], '^(%d+) ') or string.match(some[i + 1], '^gone (%d+)$')
+    if string.sub(some[i + 1], 1, 5) == 'held ' then
+      till = (redis.call('ZSCORE', KEYS[3], some[i]) or BELOW) - BELOW
+    end
     if till and tonumber(till) * 1000 <= now then over[#over + 1] = some[i] end
   end
   if #over > 0 then
@@ -99,7 +105,7 @@ local function stand(owner, keep, place, now, ttl, who)
       if redis.call('ZCARD', KEYS[3]) >= PLACES then return end
     end
     local last = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')
-    redis.call('ZADD', KEYS[3], (last[2] or 0) + 1, owner)
+    redis.call('ZADD', KEYS[3], math.max(last[2] or 0, 0) + 1, owner)
     place = nil
   end
   redis.call('HSET', KEYS[2], owner, table.concat({whole(till), ttl, who}, ' '))
@@ -110,9 +116,11 @@ end
 
 -- How many stand before one who waits or would.
 local function ahead_of(owner, now)
-  local ahead = redis.call('ZRANK', KEYS[3], owner) or redis.call('ZCARD', KEYS[3])
-  if ahead < 8 then return ahead end
-  first_in_line(now)
-  sweep(now)
-  return redis.call('ZRANK', KEYS[3], owner) or redis.call('ZCARD', KEYS[3])
+  for look = 1, 2 do
+    local ahead = redis.call('ZRANK', KEYS[3], owner) or redis.call('ZCARD', KEYS[3])
+    if ahead > 0 then ahead = ahead - redis.call('ZCOUNT', KEYS[3], '-inf', WAITING) end
+    if ahead < 8 or look == 2 then return ahead end
+    first_in_line(now)
+    sweep(now)
+  end
 end

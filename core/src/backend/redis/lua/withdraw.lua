@@ -12,7 +12,12 @@ if refuse > 0 then
   live(KEYS[2], refuse + STEP)
 end
 local holder = redis.call('GET', KEYS[1])
-if is_of(holder, owner) or (not holder and redis.call('EXISTS', KEYS[3]) == 1) then
+local now = micros()
+local share = sharing(now, holder)
+if share.mode then
+  share.settle()
+  pcall(hand_on, now, nil, nil, nil, share)
+elseif is_of(holder, owner) or (not holder and redis.call('EXISTS', KEYS[3]) == 1) then
   free_and_hand_on()
 end
 return 1
