@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::name::{LockName, Owner};
 
 #[cfg(any(feature = "redis", feature = "etcd"))]
@@ -31,6 +31,7 @@ mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod memory;
+mod mode;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod net;
 pub mod quorum;
@@ -45,6 +46,7 @@ mod tls;
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
 pub use memory::{Memory, MemoryClient};
+pub use mode::Mode;
 pub use quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
@@ -55,63 +57,6 @@ pub use sqlite::Sqlite;
 /// It counts from when the client last asked, some 700 ms before at the latest; a second
 /// of it is to be left then, also on a busy machine.
 pub const GRANT_WINDOW: Duration = Duration::from_secs(2);
-
-/// How a lease shares its lock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mode {
-    /// One holder.
-    #[default]
-    Exclusive,
-    /// Any number of holders that all share it, and no exclusive one beside them.
-    Shared,
-    /// As many holders as there are permits.
-    Counted {
-        /// How many there are. All who use the name say the same number.
-        permits: u32,
-    },
-}
-
-impl Mode {
-    /// Whether others can hold the lock, too.
-    pub fn is_shared(self) -> bool {
-        self != Self::Exclusive
-    }
-
-    /// An error with the reason for all modes but the exclusive one.
-    pub(crate) fn alone(self, reason: &str) -> Result<(), Error> {
-        let asked = match self {
-            Self::Exclusive => return Ok(()),
-            Self::Shared => "shared locks",
-            Self::Counted { .. } => "locks with permits",
-        };
-        Err(Error::new(Kind::Unsupported, format!("{asked} are not to be had here: {reason}")))
-    }
-
-    /// As a backend stores it: 0 exclusive, -1 shared, else the number of permits.
-    pub(crate) fn code(self) -> i64 {
-        match self {
-            Self::Exclusive => 0,
-            Self::Shared => -1,
-            Self::Counted { permits } => permits.into(),
-        }
-    }
-
-    /// The same back.
-    pub(crate) fn from_code(code: i64) -> Self {
-        match code {
-            0 => Self::Exclusive,
-            ..0 => Self::Shared,
-            1.. => Self::Counted { permits: u32::try_from(code).unwrap_or(u32::MAX) },
-        }
-    }
-
-    /// Whether a name that is used in this way can be used in the other, be it later.
-    pub fn goes_with(self, other: Self) -> bool {
-        let is_counted = |mode| matches!(mode, Self::Counted { .. });
-        self == other || !is_counted(self) && !is_counted(other)
-    }
-}
 
 /// One attempt to take a lock.
 #[derive(Clone, Debug)]

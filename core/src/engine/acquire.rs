@@ -7,11 +7,12 @@ use super::hold::Start;
 use super::keeper::first_renewal;
 use super::line::Source;
 use super::pauses::{RECHECK, Row, tie};
+use super::refusals::{late, other_kind};
 use super::seat::{Busy, Seat};
 use super::turn::Asked;
 use super::word::{SILENCE, Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
-use crate::backend::{Answer, Claim, Grant, Mode};
+use crate::backend::{Answer, Claim, Grant};
 use crate::error::{Error, Kind, Outcome};
 use crate::time::Instant;
 
@@ -397,26 +398,4 @@ enum Ask {
     Refused(Error),
     /// It was granted, and the lease would be over by now.
     Late(Error),
-}
-
-fn other_kind(used: Mode, asked: Mode) -> Error {
-    let name = |mode| match mode {
-        Mode::Exclusive => "without permits".to_owned(),
-        Mode::Shared => "as a shared lock".to_owned(),
-        Mode::Counted { permits } => format!("with {permits} permits"),
-    };
-    let (used, asked) = (name(used), name(asked));
-    let message = format!(
-        "the name is in use {used} and cannot be used {asked} meanwhile; all who use a name say the \
-         same"
-    );
-    Error::new(Kind::Refused, message)
-}
-
-fn late(took: Duration, plan: &Plan) -> Error {
-    let ttl = plan.ttl;
-    Error::unavailable(format!(
-        "the lock was granted, but the answer took {took:.1?}, and of a ttl of {ttl:?} nothing was \
-         left then; use a longer one on a slow connection"
-    ))
 }

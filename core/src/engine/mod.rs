@@ -22,6 +22,7 @@ mod kept;
 mod line;
 mod pauses;
 mod payer;
+mod refusals;
 mod release;
 mod seat;
 mod turn;

@@ -16,7 +16,7 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct State {
     leases: BTreeMap<String, Vec<Watched>>,
-    highest: BTreeMap<String, u64>,
+    highest: BTreeMap<String, Highest>,
     over: BTreeSet<(String, u64)>,
     /// By server, who has ended there.
     /// Up to which ballot of the owner the server has heard that it is over.
@@ -25,8 +25,27 @@ struct State {
     broken: Vec<String>,
 }
 
+/// The largest fence that was granted of a lock.
+#[derive(Default)]
+struct Highest {
+    fence: u64,
+    /// It is that of a turn that several share.
+    is_shared: bool,
+    /// Of each of its permits.
+    by_slot: BTreeMap<u32, u64>,
+}
+
+/// How a task asks for a lock in a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Alone,
+    Shared,
+    Permits(u32),
+}
+
 struct Watched {
     lease: Weak<Lease>,
+    kind: Kind,
     was_over: bool,
 }
 
@@ -37,31 +56,35 @@ impl Ledger {
 
     /// The largest fence that was granted so far.
     pub(super) fn highest(&self, name: &str) -> u64 {
-        self.state().highest.get(name).copied().unwrap_or_default()
+        self.state().highest.get(name).map_or(0, |highest| highest.fence)
     }
 
     /// A task was given a lease, after it had asked when `before` was the
     /// highest fence.
-    pub(super) fn granted(&self, lease: Lease, before: u64) -> Arc<Lease> {
+    pub(super) fn granted(&self, lease: Lease, kind: Kind, before: u64) -> Arc<Lease> {
         let lease = Arc::new(lease);
         let name = lease.name().to_owned();
         let mut state = self.state();
         state.grants += 1;
         let others = state.leases.entry(name.clone()).or_default();
         others.retain(|other| other.lease.strong_count() > 0);
-        let valid = |other: &Watched| other.lease.upgrade().filter(|other| other.is_valid());
-        let double = others.iter().find_map(valid).filter(|_| lease.is_valid());
-        others.push(Watched { lease: Arc::downgrade(&lease), was_over: false });
-        if let Some(other) = double.filter(|_| !self.only_fences) {
-            state.broken.push(format!("two hold {name}: {other:?} and {lease:?}"));
+        let valid = |other: &Watched| {
+            other.lease.upgrade().filter(|other| other.is_valid()).map(|lease| (lease, other.kind))
+        };
+        let valid: Vec<(Arc<Lease>, Kind)> = match lease.is_valid() && !self.only_fences {
+            true => others.iter().filter_map(valid).collect(),
+            false => Vec::new(),
+        };
+        let double = too_many(&lease, kind, &valid);
+        others.push(Watched { lease: Arc::downgrade(&lease), kind, was_over: false });
+        if let Some(other) = double {
+            state.broken.push(format!("two hold {name}: {other:?} and {lease:?}, {kind:?}"));
         }
-        let (fence, highest) = (lease.fence(), state.highest.entry(name.clone()).or_default());
         // While nobody else holds it, every grant is later than those that are known.
         let in_order = lease.is_valid() && !self.only_fences;
-        let before = if in_order { *highest } else { before };
-        *highest = fence.max(*highest);
-        if fence <= before {
-            state.broken.push(format!("{name}: fence {fence} after {before}"));
+        let highest = state.highest.entry(name.clone()).or_default();
+        if let Some(broken) = highest.rise(&lease, kind, in_order, before) {
+            state.broken.push(format!("{name}: {broken}"));
         }
         lease
     }
@@ -79,8 +102,12 @@ impl Ledger {
         }
     }
 
-    /// A task has given a lease back; nothing may renew it from here on.
-    pub(super) fn given_back(&self, name: &str, fence: u64) {
+    /// A task has given a lease back; nothing may renew it from here on. Of those who
+    /// share a fence it is not known who renews.
+    pub(super) fn given_back(&self, name: &str, kind: Kind, fence: u64) {
+        if kind == Kind::Shared {
+            return;
+        }
         self.state().over.insert((name.to_owned(), fence));
     }
 
@@ -128,5 +155,40 @@ impl Ledger {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that cannot be held beside this one, if there is any.
+fn too_many<'a>(lease: &Lease, kind: Kind, others: &'a [(Arc<Lease>, Kind)]) -> Option<&'a Lease> {
+    let is_many = match kind {
+        Kind::Alone | Kind::Shared => false,
+        Kind::Permits(permits) => others.len() >= permits as usize,
+    };
+    let disturbs = |other: &&(Arc<Lease>, Kind)| match (kind, other.1) {
+        (Kind::Shared, Kind::Shared) => false,
+        (Kind::Permits(_), Kind::Permits(_)) => is_many || other.0.slot() == lease.slot(),
+        _ => true,
+    };
+    others.iter().find(disturbs).map(|(other, _)| &**other)
+}
+
+impl Highest {
+    /// Take in the fence of a lease; answers what is wrong with it.
+    fn rise(&mut self, lease: &Lease, kind: Kind, in_order: bool, before: u64) -> Option<String> {
+        let (fence, is_shared) = (lease.fence(), kind == Kind::Shared);
+        let known = match lease.slot() {
+            Some(slot) => {
+                let highest = self.by_slot.entry(slot).or_default();
+                std::mem::replace(highest, fence.max(*highest))
+            }
+            None => self.fence,
+        };
+        let before = if in_order { known.max(before) } else { before };
+        // Its turn may be known from others who share it.
+        let joins = is_shared && fence == before && (self.is_shared || before < self.fence);
+        if fence >= self.fence {
+            (self.fence, self.is_shared) = (fence, is_shared);
+        }
+        (fence <= before && !joins).then(|| format!("fence {fence} after {before}, {kind:?}"))
     }
 }

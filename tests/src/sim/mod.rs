@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::Runtime;
-use leasehold::{Client, Error, Kind, Lease, Lock, Options};
+use leasehold::{Client, Error, Lease, Lock, Options};
 
 use crate::world::{Machine, TrueClock, cut_at};
 
@@ -24,7 +24,7 @@ mod node;
 mod server;
 mod weather;
 
-use ledger::Ledger;
+use ledger::{Kind, Ledger};
 use server::Servers;
 pub use weather::Faults;
 use weather::{Fault, Weather};
@@ -33,6 +33,9 @@ const STORM: Duration = Duration::from_secs(15);
 const MAX_TTL: Duration = Duration::from_secs(2);
 /// After a storm: every ttl has passed, every retry was made.
 const SETTLED: Duration = Duration::from_secs(20);
+
+/// Of a name that nobody asks for otherwise.
+const PERMITS: Kind = Kind::Permits(2);
 
 const STUCK: Duration = Duration::from_secs(600);
 
@@ -82,11 +85,12 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
         processes.push(Arc::new(Process { machine, client, weather: weather.clone() }));
     }
     let names: &'static [&'static str] = if random.bool() { &["a"] } else { &["a", "b"] };
+    let shares = servers.share() && random.bool();
 
     let mut tasks = Vec::new();
     for process in &processes {
         for _ in 0..random.usize(1..=3) {
-            let task = process.clone().live(random.fork(), names);
+            let task = process.clone().live(random.fork(), names, shares);
             tasks.push(tokio::spawn(process.machine.within(task)));
         }
     }
@@ -121,6 +125,14 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
     Ok(ledger.grants())
 }
 
+fn some_kind(random: &mut fastrand::Rng) -> Kind {
+    match random.u32(..6) {
+        0 | 1 => Kind::Alone,
+        2 => PERMITS,
+        _ => Kind::Shared,
+    }
+}
+
 /// The rate of a clock: two differ by less than the 2 % that the margin allows.
 fn drifting(random: &mut fastrand::Rng) -> f64 {
     // Most are as wrong as they may be: that is when it matters.
@@ -153,25 +165,40 @@ async fn bad_luck(
 
 impl Process {
     /// What a task does until the storm is over.
-    async fn live(self: Arc<Self>, mut random: fastrand::Rng, names: &'static [&'static str]) {
+    async fn live(
+        self: Arc<Self>,
+        mut random: fastrand::Rng,
+        names: &'static [&'static str],
+        shares: bool,
+    ) {
         while self.weather.truth.elapsed() < STORM {
-            let name = names[random.usize(..names.len())];
+            let mut name = names[random.usize(..names.len())];
+            let kind = if shares { some_kind(&mut random) } else { Kind::Alone };
+            if kind == PERMITS {
+                name = "permits";
+            }
             let ttl = Duration::from_millis(random.u64(500..=MAX_TTL.as_millis() as u64));
             let mut lock = self.client.lock(name).ttl(ttl);
+            lock = match kind {
+                Kind::Alone => lock,
+                Kind::Shared => lock.shared(),
+                Kind::Permits(permits) => lock.permits(permits),
+            };
             if random.u32(..10) == 0 {
                 lock = lock.max_hold(ttl * random.u32(1..4));
             }
             let before = self.weather.ledger.highest(name);
             let lease = match self.take(&mut random, lock).await {
-                Ok(Some(lease)) => self.weather.ledger.granted(lease, before),
+                Ok(Some(lease)) => self.weather.ledger.granted(lease, kind, before),
                 Ok(None) => {
                     self.pause(&mut random, 300).await;
                     continue;
                 }
-                Err(e) if matches!(e.kind(), Kind::Timeout | Kind::Unavailable) => continue,
+                Err(e) if e.kind() == leasehold::Kind::Timeout => continue,
+                Err(e) if e.kind() == leasehold::Kind::Unavailable => continue,
                 Err(e) => return self.weather.ledger.broken(format!("unexpected: {e:?}")),
             };
-            self.hold(&mut random, lease).await;
+            self.hold(&mut random, lease, kind).await;
         }
     }
 
@@ -194,7 +221,7 @@ impl Process {
     }
 
     /// Hold a lease for a while, or until it is lost, and end it some way.
-    async fn hold(&self, random: &mut fastrand::Rng, lease: Arc<Lease>) {
+    async fn hold(&self, random: &mut fastrand::Rng, lease: Arc<Lease>, kind: Kind) {
         let (name, fence) = (lease.name().to_owned(), lease.fence());
         let work = match random.u32(..8) {
             0 => 10_000,
@@ -216,7 +243,7 @@ impl Process {
             }
             _ => drop(lease.release().await),
         }
-        self.weather.ledger.given_back(&name, fence);
+        self.weather.ledger.given_back(&name, kind, fence);
     }
 
     /// A lease that is over by the clock must have been reported lost, as soon

@@ -276,6 +276,11 @@ impl Servers {
         }
     }
 
+    /// Whether they let several share a lock.
+    pub(super) fn share(&self) -> bool {
+        matches!(self.kind, Kind::Waking | Kind::Granting)
+    }
+
     pub(super) fn is_quorum(&self) -> bool {
         matches!(self.kind, Kind::Quorum | Kind::JumpingQuorum)
     }

@@ -110,9 +110,13 @@ fn every_operation_is_listed_and_no_other() {
     let mut lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
     // What others do when they make one.
     assert!(lock.remove("check"));
+    // Which the other languages do not have yet.
+    assert!(lock.remove("shared") && lock.remove("permits"));
     assert_eq!(lock, &set(api.lock.keys()) | &options);
     let mut lease = methods(include_str!("../../../core/src/lease.rs"), "Lease");
     assert!(lease.remove("watch"));
+    // Which they do not have yet.
+    assert!(lease.remove("slot"));
     // The end of their blocks.
     assert!(lease.remove("finish"));
     // A descriptor for a child process, which the command line has.

@@ -199,6 +199,7 @@ fn what_died_in_a_line_is_not_shown() {
 fn what_was_withdrawn_long_ago_is_forgotten_in_short_steps() {
     const WITHDRAW: &str = concat!(
         include_str!("../../../core/src/backend/redis/lua/line.lua"),
+        include_str!("../../../core/src/backend/redis/lua/share.lua"),
         include_str!("../../../core/src/backend/redis/lua/hand_on.lua"),
         include_str!("../../../core/src/backend/redis/lua/withdraw.lua"),
     );

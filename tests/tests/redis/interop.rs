@@ -37,6 +37,7 @@ fn assert_we_exclude_each_other(start: impl FnOnce(u16) -> Process) {
     let mut theirs = start(place.server.port());
     they_exclude_us(&place, &client, &mut theirs);
     we_exclude_them(&place, &client, &mut theirs);
+    those_who_share_exclude_them(&place, &client, &mut theirs);
     what_expired_is_not_touched(&place, &client, &mut theirs);
 }
 
@@ -70,6 +71,22 @@ fn we_exclude_them(place: &Place, client: &Client, theirs: &mut Process) {
     let next = place.try_hold(client, "x").unwrap();
     assert!(next.fence() > lease.fence());
     place.wait(next.release()).unwrap();
+}
+
+fn those_who_share_exclude_them(place: &Place, client: &Client, theirs: &mut Process) {
+    let share = || place.wait(client.lock("s").ttl(LONG).shared().acquire()).unwrap();
+    let leases = [share(), share()];
+    assert_eq!(theirs.ask("try s 60000"), "busy");
+    assert_eq!(theirs.ask("wait s 60000"), "waiting");
+    for lease in leases {
+        place.pass(SECOND / 5);
+        place.wait(lease.renew()).unwrap();
+        place.wait(lease.release()).unwrap();
+    }
+    assert_eq!(theirs.line(), "granted");
+    assert!(place.wait(client.lock("s").shared().try_acquire()).unwrap().is_none());
+    assert_eq!(theirs.ask("release s"), "released");
+    place.wait(share().release()).unwrap();
 }
 
 fn what_expired_is_not_touched(place: &Place, client: &Client, theirs: &mut Process) {

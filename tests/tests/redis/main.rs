@@ -19,4 +19,5 @@ mod place;
 mod quarantine;
 mod records;
 mod refusals;
+mod sharing;
 mod strangers;

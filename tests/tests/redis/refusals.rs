@@ -168,6 +168,7 @@ fn a_claim_that_is_refused_for_its_fence_holds_nothing() {
     const CLAIM: &str = concat!(
         include_str!("../../../core/src/backend/redis/lua/claim_free.lua"),
         include_str!("../../../core/src/backend/redis/lua/line.lua"),
+        include_str!("../../../core/src/backend/redis/lua/share.lua"),
         include_str!("../../../core/src/backend/redis/lua/hand_on.lua"),
         include_str!("../../../core/src/backend/redis/lua/claim.lua"),
     );

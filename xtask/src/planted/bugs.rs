@@ -86,14 +86,38 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the server lets anybody release",
         file: "backend/record.rs",
-        healthy: "self.tenant.take_if(|tenant| tenant.owner == owner).is_some()",
-        broken: "{ let _ = owner; self.tenant.take().is_some() }",
+        healthy: "        self.tenants.retain(|tenant| tenant.owner != owner);",
+        broken: "        let _ = (owner, self.tenants.pop());",
     },
     Bug {
         name: "the fence is the clock alone",
         file: "backend/record.rs",
         healthy: "self.fence = (self.fence + 1).max(now.wall_micros);",
         broken: "self.fence = now.wall_micros;",
+    },
+    Bug {
+        name: "one more than the permits shares",
+        file: "backend/record.rs",
+        healthy: "self.tenants.len() < permits as usize",
+        broken: "self.tenants.len() <= permits as usize",
+    },
+    Bug {
+        name: "a permit's slot shares its fence with the last",
+        file: "backend/record.rs",
+        healthy: "if to.mode != Mode::Shared || self.tenants.is_empty() {",
+        broken: "if self.tenants.is_empty() {",
+    },
+    Bug {
+        name: "a shared turn has the fence of the writer before it",
+        file: "backend/record.rs",
+        healthy: "if to.mode != Mode::Shared || self.tenants.is_empty() {",
+        broken: "if to.mode != Mode::Shared {",
+    },
+    Bug {
+        name: "an exclusive one is let in beside those who share",
+        file: "backend/record.rs",
+        healthy: "Mode::Exclusive => false,",
+        broken: "Mode::Exclusive => self.tenants.iter().all(|t| t.mode == Mode::Shared),",
     },
     Bug {
         name: "a grant that is over already is believed",

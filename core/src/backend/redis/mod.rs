@@ -14,9 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::{
-    Answer, Backend, Claim, Ear, GRANT_WINDOW, Grant, Held, Mode, Released, Renewal, Status, Wake,
-};
+use super::{Answer, Backend, Claim, Ear, Held, Mode, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -29,6 +27,7 @@ mod eviction;
 mod failure;
 #[cfg(test)]
 mod fuzz;
+mod heard;
 mod inbox;
 mod inspect;
 mod keys;
@@ -51,6 +50,7 @@ mod unheard;
 pub(crate) use address::Address;
 use dial::{Dial, Session};
 use failure::Failure;
+use heard::{Identity, understand};
 use inbox::{Ears, News};
 use keys::Keys;
 
@@ -102,6 +102,11 @@ const LATE: Duration = Duration::from_secs(60 * 60);
 /// A release hands the lock to the first of the line, and tells its client in
 /// the same step. That grant lasts two seconds unless the client renews it, which
 /// it does by itself, so a waiter that hangs costs the others two seconds.
+///
+/// # Sharing
+/// While anybody [shares](crate::Lock::shared) a lock, its plain key says so instead of
+/// who holds it, and keeps clients of the published algorithm out. No more than 10 000
+/// share it at once, and of those [`status`](crate::Client::status) tells a thousand.
 ///
 /// # Memory
 /// The fence of a name, about 150 bytes with its key, stays on the server for a
@@ -216,31 +221,6 @@ impl Redis {
     }
 }
 
-/// What news mean. A message on our channel says `granted OWNER FENCE MS KEY`, or
-/// `MS:SLOT` where it is shared, or `gone KEY`.
-fn understand(news: News, prefix: &str) -> Option<Wake> {
-    let News::Message(message) = news else { return Some(Wake::All) };
-    let message = std::str::from_utf8(&message).ok()?;
-    let name = |key: &str| LockName::new(key.strip_prefix(prefix)?).ok();
-    let (what, rest) = message.split_once(' ')?;
-    if what == "gone" {
-        return Some(Wake::Name(name(rest)?));
-    }
-    let mut words = rest.splitn(4, ' ');
-    let owner = u128::from_str_radix(words.next()?, 16).ok()?;
-    let (fence, lasts) = (words.next()?.parse().ok()?, words.next()?);
-    let (millis, slot) = lasts.split_once(':').unwrap_or((lasts, "0"));
-    Some(Wake::Granted(Grant {
-        name: name(words.next()?)?,
-        owner: Owner::from_bits(owner),
-        fence,
-        slot: slot.parse().ok()?,
-        // Whoever may publish here can say anything: it lasts no longer than any
-        // that a script grants, until it is renewed.
-        lasts: Duration::from_millis(millis.parse().ok()?).min(GRANT_WINDOW),
-    }))
-}
-
 #[async_trait]
 impl Backend for Redis {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
@@ -276,29 +256,11 @@ impl Backend for Redis {
         };
         let answer = Request::answer(begun, &session.link).await;
         sent.answered = Failure::is_answer(&answer);
-        let reply = numbers(answer?)?;
-        match reply[..] {
-            [0, free_in, ahead, fence] => Ok(Answer::Busy {
-                free_in: u64::try_from(free_in).ok().map(Duration::from_millis),
-                ahead: ahead as usize,
-                fence: fence as u64,
-            }),
-            [1, fence] if fence > 0 => {
-                Ok(Answer::Granted { fence: fence as u64, slot: 0, term: None })
-            }
-            [1, fence, slot] if fence > 0 && slot >= 0 => {
-                Ok(Answer::Granted { fence: fence as u64, slot: slot as u32, term: None })
-            }
-            [4, used] => Ok(Answer::OtherKind { mode: Mode::from_code(used) }),
-            [2] => Ok(Answer::Retired),
-            [3, ends_in] => {
-                if ends_in < 0 {
-                    session.link.shut("the server has another identity than when we connected");
-                }
-                Ok(Answer::Quarantined { ends_in: Duration::from_millis(ends_in.max(0) as u64) })
-            }
-            _ => Err(strange(&reply)),
+        let (answer, identity) = heard::answer(claim, &numbers(answer?)?)?;
+        if identity == Identity::Other {
+            session.link.shut("the server has another identity than when we connected");
         }
+        Ok(answer)
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {

@@ -305,4 +305,18 @@ pub(super) const RULES: &[Rule] = &[
         "(hold.held.ttl / 10).min(hold.lost_at().since(now) / 4)",
         "(hold.held.ttl / 10)",
     ),
+    rule(
+        "who shares keeps its own client from sharing",
+        "sharing::all_who_try_at_once_in_one_client_share",
+        "engine/line.rs",
+        "if hold.held.mode.is_shared() {",
+        "if hold.held.mode.is_shared() && false {",
+    ),
+    rule(
+        "another number of permits is waited for",
+        "sharing::another_number_of_permits_is_refused_and_said_why",
+        "engine/acquire.rs",
+        "Ok(Ask::Refused(other_kind(mode, claim.mode)))",
+        "drop(other_kind(mode, claim.mode)); Ok(Ask::Busy(RECHECK))",
+    ),
 ];

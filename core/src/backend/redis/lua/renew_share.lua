@@ -28,7 +28,7 @@ for i = 0, #KEYS / 4 - 1 do
   kept[i + 1] = '0'
   if is_shared and at and at < WAITING and at > BELOW + now then
     -- First: a script that has begun to write is given memory to go on.
-    live(lock, ttl)
+    redis.call('PEXPIRE', lock, whole(ttl))
     redis.call('ZADD', line, whole(BELOW + now + ttl), owner)
     -- It may have been cut down.
     local last = redis.call('ZREVRANGEBYSCORE', line, whole(WAITING), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)

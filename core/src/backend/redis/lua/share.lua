@@ -57,19 +57,23 @@ local function sharing(now, holder)
   -- Make it one of the holders; answers its fence and slot. The fence is that of the
   -- turn, or where they count one of its own.
   function share.join(owner, who, mode, ttl, lives)
-    clear()
+    local joins = share.mode
+    if not joins then clear() end
     local fence, slot = share.fence, mode == '-1' and 0 or free_slot()
-    if share.mode and mode == '-1' then
-      live(KEYS[4], tonumber(lives))
-    else
+    if not joins or mode ~= '-1' then
       fence = whole(math.max((tonumber(redis.call('GET', KEYS[4])) or 0) + 1, now))
       redis.call('SET', KEYS[4], fence, 'PX', lives)
     end
-    if not share.mode then
+    if not joins then
       share.holder, share.mode, share.fence = 'shared:' .. mode .. ' ' .. fence, mode, fence
       redis.call('SET', KEYS[1], share.holder, 'PX', whole(ttl))
     end
+    -- Before anything that needs no memory: without, nobody joins.
     redis.call('HSET', KEYS[2], owner, table.concat({'held', slot, fence, whole(now), who}, ' '))
+    if joins then
+      clear()
+      live(KEYS[4], tonumber(lives))
+    end
     share.extend(owner, ttl)
     return tonumber(fence), slot
   end
