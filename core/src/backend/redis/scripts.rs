@@ -51,11 +51,11 @@ macro_rules! script {
 pub(super) static CLAIM: LazyLock<Script> =
     script!("claim_free", "line", "share", "hand_on", "claim");
 pub(super) static CLAIM_SHARE: LazyLock<Script> =
-    script!("line", "share", "hand_on", "claim_share");
+    script!("claim_share_free", "line", "share", "hand_on", "claim_share");
 pub(super) static RELEASE: LazyLock<Script> =
     script!("release_last", "line", "share", "hand_on", "release");
 pub(super) static RELEASE_SHARE: LazyLock<Script> =
-    script!("line", "share", "hand_on", "release_share");
+    script!("release_share_last", "line", "share", "hand_on", "release_share");
 pub(super) static WITHDRAW: LazyLock<Script> = script!("line", "share", "hand_on", "withdraw");
 pub(super) static EVICT: LazyLock<Script> = script!("line", "share", "hand_on", "evict");
 pub(super) static VOTE: LazyLock<Script> = script!("vote_free", "line", "ballot", "vote");

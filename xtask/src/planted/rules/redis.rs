@@ -284,4 +284,18 @@ pub(super) const RULES: &[Rule] = &[
         "claim.mode.has_slot(slot)",
         "slot >= 0",
     ),
+    rule(
+        "an unused lock on Redis is shared in quarantine",
+        "sharing::nobody_shares_a_lock_in_quarantine",
+        "backend/redis/lua/claim_share_free.lua",
+        "tonumber(epoch[2]) <= now",
+        "true",
+    ),
+    rule(
+        "a share on Redis is given back after its end",
+        "conformance::redis_7::each_who_shares_has_an_end_of_its_own",
+        "backend/redis/lua/release_share_last.lua",
+        "at > -1e14 or at <= -1e15 + ms or",
+        "at > -1e14 or",
+    ),
 ];

@@ -1,7 +1,4 @@
--- Ask once for a lock that is to be shared.
--- KEYS, ARGV and reply are those of `claim_free.lua`, and before the identity how it is
--- to be shared: -1, or among how many. After the fence comes the slot. What is answered
--- after 4 may be 0, alone.
+-- What `claim_share_free.lua` has begun, where it is not the usual case.
 
 local owner, who, ttl, keep, lives = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local mode = ARGV[7]
@@ -10,7 +7,6 @@ if quarantined ~= 0 then return {3, quarantined} end
 
 local holder, place = redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], owner)
 if place and string.sub(place, 1, 4) == 'gone' then return {2} end
-local now = micros()
 local share = sharing(now, holder)
 local slot, fence = string.match(place or '', '^held (%d+) (%d+) ')
 if slot and share.has(owner) then
