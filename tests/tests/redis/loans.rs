@@ -40,10 +40,12 @@ impl Asker {
 
     /// Take and release a lock until the connection is lent here.
     fn borrow(&self, client: &Client, name: &str) {
-        for _ in 0..50 {
-            let lease = self.wait(client.lock(name).ttl(LONG).acquire()).unwrap();
-            self.wait(lease.release()).unwrap();
-        }
+        (0..50).for_each(|_| self.borrow_once(client, name));
+    }
+
+    fn borrow_once(&self, client: &Client, name: &str) {
+        let lease = self.wait(client.lock(name).ttl(LONG).acquire()).unwrap();
+        self.wait(lease.release()).unwrap();
     }
 }
 
@@ -253,4 +255,48 @@ fn more_is_written_than_there_is_room_for_while_the_connection_is_lent() {
             asker.wait(lease.release()).unwrap();
         }
     }
+}
+
+/// Whoever polls by parking its thread, as the simplest executors do.
+fn park_on<T>(work: impl Future<Output = T>) -> T {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut work = pin!(work);
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn block_on_in_a_task_of_a_runtime_goes_on_however_much_it_does() {
+    let place = Place::new();
+    let client = place.client();
+    runtime().block_on(async {
+        // More than a task may do before it yields.
+        (0..200).for_each(|_| Asker::Thread.borrow_once(&client, "in a task"));
+    });
+}
+
+#[test]
+fn a_runtime_that_nobody_drives_is_lent_nothing_twice() {
+    let place = Place::new();
+    let client = place.client();
+    let idle = runtime();
+    let entered = idle.enter();
+    for _ in 0..20 {
+        let lease = park_on(client.lock("x").ttl(LONG).acquire()).unwrap();
+        park_on(lease.release()).unwrap();
+    }
+    drop(entered);
+    assert!(idle.metrics().num_alive_tasks() <= 1, "{}", idle.metrics().num_alive_tasks());
+    // It is lent to it as soon as somebody drives it.
+    Asker::Runtime(idle).borrow(&client, "x");
 }

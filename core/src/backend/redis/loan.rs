@@ -31,7 +31,8 @@ pub(super) struct State {
     loans: u64,
     /// So often it is not lent to a thread.
     crowd: u32,
-    /// A runtime that cannot wait for sockets.
+    /// A runtime that cannot wait for sockets, or has not done so yet when it was lent
+    /// the link: it may be driven by nobody.
     pub(super) unfit: Option<Id>,
     /// By which the client's thread waits for the socket, while it does not.
     pub(super) twin: Option<Twin>,
@@ -49,6 +50,8 @@ pub(super) struct Loan {
 pub(super) enum To {
     Runtime {
         id: Id,
+        /// It waits for the socket.
+        is_begun: bool,
         /// Rung when it is taken back.
         over: Arc<Notify>,
     },
@@ -122,12 +125,26 @@ impl Tending {
     }
 
     fn end_if(&self, is_it: impl FnOnce(&Loan) -> bool) {
-        let ended = self.state().loan.take_if(|loan| is_it(&*loan));
-        if let Some(loan) = ended {
-            if let To::Runtime { over, .. } = loan.to {
-                over.notify_one();
+        let mut state = self.state();
+        let Some(loan) = state.loan.take_if(|loan| is_it(&*loan)) else { return };
+        if let To::Runtime { id, is_begun, over } = loan.to {
+            if !is_begun {
+                state.unfit = Some(id);
             }
-            self.changed.notify_one();
+            over.notify_one();
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The runtime that it is, or was, lent to is driven.
+    pub(super) fn begin(&self, number: u64, at: Id) {
+        let mut state = self.state();
+        state.unfit.take_if(|unfit| *unfit == at);
+        if let Some(Loan { to: To::Runtime { is_begun, .. }, .. }) =
+            state.loan.as_mut().filter(|loan| loan.number == number)
+        {
+            *is_begun = true;
         }
     }
 }
@@ -170,7 +187,11 @@ impl Link {
         let mut over = None;
         let lent = state.lend(
             |to| matches!(to, To::Runtime { id, .. } if *id == at),
-            || To::Runtime { id: at, over: over.insert(Arc::new(Notify::new())).clone() },
+            || To::Runtime {
+                id: at,
+                is_begun: false,
+                over: over.insert(Arc::new(Notify::new())).clone(),
+            },
         );
         drop(state);
         let (Some((number, was_home)), Some(over)) = (lent, over) else { return };

@@ -184,6 +184,7 @@ impl Guest {
     pub(super) async fn tend(self, over: &Notify) {
         let Link { tending, .. } = &*self.link;
         let Ok(watch) = self.link.socket.twin().and_then(Twin::watch) else { return };
+        tending.begin(self.number, self.at);
         while tending.is_lent_as(self.number) {
             tokio::select! {
                 biased;
