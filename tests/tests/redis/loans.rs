@@ -134,6 +134,26 @@ fn whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease() {
     }
 }
 
+/// Such as those of threads that each have one, between two calls.
+#[test]
+fn runtimes_that_stand_still_after_their_turn_keep_nothing_from_being_written() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.wait(client.lock("kept").ttl(SECOND).acquire()).unwrap();
+    let still: Vec<_> = (0..20).map(|_| Asker::Runtime(runtime())).collect();
+    for asker in &still {
+        asker.borrow(&client, "mine");
+        // Until the connection is not lent there any more.
+        pause(SECOND / 4);
+    }
+    // Those find requests of others under way, and have theirs written with them.
+    let others = Others::begin(&client);
+    pause(SECOND * 3);
+    assert!(lease.is_valid(), "{:?}", lease.loss());
+    others.end();
+    drop(still);
+}
+
 #[test]
 fn a_runtime_or_a_loop_that_goes_away_with_the_connection_loses_no_lease() {
     let place = Place::new();
