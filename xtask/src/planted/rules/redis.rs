@@ -119,7 +119,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a wild grant of a stranger is believed for as long as it says",
         "strangers::a_lock_that_a_stranger_hands_on_is_lost_at_once",
-        "backend/redis/mod.rs",
+        "backend/redis/inbox.rs",
         "Duration::from_millis(millis).min(GRANT_WINDOW)",
         "Duration::from_millis(millis)",
     ),
