@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use leasehold::host::Poller;
 use leasehold::{Client, block_on};
-use leasehold_tests::patience::{now, pause};
+use leasehold_tests::patience::{LIMIT, now, pause, until};
+use leasehold_tests::processes::Process;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::runtime::{Builder, Runtime};
 
@@ -134,26 +135,6 @@ fn whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease() {
     }
 }
 
-/// Such as those of threads that each have one, between two calls.
-#[test]
-fn runtimes_that_stand_still_after_their_turn_keep_nothing_from_being_written() {
-    let place = Place::new();
-    let client = place.client();
-    let lease = place.wait(client.lock("kept").ttl(SECOND).acquire()).unwrap();
-    let still: Vec<_> = (0..20).map(|_| Asker::Runtime(runtime())).collect();
-    for asker in &still {
-        asker.borrow(&client, "mine");
-        // Until the connection is not lent there any more.
-        pause(SECOND / 4);
-    }
-    // Those find requests of others under way, and have theirs written with them.
-    let others = Others::begin(&client);
-    pause(SECOND * 3);
-    assert!(lease.is_valid(), "{:?}", lease.loss());
-    others.end();
-    drop(still);
-}
-
 #[test]
 fn a_runtime_or_a_loop_that_goes_away_with_the_connection_loses_no_lease() {
     let place = Place::new();
@@ -168,6 +149,29 @@ fn a_runtime_or_a_loop_that_goes_away_with_the_connection_loses_no_lease() {
     }
     place.pass(SECOND * 3 / 2);
     assert!(lease.is_valid(), "{:?}", lease.loss());
+}
+
+#[test]
+fn a_client_that_is_closed_leaves_no_connection_to_who_has_it_on_loan() {
+    let place = Place::new();
+    for asker in Asker::all() {
+        let client = place.client();
+        asker.borrow(&client, "mine");
+        place.wait(client.close());
+        drop(client);
+        let none = until(LIMIT / 4, || (place.connections() == 0).then_some(()));
+        none.expect("the server has no connection of it");
+        drop(asker);
+    }
+}
+
+#[test]
+fn a_child_reads_nothing_of_what_its_parent_waits_for() {
+    let place = Place::new();
+    let worker = env!("CARGO_BIN_EXE_worker");
+    let mut worker = Process::start(worker, &["fork-waiting", &place.server.url()]);
+    assert_eq!(worker.line(), "granted promptly 10 of 10");
+    assert!(worker.rest().1);
 }
 
 #[test]

@@ -26,6 +26,27 @@ pub(super) const RULES: &[Rule] = &[
         "const LOOK: Duration = Duration::from_secs(3600);",
     ),
     rule(
+        "what is queued follows the loan, and nobody takes it back",
+        "loans::whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease",
+        "backend/redis/tend.rs",
+        "if is_unread || is_unwritten || idle >= IDLE_LOOKS || matches!(look, Look::Over) {",
+        "let _ = (is_unread, is_unwritten, idle, IDLE_LOOKS);\n            if matches!(look, Look::Over) {",
+    ),
+    rule(
+        "the end of a connection leaves it to who has it on loan",
+        "loans::a_client_that_is_closed_leaves_no_connection_to_who_has_it_on_loan",
+        "backend/redis/link.rs",
+        "            self.socket.shut_down();\n",
+        "",
+    ),
+    rule(
+        "a child reads what its parent waits for",
+        "loans::a_child_reads_nothing_of_what_its_parent_waits_for",
+        "host/thread.rs",
+        "if loans.is_empty() || self.process == std::process::id() {",
+        "if loans.is_empty() || self.process != 0 {",
+    ),
+    rule(
         "a claim can come late over the last connection alone",
         "lost_messages::a_claim_that_comes_after_two_connections_and_its_withdrawal_is_refused",
         "backend/redis/past.rs",
