@@ -40,7 +40,7 @@ pub(super) const RULES: &[Rule] = &[
         "",
     ),
     rule(
-        "a child reads what its parent waits for",
+        "a child reads what is on loan to its parent",
         "loans::a_child_reads_nothing_of_what_its_parent_waits_for",
         "host/thread.rs",
         "if loans.is_empty() || self.process == std::process::id() {",
