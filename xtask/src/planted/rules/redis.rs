@@ -22,8 +22,8 @@ pub(super) const RULES: &[Rule] = &[
         "nobody looks after a connection on loan",
         "loans::whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease",
         "backend/redis/tend.rs",
-        "const LOOK: Duration = Duration::from_millis(5);",
-        "const LOOK: Duration = Duration::from_secs(3600);",
+        "self.clock.sleep(LOOK).await",
+        "self.clock.sleep(LOOK * 720_000).await",
     ),
     rule(
         "what is queued follows the loan, and nobody takes it back",
