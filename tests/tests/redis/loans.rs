@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use leasehold::host::Poller;
 use leasehold::{Client, block_on};
-use leasehold_tests::patience::{now, pause};
+use leasehold_tests::patience::{LIMIT, now, pause, until};
+use leasehold_tests::processes::Process;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::runtime::{Builder, Runtime};
 
@@ -150,6 +151,29 @@ fn a_runtime_or_a_loop_that_goes_away_with_the_connection_loses_no_lease() {
     }
     place.pass(SECOND * 3 / 2);
     assert!(lease.is_valid(), "{:?}", lease.loss());
+}
+
+#[test]
+fn a_client_that_is_closed_leaves_no_connection_to_who_has_it_on_loan() {
+    let place = Place::new();
+    for asker in Asker::all() {
+        let client = place.client();
+        asker.borrow(&client, "mine");
+        place.wait(client.close());
+        drop(client);
+        let none = until(LIMIT / 4, || (place.connections() == 0).then_some(()));
+        none.expect("the server has no connection of it");
+        drop(asker);
+    }
+}
+
+#[test]
+fn a_child_reads_nothing_of_what_its_parent_waits_for() {
+    let place = Place::new();
+    let worker = env!("CARGO_BIN_EXE_worker");
+    let mut worker = Process::start(worker, &["fork-waiting", &place.server.url()]);
+    assert_eq!(worker.line(), "granted promptly 10 of 10");
+    assert!(worker.rest().1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ::redis::Value;
 use bytes::BytesMut;
@@ -11,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio_util::io::poll_read_buf;
 
 use super::resp::{Decoder, Frame};
+use crate::backend::{GRANT_WINDOW, Grant, Wake};
+use crate::name::{LockName, Owner};
 
 /// What may be the answer to a request.
 pub(super) enum Heard {
@@ -26,6 +29,30 @@ pub(super) enum News {
     Message(Vec<u8>),
     /// The connection is a new one: messages may have been missed.
     Reconnected,
+}
+
+impl News {
+    /// A message on our channel says `granted OWNER FENCE MS KEY`, or `gone KEY`.
+    pub(super) fn means(self, prefix: &str) -> Option<Wake> {
+        let Self::Message(message) = self else { return Some(Wake::All) };
+        let message = std::str::from_utf8(&message).ok()?;
+        let name = |key: &str| LockName::new(key.strip_prefix(prefix)?).ok();
+        let (what, rest) = message.split_once(' ')?;
+        if what == "gone" {
+            return Some(Wake::Name(name(rest)?));
+        }
+        let mut words = rest.splitn(4, ' ');
+        let owner = u128::from_str_radix(words.next()?, 16).ok()?;
+        let (fence, millis) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Wake::Granted(Grant {
+            name: name(words.next()?)?,
+            owner: Owner::from_bits(owner),
+            fence,
+            // Whoever may publish here can say anything: it lasts no longer than any
+            // that a script grants, until it is renewed.
+            lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
+        }))
+    }
 }
 
 /// Who is told what is heard unasked: one that is kept until somebody wants to be told

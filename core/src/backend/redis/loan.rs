@@ -20,6 +20,8 @@ pub(super) struct Tending {
     state: Mutex<State>,
     /// Rung when it is lent, or given back.
     pub(super) changed: Notify,
+    /// Rung when there is something to write for the client's thread.
+    pub(super) flush: Notify,
 }
 
 #[derive(Default)]
@@ -52,8 +54,9 @@ pub(super) enum To {
         id: Id,
         /// It waits for the socket.
         is_begun: bool,
-        /// Rung when it is taken back.
-        over: Arc<Notify>,
+        /// Rung when there is something to write, and when it is taken back. Of this loan
+        /// alone: a runtime that stands still must not take what is rung for others.
+        bell: Arc<Notify>,
     },
     /// A thread that waits now, or a loop.
     Host,
@@ -110,9 +113,14 @@ impl Tending {
         loan.map(|loan| loan.has_read = true).is_some()
     }
 
-    /// Whether whoever tends it writes, too.
-    pub(super) fn writes(&self) -> bool {
-        !matches!(self.state().loan, Some(Loan { to: To::Host | To::Nobody, .. }))
+    /// Tell whoever tends it that there is something to write. No if that only reads.
+    pub(super) fn ring_to_write(&self) -> bool {
+        match &self.state().loan {
+            None => self.flush.notify_one(),
+            Some(Loan { to: To::Runtime { bell, .. }, .. }) => bell.notify_one(),
+            Some(Loan { to: To::Host | To::Nobody, .. }) => return false,
+        }
+        true
     }
 
     /// The client's thread has it again, if this loan lasts.
@@ -127,11 +135,11 @@ impl Tending {
     fn end_if(&self, is_it: impl FnOnce(&Loan) -> bool) {
         let mut state = self.state();
         let Some(loan) = state.loan.take_if(|loan| is_it(&*loan)) else { return };
-        if let To::Runtime { id, is_begun, over } = loan.to {
+        if let To::Runtime { id, is_begun, bell } = loan.to {
             if !is_begun {
                 state.unfit = Some(id);
             }
-            over.notify_one();
+            bell.notify_one();
         }
         drop(state);
         self.changed.notify_one();
@@ -184,21 +192,22 @@ impl Link {
             drop(state);
             return self.tending.end_if(Loan::is_nobodys);
         }
-        let mut over = None;
+        let mut bell = None;
         let lent = state.lend(
             |to| matches!(to, To::Runtime { id, .. } if *id == at),
             || To::Runtime {
                 id: at,
                 is_begun: false,
-                over: over.insert(Arc::new(Notify::new())).clone(),
+                bell: bell.insert(Arc::new(Notify::new())).clone(),
             },
         );
         drop(state);
-        let (Some((number, was_home)), Some(over)) = (lent, over) else { return };
+        let (Some((number, was_home)), Some(bell)) = (lent, bell) else { return };
         let guest = Guest { link: self.clone(), number, at };
-        here.spawn(async move { guest.tend(&over).await });
+        here.spawn(async move { guest.tend(&bell).await });
         if was_home {
             self.tending.changed.notify_one();
+            self.write_soon();
         }
     }
 }

@@ -14,9 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::{
-    Answer, Backend, Claim, Ear, GRANT_WINDOW, Grant, Held, Released, Renewal, Status, Wake,
-};
+use super::{Answer, Backend, Claim, Ear, Held, Released, Renewal, Status, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -215,29 +213,6 @@ impl Redis {
     }
 }
 
-/// What news mean. A message on our channel says `granted OWNER FENCE MS KEY`, or
-/// `gone KEY`.
-fn understand(news: News, prefix: &str) -> Option<Wake> {
-    let News::Message(message) = news else { return Some(Wake::All) };
-    let message = std::str::from_utf8(&message).ok()?;
-    let name = |key: &str| LockName::new(key.strip_prefix(prefix)?).ok();
-    let (what, rest) = message.split_once(' ')?;
-    if what == "gone" {
-        return Some(Wake::Name(name(rest)?));
-    }
-    let mut words = rest.splitn(4, ' ');
-    let owner = u128::from_str_radix(words.next()?, 16).ok()?;
-    let (fence, millis) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some(Wake::Granted(Grant {
-        name: name(words.next()?)?,
-        owner: Owner::from_bits(owner),
-        fence,
-        // Whoever may publish here can say anything: it lasts no longer than any
-        // that a script grants, until it is renewed.
-        lasts: Duration::from_millis(millis).min(GRANT_WINDOW),
-    }))
-}
-
 #[async_trait]
 impl Backend for Redis {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
@@ -374,7 +349,7 @@ impl Backend for Redis {
         loop {
             match news.recv().await {
                 Some(news) => {
-                    if let Some(wake) = understand(news, &self.address.prefix) {
+                    if let Some(wake) = news.means(&self.address.prefix) {
                         return wake;
                     }
                 }
@@ -387,7 +362,7 @@ impl Backend for Redis {
         let (heard, address) = (ear.clone(), self.address.clone());
         self.ears.awaited_if(move || ear.is_awaited());
         self.ears.tell_by(move |news| {
-            let wake = understand(news, &address.prefix);
+            let wake = news.means(&address.prefix);
             wake.into_iter().for_each(|wake| heard.hear(wake));
         });
     }
