@@ -197,7 +197,7 @@ fn fork_waiting(client: &Client) -> Result<(), Failure> {
             }
         }
         // The child waits; in the parent nobody polls while the word comes.
-        std::thread::sleep(PART);
+        leasehold_tests::patience::pause(PART);
         block_on(held.release())?;
         let lease = waiter.wait(waiting.as_mut(), Some(PART * 4)).transpose()?;
         promptly += usize::from(lease.is_some());

@@ -1,5 +1,6 @@
 //! A link that is lent and taken back at any moment, and a server that reads and answers
 //! late and in pieces.
+#![allow(clippy::disallowed_methods)] // real threads and sockets, at random moments
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
@@ -88,7 +89,7 @@ async fn ask(link: &Arc<Link>, seed: &mut Seed, asked: usize) {
     let mut answer = pin!(ask_with(link, payload, asked));
     if seed.is_one_in(10) {
         // It is left to come to nobody.
-        return poll_fn(|context| Poll::Ready(drop(answer.as_mut().poll(context)))).await;
+        return poll_fn(|context| Poll::Ready(_ = answer.as_mut().poll(context))).await;
     }
     assert_eq!(answer.await, Value::Int(asked as i64));
 }
@@ -167,7 +168,7 @@ fn who_had_a_link_and_stands_still_is_not_told_what_is_to_be_written() {
     home.spawn(Box::pin(async move {
         // Of both at once, the second is left to whoever tends it, which is this thread.
         tokio::join!(ask_with(&asked, 0, 1), ask_with(&asked, 0, 2));
-        drop(done.send(()));
+        done.send(()).unwrap();
     }));
     let answered = is_done.recv_timeout(HANGS / 6);
     drop(still);
