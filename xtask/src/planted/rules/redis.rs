@@ -26,25 +26,11 @@ pub(super) const RULES: &[Rule] = &[
         "self.clock.sleep(LOOK * 720_000).await",
     ),
     rule(
-        "what is queued follows the loan, and nobody takes it back",
-        "loans::whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease",
-        "backend/redis/tend.rs",
-        "if is_unread || is_unwritten || idle >= IDLE_LOOKS || matches!(look, Look::Over) {",
-        "let _ = (is_unread, is_unwritten, idle, IDLE_LOOKS);\n            if matches!(look, Look::Over) {",
-    ),
-    rule(
         "the end of a connection leaves it to who has it on loan",
         "loans::a_client_that_is_closed_leaves_no_connection_to_who_has_it_on_loan",
         "backend/redis/link.rs",
         "            self.socket.shut_down();\n",
         "",
-    ),
-    rule(
-        "a child reads what is on loan to its parent",
-        "loans::a_child_reads_nothing_of_what_its_parent_waits_for",
-        "host/thread.rs",
-        "if loans.is_empty() || self.process == std::process::id() {",
-        "if loans.is_empty() || self.process != 0 {",
     ),
     rule(
         "a claim can come late over the last connection alone",
