@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use leasehold::host::Waiter;
-use leasehold::{Error, Event, Status};
+use leasehold::{Error, Event, Kind, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -109,15 +109,26 @@ impl Call {
         let limit = timeout.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
         let end = limit.and_then(|limit| now().checked_add(limit));
         let slice = signals_come_here(py)?.then_some(SLICE);
-        let waiter = Waiter::new();
+        let (waiter, process) = (Waiter::new(), std::process::id());
         loop {
             let left = end.map(|end| end.saturating_duration_since(now()));
             let most = slice.into_iter().chain(left).min();
             match visit.detach(py, || waiter.wait(work.as_mut(), most)) {
                 Some(answer) => return convert(py, answer),
                 None if end.is_some_and(|end| end <= now()) => return Ok(py.None().into_bound(py)),
-                None => py.check_signals()?,
+                None => {}
             }
+            let handled = py.check_signals();
+            if process == std::process::id() {
+                handled?;
+                continue;
+            }
+            // A handler has forked, and this is the child, where no answer comes. Nothing is
+            // dropped: a thread of the parent may have been in the midst of it.
+            std::mem::forget(work);
+            handled?;
+            let message = "the process was forked while this call waited; the parent has it";
+            return Err(error::exception(py, &Error::new(Kind::Closed, message)));
         }
     }
 }

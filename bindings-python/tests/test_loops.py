@@ -83,6 +83,7 @@ def test_a_loop_that_is_blocked_or_closed_keeps_no_answers_from_others(
     over.set()
     thread.join()
     assert len(others) > before
+    kept.check()
     kept.release()
 
 

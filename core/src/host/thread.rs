@@ -1,18 +1,18 @@
 //! A thread that waits, outside of a runtime.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::task::unconstrained;
 
 use super::{Here, Host, Loan};
 use crate::time::{Clock, SystemClock};
@@ -49,7 +49,8 @@ impl Waiter {
             process: std::process::id(),
             state: AtomicU8::new(AWAKE),
             loans: Mutex::default(),
-            bell: OnceLock::new(),
+            bell: Mutex::default(),
+            cannot_poll: AtomicBool::new(false),
         }))
     }
 
@@ -63,6 +64,9 @@ impl Waiter {
         let end = most.map(|most| SystemClock.now() + most);
         let waker = Waker::from(self.0.clone());
         let mut context = Context::from_waker(&waker);
+        // In a task of a Tokio runtime, what runs out of its budget there is told to go on
+        // when the task has yielded, which it does not before this is ready.
+        let mut future = pin!(unconstrained(future.as_mut()));
         loop {
             let here = Here::enter(self.0.clone());
             let polled = future.as_mut().poll(&mut context);
@@ -82,13 +86,10 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         // Wakers may live on.
         drop(self.0.take_loans());
+        if let Some(bell) = lock(&self.0.bell).take() {
+            bell.put_back();
+        }
     }
-}
-
-thread_local! {
-    /// What wakes this thread while it waits for sockets, and whose process made it: a
-    /// child shares it with its parent.
-    static BELL: RefCell<Option<(u32, Arc<Bell>)>> = const { RefCell::new(None) };
 }
 
 const AWAKE: u8 = 0;
@@ -104,7 +105,9 @@ struct Sleeper {
     process: u32,
     state: AtomicU8,
     loans: Mutex<Vec<Loan>>,
-    bell: OnceLock<Arc<Bell>>,
+    bell: Mutex<Option<Arc<Bell>>>,
+    /// The system does not let it: more descriptors are open than it allows by now.
+    cannot_poll: AtomicBool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -122,7 +125,7 @@ impl Wake for Sleeper {
     fn wake_by_ref(self: &Arc<Self>) {
         match self.state.swap(WOKEN, Ordering::AcqRel) {
             PARKED => self.thread.unpark(),
-            POLLING => self.bell.get().into_iter().for_each(|bell| bell.ring()),
+            POLLING => lock(&self.bell).iter().for_each(|bell| bell.ring()),
             _ => {}
         }
     }
@@ -130,20 +133,16 @@ impl Wake for Sleeper {
 
 impl Host for Sleeper {
     fn borrow(&self, loan: Loan) {
-        if self.has_bell() {
-            self.loans().push(loan);
+        if !self.cannot_poll.load(Ordering::Relaxed) && self.bell().is_some() {
+            lock(&self.loans).push(loan);
         }
     }
 }
 
 impl Sleeper {
-    fn loans(&self) -> MutexGuard<'_, Vec<Loan>> {
-        self.loans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// To wait for and to read.
     fn take_loans(&self) -> Vec<Loan> {
-        let loans = std::mem::take(&mut *self.loans());
+        let loans = std::mem::take(&mut *lock(&self.loans));
         if loans.is_empty() || self.process == std::process::id() {
             return loans;
         }
@@ -151,13 +150,13 @@ impl Sleeper {
         Vec::new()
     }
 
-    fn has_bell(&self) -> bool {
-        if self.bell.get().is_none()
-            && let Some(bell) = Bell::of_this_thread()
-        {
-            drop(self.bell.set(bell));
+    /// `None` when there are no descriptors to be had: then it sleeps without.
+    fn bell(&self) -> Option<Arc<Bell>> {
+        let mut bell = lock(&self.bell);
+        if bell.is_none() {
+            *bell = Bell::take().map(Arc::new);
         }
-        self.bell.get().is_some()
+        bell.clone()
     }
 
     /// Until it is woken, or this long. It may be for nothing.
@@ -166,8 +165,15 @@ impl Sleeper {
         let how = if loans.is_empty() { PARKED } else { POLLING };
         let began = self.state.compare_exchange(AWAKE, how, Ordering::AcqRel, Ordering::Acquire);
         let mut slept = Slept::Well;
-        match (began, self.bell.get()) {
-            (Ok(_), Some(bell)) if how == POLLING => slept = wait_for(bell, &mut loans, most),
+        let bell = lock(&self.bell).clone().filter(|_| how == POLLING);
+        match (began, bell) {
+            (Ok(_), Some(bell)) => match wait_for(&bell, &mut loans, most) {
+                Ok(how) => slept = how,
+                Err(_) => {
+                    self.cannot_poll.store(true, Ordering::Relaxed);
+                    loans.clear();
+                }
+            },
             (Ok(_), _) => match most {
                 Some(most) => thread::park_timeout(most),
                 None => thread::park(),
@@ -175,13 +181,21 @@ impl Sleeper {
             (Err(_), _) => {}
         }
         self.state.store(AWAKE, Ordering::Release);
-        self.loans().append(&mut loans);
+        lock(&self.loans).append(&mut loans);
         slept
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Until the bell rings or there is something to read, which is read then.
-fn wait_for(bell: &Bell, loans: &mut Vec<Loan>, most: Option<Duration>) -> Slept {
+fn wait_for(
+    bell: &Bell,
+    loans: &mut Vec<Loan>,
+    most: Option<Duration>,
+) -> Result<Slept, rustix::io::Errno> {
     let most = most.and_then(|most| Timespec::try_from(most).ok());
     let watch = |of| PollFd::from_borrowed_fd(of, PollFlags::IN);
     let sockets = loans.iter().map(|loan| watch(loan.link.socket()));
@@ -189,8 +203,10 @@ fn wait_for(bell: &Bell, loans: &mut Vec<Loan>, most: Option<Duration>) -> Slept
         std::iter::once(watch(bell.door.as_fd())).chain(sockets).collect();
     let polled = poll(&mut all, most.as_ref());
     let seen: Vec<bool> = all.iter().map(|one| !one.revents().is_empty()).collect();
-    if polled == Err(rustix::io::Errno::INTR) {
-        return Slept::Interrupted;
+    match polled {
+        Err(rustix::io::Errno::INTR) => return Ok(Slept::Interrupted),
+        Err(e) => return Err(e),
+        Ok(_) => {}
     }
     if seen[0] {
         bell.silence();
@@ -200,34 +216,46 @@ fn wait_for(bell: &Bell, loans: &mut Vec<Loan>, most: Option<Duration>) -> Slept
         at += 1;
         !seen[at] || loan.read()
     });
-    Slept::Well
+    Ok(Slept::Well)
 }
 
 /// Wakes a thread that waits for sockets.
 struct Bell {
     door: UnixStream,
     other: UnixStream,
+    process: u32,
 }
 
+/// Those that nobody uses now. Threads that wait no more keep none.
+static BELLS: Mutex<Vec<Bell>> = Mutex::new(Vec::new());
+/// So many are kept.
+const SPARE: usize = 16;
+
 impl Bell {
-    /// `None` when there are no descriptors to be had: then it sleeps without.
-    fn of_this_thread() -> Option<Arc<Self>> {
-        let process = std::process::id();
-        let known = BELL.with_borrow(|bell| {
-            bell.as_ref().filter(|(made_in, _)| *made_in == process).map(|(_, bell)| bell.clone())
-        });
-        known.or_else(|| {
-            let bell = Arc::new(Self::new().ok()?);
-            BELL.set(Some((process, bell.clone())));
-            Some(bell)
-        })
+    fn take() -> Option<Self> {
+        // Not waited for: a child that was forked from a process whose other thread was
+        // here finds it locked for ever.
+        let spare = BELLS.try_lock().ok().and_then(|mut bells| bells.pop());
+        // A child shares those of its parent.
+        spare.filter(|bell| bell.process == std::process::id()).or_else(|| Self::new().ok())
+    }
+
+    /// For the next. Whoever still has a waker of the last can ring it: for nothing.
+    fn put_back(self: Arc<Self>) {
+        if let Ok(mut bells) = BELLS.try_lock()
+            && bells.len() < SPARE
+            && let Some(bell) = Arc::into_inner(self)
+        {
+            bell.silence();
+            bells.push(bell);
+        }
     }
 
     fn new() -> std::io::Result<Self> {
         let (door, other) = UnixStream::pair()?;
         door.set_nonblocking(true)?;
         other.set_nonblocking(true)?;
-        Ok(Self { door, other })
+        Ok(Self { door, other, process: std::process::id() })
     }
 
     fn ring(&self) {

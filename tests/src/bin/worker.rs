@@ -5,14 +5,16 @@
 //! `worker hold DATABASE TTL_MS`: hold the lock and answer questions on stdin.
 //! The database may also be a URL, of a server.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
+//! `worker fork-waiting URL`: fork while a thread waits for a lock, and wait there, too.
 //! `worker crowded`: connect where no thread is to be had.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use leasehold::host::Waiter;
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Kind, Lease, Options};
+use leasehold::{Client, Kind, Lease, Options, block_on};
 use leasehold_tests::register::Register;
 
 type Failure = Box<dyn std::error::Error>;
@@ -37,6 +39,9 @@ fn main() -> Result<(), Failure> {
             runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?)))
         }
         ["fork", database] => fork(&runtime, database),
+        ["fork-waiting", url] => {
+            runtime.block_on(connect(url)).and_then(|client| fork_waiting(&client))
+        }
         ["crowded"] => runtime.block_on(crowded()),
         _ => Err("usage: see the first lines of worker.rs".into()),
     }
@@ -166,6 +171,49 @@ fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure
     }
     let kept = runtime.block_on(lease.renew());
     say(&format!("valid {} renewed {:?}", lease.is_valid(), kept.map_err(|e| e.code())));
+    Ok(())
+}
+
+/// As a signal's handler forks, in the middle of a wait that goes on in both.
+fn fork_waiting(client: &Client) -> Result<(), Failure> {
+    const TIMES: usize = 10;
+    const PART: Duration = Duration::from_millis(50);
+    let (lock, mut promptly) = (client.lock(NAME), 0);
+    for _ in 0..TIMES {
+        let held = block_on(lock.acquire())?;
+        let (waiter, mut waiting) = (Waiter::new(), Box::pin(lock.acquire()));
+        if waiter.wait(waiting.as_mut(), Some(PART)).is_some() {
+            return Err("a lock that is held was granted".into());
+        }
+        // SAFETY: only this thread runs on in the child, which goes on with its wait and ends.
+        #[allow(unsafe_code)]
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            drop(waiter.wait(waiting.as_mut(), Some(PART * 10)));
+            // SAFETY: ends this process and nothing else.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::_exit(0)
+            }
+        }
+        // The child waits; in the parent nobody polls while the word comes.
+        leasehold_tests::patience::pause(PART);
+        block_on(held.release())?;
+        let lease = waiter.wait(waiting.as_mut(), Some(PART * 4)).transpose()?;
+        promptly += usize::from(lease.is_some());
+        let lease = match lease {
+            Some(lease) => lease,
+            None => block_on(waiting)?,
+        };
+        // SAFETY: waits for the child that was just made.
+        #[allow(unsafe_code)]
+        let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        if waited != child {
+            return Err("the child is not to be waited for".into());
+        }
+        block_on(lease.release())?;
+    }
+    say(&format!("granted promptly {promptly} of {TIMES}"));
     Ok(())
 }
 

@@ -12,11 +12,8 @@
 //! that it may have forgotten are over, and afterwards only ballots larger than
 //! the end of that time.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -347,7 +344,7 @@ impl Backend for Quorum {
             };
             tokio::select! {
                 biased;
-                next = next(&mut news) => break next,
+                next = node::next(&mut news) => break next,
                 () = look_again => {}
             }
         };
@@ -398,17 +395,4 @@ impl Backend for Quorum {
     fn describe(&self) -> &str {
         &self.shown
     }
-}
-
-/// What one of the nodes tells, and which.
-async fn next(news: &mut [Pin<Box<dyn Future<Output = News> + Send + '_>>]) -> (usize, News) {
-    poll_fn(|cx| {
-        let ready =
-            news.iter_mut().enumerate().find_map(|(node, news)| match news.as_mut().poll(cx) {
-                Poll::Ready(news) => Some((node, news)),
-                Poll::Pending => None,
-            });
-        ready.map_or(Poll::Pending, Poll::Ready)
-    })
-    .await
 }

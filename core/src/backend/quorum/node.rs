@@ -1,6 +1,9 @@
 //! One server of a quorum: what it is asked, and what it says.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -246,4 +249,19 @@ pub trait Node: Send + Sync + 'static {
 
     /// As messages name it; without passwords.
     fn describe(&self) -> &str;
+}
+
+/// What one of the nodes tells, and which.
+pub(super) async fn next(
+    news: &mut [Pin<Box<dyn Future<Output = News> + Send + '_>>],
+) -> (usize, News) {
+    poll_fn(|cx| {
+        let ready =
+            news.iter_mut().enumerate().find_map(|(node, news)| match news.as_mut().poll(cx) {
+                Poll::Ready(news) => Some((node, news)),
+                Poll::Pending => None,
+            });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

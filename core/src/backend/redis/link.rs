@@ -40,8 +40,6 @@ pub(super) struct Link {
     ears: Arc<Ears>,
     /// Who waits until there is something to read or to write.
     pub(super) tending: Tending,
-    /// Rung when there is something to write for whoever tends it.
-    pub(super) flush: Notify,
     /// Rung when an answer is waited for and the driver does not watch.
     watch: Notify,
     /// Rung when the server did not know a script, and nobody waited to hear it.
@@ -70,7 +68,6 @@ impl Link {
             queue: Mutex::new(Queue::over(writer)),
             ears,
             tending: Tending::default(),
-            flush: Notify::new(),
             watch: Notify::new(),
             forgot: Notify::new(),
         })
@@ -140,7 +137,7 @@ impl Link {
             // Also who has it on loan, and is not polled.
             self.socket.shut_down();
         }
-        self.flush.notify_one();
+        self.tending.flush.notify_one();
     }
 
     /// Whether it is a child's copy of its parent's.
@@ -223,9 +220,7 @@ impl Link {
     /// Something is left to be written: by whoever tends the link, or here if that only
     /// reads.
     pub(super) fn write_soon(&self) {
-        if self.tending.writes() {
-            self.flush.notify_one();
-        } else if self.write().is_pending() {
+        if !self.tending.ring_to_write() && self.write().is_pending() {
             // The client's thread waits for room.
             self.tending.end_any();
         }

@@ -20,6 +20,8 @@ pub(super) struct Tending {
     state: Mutex<State>,
     /// Rung when it is lent, or given back.
     pub(super) changed: Notify,
+    /// Rung when there is something to write for the client's thread.
+    pub(super) flush: Notify,
 }
 
 #[derive(Default)]
@@ -31,7 +33,8 @@ pub(super) struct State {
     loans: u64,
     /// So often it is not lent to a thread.
     crowd: u32,
-    /// A runtime that cannot wait for sockets.
+    /// A runtime that cannot wait for sockets, or has not done so yet when it was lent
+    /// the link: it may be driven by nobody.
     pub(super) unfit: Option<Id>,
     /// By which the client's thread waits for the socket, while it does not.
     pub(super) twin: Option<Twin>,
@@ -49,8 +52,11 @@ pub(super) struct Loan {
 pub(super) enum To {
     Runtime {
         id: Id,
-        /// Rung when it is taken back.
-        over: Arc<Notify>,
+        /// It waits for the socket.
+        is_begun: bool,
+        /// Rung when there is something to write, and when it is taken back. Of this loan
+        /// alone: a runtime that stands still must not take what is rung for others.
+        bell: Arc<Notify>,
     },
     /// A thread that waits now, or a loop.
     Host,
@@ -107,9 +113,14 @@ impl Tending {
         loan.map(|loan| loan.has_read = true).is_some()
     }
 
-    /// Whether whoever tends it writes, too.
-    pub(super) fn writes(&self) -> bool {
-        !matches!(self.state().loan, Some(Loan { to: To::Host | To::Nobody, .. }))
+    /// Tell whoever tends it that there is something to write. No if that only reads.
+    pub(super) fn ring_to_write(&self) -> bool {
+        match &self.state().loan {
+            None => self.flush.notify_one(),
+            Some(Loan { to: To::Runtime { bell, .. }, .. }) => bell.notify_one(),
+            Some(Loan { to: To::Host | To::Nobody, .. }) => return false,
+        }
+        true
     }
 
     /// The client's thread has it again, if this loan lasts.
@@ -122,12 +133,26 @@ impl Tending {
     }
 
     fn end_if(&self, is_it: impl FnOnce(&Loan) -> bool) {
-        let ended = self.state().loan.take_if(|loan| is_it(&*loan));
-        if let Some(loan) = ended {
-            if let To::Runtime { over, .. } = loan.to {
-                over.notify_one();
+        let mut state = self.state();
+        let Some(loan) = state.loan.take_if(|loan| is_it(&*loan)) else { return };
+        if let To::Runtime { id, is_begun, bell } = loan.to {
+            if !is_begun {
+                state.unfit = Some(id);
             }
-            self.changed.notify_one();
+            bell.notify_one();
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The runtime that it is, or was, lent to is driven.
+    pub(super) fn begin(&self, number: u64, at: Id) {
+        let mut state = self.state();
+        state.unfit.take_if(|unfit| *unfit == at);
+        if let Some(Loan { to: To::Runtime { is_begun, .. }, .. }) =
+            state.loan.as_mut().filter(|loan| loan.number == number)
+        {
+            *is_begun = true;
         }
     }
 }
@@ -167,17 +192,22 @@ impl Link {
             drop(state);
             return self.tending.end_if(Loan::is_nobodys);
         }
-        let mut over = None;
+        let mut bell = None;
         let lent = state.lend(
             |to| matches!(to, To::Runtime { id, .. } if *id == at),
-            || To::Runtime { id: at, over: over.insert(Arc::new(Notify::new())).clone() },
+            || To::Runtime {
+                id: at,
+                is_begun: false,
+                bell: bell.insert(Arc::new(Notify::new())).clone(),
+            },
         );
         drop(state);
-        let (Some((number, was_home)), Some(over)) = (lent, over) else { return };
+        let (Some((number, was_home)), Some(bell)) = (lent, bell) else { return };
         let guest = Guest { link: self.clone(), number, at };
-        here.spawn(async move { guest.tend(&over).await });
+        here.spawn(async move { guest.tend(&bell).await });
         if was_home {
             self.tending.changed.notify_one();
+            self.write_soon();
         }
     }
 }

@@ -122,7 +122,7 @@ impl Link {
         loop {
             match written {
                 Poll::Ready(Ok(())) => {
-                    self.flush.notified().await;
+                    self.tending.flush.notified().await;
                     written = self.write();
                 }
                 Poll::Ready(Err(why)) => return why,
@@ -181,17 +181,17 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) async fn tend(self, over: &Notify) {
+    pub(super) async fn tend(self, bell: &Notify) {
         let Link { tending, .. } = &*self.link;
         let Ok(watch) = self.link.socket.twin().and_then(Twin::watch) else { return };
+        tending.begin(self.number, self.at);
         while tending.is_lent_as(self.number) {
             tokio::select! {
                 biased;
-                () = over.notified() => {}
                 why = self.link.read_when(&watch, || _ = tending.has_read(self.number)) => {
                     return self.link.shut(&why);
                 }
-                () = self.link.flush.notified() => {
+                () = bell.notified() => {
                     // Others who are about to ask are written together with these.
                     tokio::task::yield_now().await;
                     if let Poll::Ready(Err(why)) = self.link.write() {

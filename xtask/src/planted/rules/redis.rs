@@ -22,8 +22,15 @@ pub(super) const RULES: &[Rule] = &[
         "nobody looks after a connection on loan",
         "loans::whoever_is_blocked_while_the_connection_is_lent_there_loses_no_lease",
         "backend/redis/tend.rs",
-        "const LOOK: Duration = Duration::from_millis(5);",
-        "const LOOK: Duration = Duration::from_secs(3600);",
+        "self.clock.sleep(LOOK).await",
+        "self.clock.sleep(LOOK * 720_000).await",
+    ),
+    rule(
+        "the end of a connection leaves it to who has it on loan",
+        "loans::a_client_that_is_closed_leaves_no_connection_to_who_has_it_on_loan",
+        "backend/redis/link.rs",
+        "            self.socket.shut_down();\n",
+        "",
     ),
     rule(
         "a claim can come late over the last connection alone",

@@ -1,5 +1,6 @@
 //! A link that is lent and taken back at any moment, and a server that reads and answers
 //! late and in pieces.
+#![allow(clippy::disallowed_methods)] // real threads and sockets, at random moments
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
@@ -26,6 +27,12 @@ use crate::runtime::{Runtime, ThreadRuntime};
 
 const REQUESTS: usize = 3000;
 const HANGS: Duration = Duration::from_secs(60);
+
+impl Loan {
+    fn is_at_runtime(&self) -> bool {
+        matches!(self.to, To::Runtime { .. })
+    }
+}
 
 impl Seed {
     fn is_one_in(&mut self, many: u64) -> bool {
@@ -70,17 +77,21 @@ fn serve(mut stream: UnixStream, mut seed: Seed) {
     }
 }
 
-async fn ask(link: &Arc<Link>, seed: &mut Seed, asked: usize) {
-    let payload = if seed.is_one_in(20) { seed.below(300_000) } else { seed.below(50) };
+async fn ask_with(link: &Arc<Link>, payload: u64, asked: usize) -> Value {
     let mut command = Command::of(&["ASK", &asked.to_string(), &"x".repeat(payload as usize)]);
     let number = link.next_number();
     command.add(number);
-    let mut answer = pin!(link.ask(command, Expected::Number(number), None));
+    link.ask(command, Expected::Number(number), None).await.unwrap()
+}
+
+async fn ask(link: &Arc<Link>, seed: &mut Seed, asked: usize) {
+    let payload = if seed.is_one_in(20) { seed.below(300_000) } else { seed.below(50) };
+    let mut answer = pin!(ask_with(link, payload, asked));
     if seed.is_one_in(10) {
         // It is left to come to nobody.
-        return poll_fn(|context| Poll::Ready(drop(answer.as_mut().poll(context)))).await;
+        return poll_fn(|context| Poll::Ready(_ = answer.as_mut().poll(context))).await;
     }
-    assert_eq!(answer.await.unwrap(), Value::Int(asked as i64));
+    assert_eq!(answer.await, Value::Int(asked as i64));
 }
 
 async fn ask_much(link: Arc<Link>, mut seed: Seed) {
@@ -108,8 +119,8 @@ fn turn_until_done(work: impl Future<Output = ()>) {
     }
 }
 
-#[test]
-fn whoever_has_a_link_on_loan_everybody_gets_their_own_answers() {
+/// A link that is driven, and its server.
+fn begin() -> (Arc<Link>, Arc<ThreadRuntime>, thread::JoinHandle<()>) {
     let home = ThreadRuntime::start().unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -121,7 +132,74 @@ fn whoever_has_a_link_on_loan_everybody_gets_their_own_answers() {
     let link = Link::over(1, times, (inbox, ears), socket.clone(), socket);
     let driver = (link.clone(), home.clone());
     home.spawn(Box::pin(async move { drop(driver.0.drive(&*driver.1).await) }));
+    (link, home, server)
+}
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// So that it is lent there, and nothing goes on there after that.
+fn borrow_once(link: &Arc<Link>) -> (tokio::runtime::Runtime, u64) {
+    let there = runtime();
+    there.block_on(async {
+        while !link.tending.state().loan.as_ref().is_some_and(|loan| loan.is_at_runtime()) {
+            ask_with(link, 0, 1).await;
+        }
+        // Whoever tends it there has begun.
+        tokio::task::yield_now().await;
+    });
+    let number = link.tending.state().loans;
+    (there, number)
+}
+
+#[test]
+fn who_had_a_link_and_stands_still_is_not_told_what_is_to_be_written() {
+    let (link, home, server) = begin();
+    let still: Vec<_> = (0..5)
+        .map(|_| {
+            let there = borrow_once(&link);
+            link.tending.end_any();
+            there
+        })
+        .collect();
+    let (done, is_done) = channel();
+    let asked = link.clone();
+    home.spawn(Box::pin(async move {
+        // Of both at once, the second is left to whoever tends it, which is this thread.
+        tokio::join!(ask_with(&asked, 0, 1), ask_with(&asked, 0, 2));
+        done.send(()).unwrap();
+    }));
+    let answered = is_done.recv_timeout(HANGS / 6);
+    drop(still);
+    link.shut("it is over");
+    server.join().unwrap();
+    answered.unwrap();
+}
+
+#[test]
+fn who_had_a_link_before_neither_ends_a_later_loan_nor_goes_on_with_it() {
+    let (link, _home, server) = begin();
+    let (there, first) = borrow_once(&link);
+    link.tending.end(first);
+    let (_elsewhere, second) = borrow_once(&link);
+    assert!(first < second && link.tending.is_lent_as(second));
+    link.tending.end(first);
+    Lent::leave(&*link, first);
+    assert!(link.tending.is_lent_as(second));
+    assert!(!Lent::read_as(&*link, first) && !link.tending.is_lent_as(first));
+    // It sees that it is over, and gives back nothing.
+    there.block_on(async { tokio::task::yield_now().await });
+    drop(there);
+    assert!(link.tending.is_lent_as(second));
+    assert!(link.tending.state().loan.as_ref().is_some_and(|loan| loan.is_at_runtime()));
+    link.shut("it is over");
+    server.join().unwrap();
+}
+
+#[test]
+fn whoever_has_a_link_on_loan_everybody_gets_their_own_answers() {
+    let (link, _home, server) = begin();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -140,10 +218,7 @@ fn whoever_has_a_link_on_loan_everybody_gets_their_own_answers() {
                 match number {
                     0 | 1 => block_on(work),
                     2 => turn_until_done(work),
-                    _ => tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build()
-                        .unwrap()
+                    _ => runtime()
                         .block_on(async { _ = tokio::join!(work, ask_much(link, Seed(41))) }),
                 }
                 done.send(()).unwrap();
