@@ -44,6 +44,12 @@ impl Options {
         self
     }
 
+    /// The delay of locks that do not set one; see [`Lock::delay`].
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.settings.delay = delay;
+        self
+    }
+
     /// The wait of locks that do not set one; see [`Lock::wait`].
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = Some(wait);
@@ -90,7 +96,7 @@ impl Options {
     ///   `etcds://…` encrypted. See [`Etcd`](crate::backend::Etcd).
     /// * `memory:`: inside this client only.
     ///
-    /// `ttl`, `wait`, `max_hold` and `label` can follow as a query, as in
+    /// `ttl`, `delay`, `wait`, `max_hold` and `label` can follow as a query, as in
     /// `sqlite:/var/lib/jobs.db?ttl=30s&label=importer`; they win over these
     /// options, and what a lock sets wins over both.
     ///
@@ -132,6 +138,7 @@ impl Options {
             };
             match &*option {
                 "ttl" => self.settings.ttl = span()?,
+                "delay" => self.settings.delay = span()?,
                 "wait" => self.settings.wait = Some(span()?),
                 "max_hold" => self.settings.max_hold = Some(span()?),
                 "label" => self.settings.label = value.into_owned(),

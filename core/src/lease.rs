@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::engine::{Engine, Hold, Loss};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
+use crate::lock::Settings;
 use crate::time::Instant;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
@@ -65,7 +66,7 @@ impl Lease {
     /// The ttl that it is renewed by: that of the lock, or the next longer one
     /// that the backend can count; etcd has whole seconds, and a shortest.
     pub fn ttl(&self) -> Duration {
-        self.hold.held().ttl
+        self.hold.ttl()
     }
 
     /// Whether it is held at this instant, by the clock alone: right even just
@@ -126,6 +127,30 @@ impl Lease {
     /// Cancel safe; the backend may have renewed it, the deadline stays.
     pub async fn renew(&self) -> Result<(), Error> {
         self.engine.renew(&self.hold).await
+    }
+
+    /// Renew now, by another ttl, from 100 ms to 24 h, which it has from then on:
+    /// [`renew`](Lease::renew) and [`ttl`](Lease::ttl) go by it. Only with
+    /// [`auto_renew(false)`](crate::Lock::auto_renew). A shorter one frees the lock
+    /// sooner: the deadline moves back before the request is sent, whatever comes of it.
+    ///
+    /// Where a renewal or claim by a shorter ttl has had no answer, this buys no more than
+    /// that, as it may still arrive; [`remaining`](Lease::remaining) tells. An etcd lease
+    /// has one ttl for its life.
+    ///
+    /// # Errors
+    /// As [`renew`](Lease::renew); `invalid` for a ttl that cannot be, and for a lease
+    /// that is renewed in the background; `unsupported` on etcd for another ttl than it
+    /// was taken with.
+    ///
+    /// # Cancel safety
+    /// As [`renew`](Lease::renew).
+    pub async fn renew_for(&self, ttl: Duration) -> Result<(), Error> {
+        let held = |e: Error| {
+            e.with_outcome(Outcome::Held).about(&self.hold.held().name, self.engine.describe())
+        };
+        Settings::check_ttl(ttl, self.hold.delay()).map_err(held)?;
+        self.engine.renew_for(&self.hold, ttl).await
     }
 
     /// The error for using it after its end.

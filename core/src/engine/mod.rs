@@ -14,6 +14,8 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod acquire;
+mod asked;
+mod by_hand;
 mod closed;
 mod debts;
 mod hold;
@@ -40,10 +42,19 @@ pub(crate) use pauses::backoff;
 pub(crate) struct Plan {
     pub(crate) name: LockName,
     pub(crate) ttl: Duration,
+    /// For so long beyond that the server has it, unless it is given back.
+    pub(crate) delay: Duration,
     pub(crate) mode: Mode,
     pub(crate) label: Arc<str>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) auto_renew: bool,
+}
+
+impl Plan {
+    /// How long the server has it.
+    fn lasts(&self) -> Duration {
+        self.ttl + self.delay
+    }
 }
 
 /// How long a user is ready to wait for a lock.

@@ -158,6 +158,9 @@ impl Process {
             let name = names[random.usize(..names.len())];
             let ttl = Duration::from_millis(random.u64(500..=MAX_TTL.as_millis() as u64));
             let mut lock = self.client.lock(name).ttl(ttl);
+            if random.u32(..8) == 0 {
+                lock = lock.delay(MAX_TTL - ttl);
+            }
             if random.u32(..10) == 0 {
                 lock = lock.max_hold(ttl * random.u32(1..4));
             }

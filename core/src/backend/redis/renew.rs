@@ -16,6 +16,7 @@ pub(super) const BATCH: usize = 1000;
 
 impl Redis {
     pub(super) async fn renew_all(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        leases.iter().try_for_each(|held| self.address.check_ttl(held.ttl))?;
         let session = self.connection.session().await?;
         let one_by_one = self.in_cluster.load(Ordering::Relaxed);
         let mut answers = Vec::with_capacity(leases.len());
