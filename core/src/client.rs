@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Events, Telling};
 use crate::lock::{Lock, Settings};
+use crate::locks::Locks;
 use crate::name::LockName;
 use crate::runtime::Runtime;
 use crate::target::{Target, ground};
@@ -163,6 +164,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// The locks of these names, to be taken together, all or nothing.
+    pub fn locks<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> Locks {
+        Locks::new(self.lock(""), names.into_iter().map(Into::into).collect())
+    }
+
     /// The lock of this name: 1 to 1024 bytes without NUL.
     pub fn lock(&self, name: impl Into<String>) -> Lock {
         Lock::new(self.anchor.clone(), name.into(), self.settings.clone())

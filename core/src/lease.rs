@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
-use crate::engine::{Engine, Hold, Loss};
+use crate::engine::{Engine, Hold, Loss, Tie};
 use crate::error::{Error, Kind, Outcome};
 use crate::lock::Settings;
 use crate::time::Instant;
@@ -31,6 +31,19 @@ impl Lease {
     pub(crate) fn new(anchor: Arc<Anchor>, engine: Arc<Engine>, hold: Arc<Hold>) -> Self {
         let key = engine.backend().key(hold.held());
         Self { engine, hold, key, _anchor: anchor }
+    }
+
+    pub(crate) fn hold(&self) -> Arc<Hold> {
+        self.hold.clone()
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Whether it is renewed in the background.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.hold.held().renewed
     }
 
     /// The lock's name.
@@ -112,7 +125,7 @@ impl Lease {
 
     /// Word of its end, for somebody who does not hold it.
     pub fn watch(&self) -> Watch {
-        Watch { hold: self.hold.clone() }
+        Watch::of(Tie::of(vec![self.hold.clone()]))
     }
 
     /// Renew now, by a full ttl. Needed only with
@@ -204,33 +217,43 @@ impl Drop for Lease {
     }
 }
 
-/// Word of a lease's end. It does not keep the lease: that is given back when it
-/// is dropped, whoever watches.
+/// Word of the end of a lease, or of [several](crate::Leases) that are held together. It
+/// does not keep the lease: that is given back when it is dropped, whoever watches.
 #[derive(Clone)]
 pub struct Watch {
-    hold: Arc<Hold>,
+    tie: Arc<Tie>,
 }
 
 impl Watch {
+    pub(crate) fn of(tie: Arc<Tie>) -> Self {
+        Self { tie }
+    }
+
     /// Wait until the lease is lost, and why; `None` when it was released, which
     /// the backend has confirmed or failed to.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ended(&self) -> Option<Loss> {
-        self.hold.ended().await
+        self.tie.ended().await
     }
 
     /// Why it was lost, if it was.
     pub fn loss(&self) -> Option<Loss> {
-        self.hold.loss()
+        self.tie.lost().map(|(_, loss)| loss)
+    }
+
+    /// The name of the lock that was lost, of several the first.
+    pub fn lost_name(&self) -> Option<&str> {
+        self.tie.lost().map(|(hold, _)| hold.held().name.as_str())
     }
 
     /// When it ends unless it is renewed before, by its client's clock. After a loss it
     /// stays as it is: until then nobody else holds the lock if that was
     /// [`Expired`](Loss::Expired) or [`MaxHold`](Loss::MaxHold), and there is time to stop.
     pub fn deadline(&self) -> Instant {
-        self.hold.deadline()
+        let deadlines = self.tie.holds().iter().map(|hold| hold.deadline());
+        deadlines.min().unwrap_or(Instant::from_nanos(0))
     }
 }
 

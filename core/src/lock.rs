@@ -174,11 +174,7 @@ impl Lock {
     /// Cancel safe: dropped at any point, nothing stays held, and whoever waits
     /// behind is served.
     pub async fn acquire(&self) -> Result<Lease, Error> {
-        let patience = match self.settings.wait {
-            None | Some(Duration::MAX) => Patience::Forever,
-            Some(wait) => Patience::Wait(wait),
-        };
-        match self.take(patience).await? {
+        match self.take(self.patience()).await? {
             Some(lease) => Ok(lease),
             None => Err(Error::new(Kind::Internal, "a wait ended without an answer")),
         }
@@ -220,12 +216,24 @@ impl Lock {
         result.ok_or_else(|| lease.over())
     }
 
+    pub(crate) fn patience(&self) -> Patience {
+        match self.settings.wait {
+            None | Some(Duration::MAX) => Patience::Forever,
+            Some(wait) => Patience::Wait(wait),
+        }
+    }
+
+    /// Another, with the same options.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     fn checked(&self) -> Result<LockName, Error> {
         self.settings.check()?;
         LockName::new(&self.name)
     }
 
-    async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
+    pub(crate) async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
         let plan = Plan {
             name: self.checked()?,
             ttl: self.settings.ttl,
@@ -241,7 +249,10 @@ impl Lock {
     }
 
     /// The engine, and the patience that is left when it is there.
-    async fn connected(&self, patience: Patience) -> Result<(&Arc<Engine>, Patience), Error> {
+    pub(crate) async fn connected(
+        &self,
+        patience: Patience,
+    ) -> Result<(&Arc<Engine>, Patience), Error> {
         if let Some(engine) = self.anchor.connected() {
             return Ok((engine, patience));
         }

@@ -26,6 +26,7 @@ mod pauses;
 mod payer;
 mod release;
 mod seat;
+mod tie;
 mod turn;
 mod word;
 
@@ -36,6 +37,7 @@ pub use hold::Loss;
 use keeper::Keeper;
 use line::Lines;
 pub(crate) use pauses::backoff;
+pub(crate) use tie::Tie;
 
 /// What a user wants of a lock.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ impl Patience {
     }
 
     /// What is left of it after a while.
-    fn after(self, waited: Duration) -> Self {
+    pub(crate) fn after(self, waited: Duration) -> Self {
         match self {
             Self::Wait(limit) => Self::Wait(limit.saturating_sub(waited)),
             Self::Try | Self::Forever => self,

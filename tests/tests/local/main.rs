@@ -10,6 +10,7 @@ mod delay;
 mod endings;
 mod events;
 mod fence_check;
+mod groups;
 mod holding;
 mod locked_database;
 mod patience;
