@@ -33,8 +33,14 @@ impl Leases {
     }
 
     fn engine(&self) -> &Arc<Engine> {
+        self.first().engine()
+    }
+
+    /// The first of them, for faces that have one lease as a group of one.
+    #[doc(hidden)]
+    pub fn first(&self) -> &Lease {
         // There is one: no names are refused.
-        self.leases[0].engine()
+        &self.leases[0]
     }
 
     /// The names, in the order in which they were taken.
@@ -60,12 +66,12 @@ impl Leases {
 
     /// See [`Lease::proof_of_life`].
     pub fn proof_of_life(&self) -> Option<std::os::fd::OwnedFd> {
-        self.leases[0].proof_of_life()
+        self.first().proof_of_life()
     }
 
     /// See [`Lease::ttl`].
     pub fn ttl(&self) -> Duration {
-        self.leases[0].ttl()
+        self.first().ttl()
     }
 
     /// Whether all are held at this instant; see [`Lease::is_valid`].

@@ -87,9 +87,11 @@ impl Engine {
     /// The error for using a group after its end.
     pub(crate) fn over_together(&self, tie: &Tie) -> Error {
         let is_over = |hold: &&Arc<Hold>| !hold.is_valid(self.runtime.now());
-        match tie.lost().map(|(hold, _)| hold).or_else(|| tie.holds().iter().find(is_over)) {
+        let ended = tie.lost().map(|(hold, _)| hold);
+        let hold = ended.or_else(|| tie.holds().iter().find(is_over)).or(tie.holds().first());
+        match hold {
             Some(hold) => self.over(hold),
-            None => Error::new(Kind::NotHeld, "the leases were released before"),
+            None => Error::new(Kind::Internal, "a group without a lease"),
         }
     }
 }

@@ -125,7 +125,7 @@ fn every_operation_is_listed_and_no_other() {
     assert!(locks.remove("check") && locks.remove("names"));
     assert_eq!(locks, &set(api.lock.keys()) | &options);
     let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
-    let for_programs = ["watch", "finish", "proof_of_life", "renew_for", "fence"];
+    let for_programs = ["watch", "finish", "proof_of_life", "renew_for", "fence", "first"];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
     let singular = set(["name", "fence", "key"]);
     assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));

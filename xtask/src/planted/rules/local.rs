@@ -85,8 +85,8 @@ pub(super) const RULES: &[Rule] = &[
         "what was not sent is owed",
         "debts::what_was_never_sent_is_not_owed",
         "engine/acquire.rs",
-        "            if e.outcome() == Outcome::NotHeld {\n                self.seat.was_not_sent(claim.owner);",
-        "            if e.outcome() == Outcome::Held {\n                self.seat.was_not_sent(claim.owner);",
+        "            Err(e) if e.outcome() == Outcome::NotHeld => self.seat.was_not_sent(claim.owner),",
+        "            Err(e) if e.outcome() == Outcome::Held => self.seat.was_not_sent(claim.owner),",
     ),
     rule(
         "a place is forgotten when the next question is not sent",
