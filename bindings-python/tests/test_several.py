@@ -1,6 +1,8 @@
 """Lock-delays, renewals by another ttl, and several locks at once."""
 
 import asyncio
+import pathlib
+import re
 import time
 
 import pytest
@@ -88,3 +90,11 @@ def test_a_delay_is_for_others_alone(client):
         client.lock("a", delay=24 * 3600)
     with leasehold.connect("memory:?delay=5s", delay=3) as other, other.lock("a"):
         assert other.status("a").holder.free_in > 14
+
+
+def test_the_readme(client):
+    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    found = re.search(r"\*\*Several locks.*\n\n```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    moved = []
+    exec(found[1], {"client": client, "move": lambda *fences: moved.append(fences)})
+    assert len(moved[0]) == 2 and client.list() == []

@@ -130,6 +130,7 @@ fn bad_usage_is_named_with_the_cure() {
     say(&[], &["subcommand"]);
     say(&["fly"], &["fly"]);
     say(&["run", "n"], &["COMMAND"]);
+    say(&["break", "n", "--name=-x"], &["--name"]);
     say(&["run", "n", "--ttl=soon", "--", "true"], &["soon", "--ttl", "30s"]);
     say(&["run", "n", "--ttl=1ms", "--", "true"], &["1ms", "100ms"]);
     say(&["run", "n", "--ttl=365d", "--", "true"], &["24h"]);
@@ -138,7 +139,6 @@ fn bad_usage_is_named_with_the_cure() {
     say(&["run", "n", "--url=carrier:pigeon", "--", "true"], &["carrier", "sqlite:"]);
     say(&["break", "n"], &["--yes"]);
     say(&["run", "-x", "--", "true"], &["--name=-x"]);
-    say(&["run", "n", "--name=-x", "--", "true"], &["--name"]);
     say(&["ls", "--url="], &["empty", "LEASEHOLD_URL"]);
 }
 
