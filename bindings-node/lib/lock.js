@@ -45,7 +45,7 @@ class Lock {
     const controller = new AbortController()
     const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
     lost.catch((error) => controller.abort(error))
-    const held = { ...this[SHOWS](lease), signal: controller.signal }
+    const held = this[SHOWS](lease, controller.signal)
     const work = async () => body(jsonable(held, () => lease.toJSON()))
     let result
     try {
@@ -60,7 +60,7 @@ class Lock {
     return result
   }
 
-  [SHOWS](lease) { return { fence: lease.fence, lease } }
+  [SHOWS](lease, signal) { return { fence: lease.fence, signal, lease } }
 
   [inspect.custom](_, options, inspect) {
     return show('Lock', #native in this ? { name: this.name } : {}, options, inspect)
@@ -81,7 +81,7 @@ class Locks extends Lock {
 
   [HOLDS](native) { return new Leases(native, this) }
 
-  [SHOWS](leases) { return { fences: leases.fences, leases } }
+  [SHOWS](leases, signal) { return { fences: leases.fences, signal, leases } }
 
   [inspect.custom](_, options, inspect) {
     return show('Locks', #native in this ? { names: this.names } : {}, options, inspect)
