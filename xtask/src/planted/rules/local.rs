@@ -302,7 +302,7 @@ pub(super) const RULES: &[Rule] = &[
         "a renewal without an answer is repeated no sooner near the end",
         "holding::a_lease_is_saved_when_an_outage_ends_shortly_before_it_does",
         "engine/keeper.rs",
-        "(hold.held.ttl / 10).min(hold.lost_at().since(now) / 4)",
+        "(hold.ttl() / 10).min(hold.lost_at().since(now) / 4)",
         "(hold.held.ttl / 10)",
     ),
     rule(
