@@ -11,6 +11,11 @@ export interface Options {
    */
   ttl?: number
   /**
+   * A lock-delay: how long the lock stays taken after the end of a lease that was not released, for
+   * resources that cannot check a fence; none unless set. With the ttl a day at most.
+   */
+  delay?: number
+  /**
    * How long a busy lock is waited for, and a backend that does not answer or is not there yet.
    * Unless set, the first is without end and the second 10 s. With 0 a free lock is still taken.
    */
@@ -32,6 +37,11 @@ export interface AcquireOptions {
    * of another make will do, if it has `aborted`, `addEventListener` and `removeEventListener`.
    */
   signal?: AbortSignal | undefined
+}
+
+export interface RenewOptions {
+  /** From 100 ms to a day; that of the lease unless set. */
+  ttl?: number
 }
 
 /** Why a lease was lost. */
@@ -100,6 +110,11 @@ export class Client implements AsyncDisposable {
   private constructor()
   /** The lock of this name: 1 to 1024 bytes without NUL. Throws InvalidInput for a name or options that cannot be used. */
   lock(name: string, options?: LockOptions): Lock
+  /**
+   * The locks of these names, to be taken together, all or nothing, in the order of their names; `wait`
+   * is for all together. Throws InvalidInput also for no names, and for one that is given twice.
+   */
+  locks(names: Iterable<string>, options?: LockOptions): Locks
   /** The locks that are held or waited for, by name. */
   list(): Promise<Status[]>
   /** Who holds and who waits for one lock; null when nobody does. */
@@ -194,8 +209,12 @@ export class Lease implements AsyncDisposable {
   readonly lost: Promise<Loss | null>
   /** Throws LeaseLost if it is not held at this instant, or NotHeld if it was released. */
   check(): void
-  /** Renew now, by a full ttl. Needed only with `autoRenew: false`. */
-  renew(): Promise<void>
+  /**
+   * Renew now, by a full ttl. Needed only with `autoRenew: false`; then also by another ttl, which the
+   * lease has from then on. A shorter one moves the end back before the request is sent. Where one had
+   * no answer it may still arrive, and longer ones buy no more than that: `remaining` tells.
+   */
+  renew(options?: RenewOptions): Promise<void>
   /**
    * Give it back; all calls wait for the first and get its answer. Rejects with LeaseLost when
    * it was not held to the end, which may be known only now, with Unavailable when the backend
@@ -207,6 +226,63 @@ export class Lease implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>
   /** What it is now, for JSON.stringify: a lease cannot be sent anywhere itself. */
   toJSON(): LeaseJson
+}
+
+/** What the body of {@link Locks.run} is given. */
+export interface HeldTogether {
+  /** {@link Leases.fences} */
+  readonly fences: Record<string, bigint>
+  /** Aborted when one is lost, with the LeaseLost as its reason, which names it. */
+  readonly signal: AbortSignal
+  readonly leases: Leases
+  /** {@link Leases.toJSON} */
+  toJSON(): LeasesJson
+}
+
+/** What JSON.stringify makes of leases that are held together. */
+export interface LeasesJson
+  extends Pick<Leases, 'keys' | 'ttl' | 'remaining' | 'isValid' | 'loss' | 'lostName'> {
+  fences: Record<string, string>
+}
+
+/** Several names and options, otherwise as a {@link Lock}. */
+export class Locks {
+  private constructor()
+  /** In the order in which they are taken. */
+  readonly names: string[]
+  /** {@link Lock.acquire}, for all of them or none. */
+  acquire(options?: AcquireOptions): Promise<Leases>
+  /** Hold all of them if they are free now; null if one is not. */
+  tryAcquire(): Promise<Leases | null>
+  /** {@link Lock.run}; the loss of one is the loss of all. */
+  run<T>(body: (held: HeldTogether) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>
+}
+
+/**
+ * Several locks that are held together: a fence for each name, and one end. When one is lost all
+ * are. Otherwise as a {@link Lease}.
+ */
+export class Leases implements AsyncDisposable {
+  private constructor()
+  readonly names: string[]
+  /** {@link Lease.fence} of each name. */
+  readonly fences: Record<string, bigint>
+  /** {@link Lease.key} of each name, with etcd. */
+  readonly keys: Record<string, string>
+  readonly ttl: number
+  /** For how long all of them stay valid without another renewal. */
+  readonly remaining: number
+  /** Whether all are held at this instant. */
+  readonly isValid: boolean
+  readonly loss: Loss | null
+  /** Which was lost first, if they were lost. */
+  readonly lostName: string | null
+  readonly lost: Promise<Loss | null>
+  check(): void
+  renew(options?: RenewOptions): Promise<void>
+  release(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+  toJSON(): LeasesJson
 }
 
 /** What the caller holds after an error: `unknown` when the request may have been carried out. */

@@ -2,7 +2,7 @@
 
 const { Client, connect } = require('./lib/client.js')
 const { errorOf: _, ...errors } = require('./lib/errors.js')
-const { Lease } = require('./lib/lease.js')
-const { Lock } = require('./lib/lock.js')
+const { Lease, Leases } = require('./lib/lease.js')
+const { Lock, Locks } = require('./lib/lock.js')
 
-module.exports = { connect, Client, Lock, Lease, ...errors }
+module.exports = { connect, Client, Lock, Lease, Locks, Leases, ...errors }

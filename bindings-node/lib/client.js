@@ -3,12 +3,12 @@
 const { inspect } = require('node:util')
 const { calls, call } = require('./calls.js')
 const { errorOf } = require('./errors.js')
-const { Lock } = require('./lock.js')
-const { checkName, checkOptions, checkUrl } = require('./options.js')
+const { Lock, Locks } = require('./lock.js')
+const { checkName, checkNames, checkOptions, checkUrl } = require('./options.js')
 const parts = require('./native.js')
 const { jsonable, show } = require('./shown.js')
 
-const OF_A_CLIENT = ['ttl', 'wait', 'maxHold', 'label']
+const OF_A_CLIENT = ['ttl', 'delay', 'wait', 'maxHold', 'label']
 const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew']
 
 /** What is to be closed when the program ends, if somebody still has it. */
@@ -24,11 +24,18 @@ class Client {
   }
 
   lock(name, options = {}) {
-    const checked = checkOptions(options, OF_A_LOCK)
-    const lock = this.#native.lock(checkName(name), checked)
+    return new Lock(this.#lock([checkName(name)], options), this.#native)
+  }
+
+  locks(names, options = {}) {
+    return new Locks(this.#lock(checkNames(names), options), this.#native)
+  }
+
+  #lock(names, options) {
+    const lock = this.#native.lock(names, checkOptions(options, OF_A_LOCK))
     const failure = lock.check()
     if (failure) throw errorOf(failure)
-    return new Lock(name, lock, this.#native)
+    return lock
   }
 
   get backend() { return this.#native.backend }

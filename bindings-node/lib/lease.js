@@ -3,6 +3,7 @@
 const { inspect } = require('node:util')
 const { call } = require('./calls.js')
 const { errorOf } = require('./errors.js')
+const { checkOptions } = require('./options.js')
 const parts = require('./native.js')
 const { show, toJson } = require('./shown.js')
 
@@ -37,7 +38,11 @@ class Lease {
     if (failure) throw errorOf(failure)
   }
 
-  async renew() { await call((id) => this.#native.renew(id)) }
+  async renew(options = {}) {
+    const { ttl } = checkOptions(options, ['ttl'])
+    await call((id) => this.#native.renew(id, ttl))
+  }
+
   async release() { await call((id) => this.#native.release(id)) }
 
   async [Symbol.asyncDispose]() { await call((id) => this.#native.finish(id)) }
@@ -54,4 +59,42 @@ class Lease {
   }
 }
 
-module.exports = { Lease }
+/** Several locks that are held together; see index.d.ts for all of it. */
+class Leases extends Lease {
+  #native
+
+  constructor(native, locks) {
+    super(native, locks)
+    this.#native = native
+  }
+
+  get name() { return undefined }
+  get fence() { return undefined }
+  get key() { return undefined }
+  get names() { return this.#native.fences.map(({ name }) => name) }
+  get fences() { return this.#each(({ fence }) => fence) }
+  get keys() { return this.#each(({ key }) => key) }
+  get lostName() { return this.#native.lostName }
+
+  /** By name, of those that have it; a name may be anything, also `__proto__`. */
+  #each(what) {
+    const all = this.#native.fences.map((one) => [one.name, what(one)])
+    return Object.fromEntries(all.filter(([, value]) => value !== null))
+  }
+
+  #fields() {
+    const { fences, keys, ttl, remaining, isValid, loss, lostName } = this
+    return { fences, keys, ttl, remaining, isValid, loss, lostName }
+  }
+
+  toJSON() {
+    const fences = this.#each(({ fence }) => String(fence))
+    return { ...this.#fields(), fences }
+  }
+
+  [inspect.custom](_, options, inspect) {
+    return show('Leases', #native in this ? this.#fields() : {}, options, inspect)
+  }
+}
+
+module.exports = { Lease, Leases }

@@ -3,36 +3,39 @@
 const { inspect } = require('node:util')
 const { call } = require('./calls.js')
 const { InvalidInput, LeaseLost } = require('./errors.js')
-const { Lease } = require('./lease.js')
+const { Lease, Leases } = require('./lease.js')
 const { checkOptions } = require('./options.js')
 const parts = require('./native.js')
 const { jsonable, show } = require('./shown.js')
 
+/** What a lock gives to whoever takes it, and what to the body of run(). */
+const [HOLDS, SHOWS] = [Symbol('holds'), Symbol('shows')]
+
 /** A name and options; see index.d.ts for all of it. */
 class Lock {
-  #name
   #native
   #client
 
-  constructor(name, native, client) {
+  constructor(native, client) {
     if (!(native instanceof parts.Lock)) throw new TypeError('a Lock is made by a client only')
-    this.#name = name
     this.#native = native
     // While there is a lock there is a client, which is closed when the program ends.
     this.#client = client
   }
 
-  get name() { return this.#name }
+  get name() { return this.#native.names[0] }
 
   async acquire(options = {}) {
     const { signal } = checkOptions(options, ['signal'])
-    return new Lease(await call((id) => this.#native.acquire(id, true), signal), this)
+    return this[HOLDS](await call((id) => this.#native.acquire(id, true), signal))
   }
 
   async tryAcquire() {
     const lease = await call((id) => this.#native.acquire(id, false))
-    return lease === null ? null : new Lease(lease, this)
+    return lease === null ? null : this[HOLDS](lease)
   }
+
+  [HOLDS](native) { return new Lease(native, this) }
 
   async run(body, options) {
     if (typeof body !== 'function') {
@@ -42,7 +45,7 @@ class Lock {
     const controller = new AbortController()
     const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
     lost.catch((error) => controller.abort(error))
-    const held = { fence: lease.fence, signal: controller.signal, lease }
+    const held = this[SHOWS](lease, controller.signal)
     const work = async () => body(jsonable(held, () => lease.toJSON()))
     let result
     try {
@@ -57,8 +60,31 @@ class Lock {
     return result
   }
 
+  [SHOWS](lease, signal) { return { fence: lease.fence, signal, lease } }
+
   [inspect.custom](_, options, inspect) {
     return show('Lock', #native in this ? { name: this.name } : {}, options, inspect)
+  }
+}
+
+/** Several names and options; see index.d.ts for all of it. */
+class Locks extends Lock {
+  #native
+
+  constructor(native, client) {
+    super(native, client)
+    this.#native = native
+  }
+
+  get name() { return undefined }
+  get names() { return this.#native.names }
+
+  [HOLDS](native) { return new Leases(native, this) }
+
+  [SHOWS](leases, signal) { return { fences: leases.fences, signal, leases } }
+
+  [inspect.custom](_, options, inspect) {
+    return show('Locks', #native in this ? { names: this.names } : {}, options, inspect)
   }
 }
 
@@ -71,4 +97,4 @@ function checkLoss(lease) {
   }
 }
 
-module.exports = { Lock }
+module.exports = { Lock, Locks }

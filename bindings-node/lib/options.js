@@ -13,6 +13,7 @@ const TEXT = 'a text without halves of characters (lone surrogates; toWellFormed
 const span = ['a time in milliseconds, such as 10_000', isSpan]
 const kinds = {
   ttl: span,
+  delay: span,
   wait: span,
   maxHold: span,
   autoRenew: ['true or false', (value) => typeof value === 'boolean'],
@@ -43,6 +44,13 @@ function checkName(name) {
   return name
 }
 
+function checkNames(names) {
+  if (typeof names === 'string' || typeof names?.[Symbol.iterator] !== 'function') {
+    throw new InvalidInput(`locks() takes several names, as in ['a', 'b'], not ${inspect(names)}; lock() takes one`)
+  }
+  return Array.from(names, checkName)
+}
+
 /** It is not shown: it may hold a password, as an object of a URL does. */
 function checkUrl(url) {
   if (typeof url !== 'string') throw new InvalidInput(`the URL is a text, not ${typeof url}; see String()`)
@@ -50,4 +58,4 @@ function checkUrl(url) {
   return url
 }
 
-module.exports = { checkName, checkOptions, checkUrl }
+module.exports = { checkName, checkNames, checkOptions, checkUrl }

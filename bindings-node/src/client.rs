@@ -8,7 +8,7 @@ use napi::bindgen_prelude::Either6 as Either;
 use napi_derive::napi;
 
 use crate::calls::Shared;
-use crate::values::{Answer, Failure, Settings, Settled, millis, with};
+use crate::values::{Answer, Failure, Fence, Settings, Settled, millis, span, with};
 
 impl Shared {
     fn call(&self, id: i64, work: impl Future<Output = Answer> + 'static) -> Option<Settled> {
@@ -24,10 +24,11 @@ pub struct Client {
 
 #[napi]
 impl Client {
+    /// One, or several that are taken together.
     #[napi]
-    pub fn lock(&self, name: String, settings: Settings) -> Lock {
-        let lock = with!(self.core.lock(name), settings, auto_renew, label);
-        Lock { lock, calls: self.calls.clone() }
+    pub fn lock(&self, names: Vec<String>, settings: Settings) -> Lock {
+        let locks = with!(self.core.locks(names), settings, auto_renew, label);
+        Lock { locks, calls: self.calls.clone() }
     }
 
     #[napi(getter)]
@@ -80,7 +81,7 @@ impl Client {
 
 #[napi]
 pub struct Lock {
-    lock: leasehold::Lock,
+    locks: leasehold::Locks,
     calls: Rc<Shared>,
 }
 
@@ -89,17 +90,23 @@ impl Lock {
     /// What is wrong with its name or options.
     #[napi]
     pub fn check(&self) -> Option<Failure> {
-        self.lock.check().err().map(Into::into)
+        self.locks.check().err().map(Into::into)
+    }
+
+    /// In the order in which they are taken.
+    #[napi(getter)]
+    pub fn names(&self) -> Vec<String> {
+        self.locks.names().to_vec()
     }
 
     /// Answers null when it is busy and that is not waited for.
     #[napi]
     pub fn acquire(&self, id: i64, waits: bool) -> Option<Settled> {
-        let (lock, calls) = (self.lock.clone(), self.calls.clone());
+        let (locks, calls) = (self.locks.clone(), self.calls.clone());
         self.calls.call(id, async move {
-            let lease =
-                if waits { Some(lock.acquire().await?) } else { lock.try_acquire().await? };
-            Ok(lease.map(|lease| Either::D(Lease { lease: Rc::new(lease), calls })))
+            let leases =
+                if waits { Some(locks.acquire().await?) } else { locks.try_acquire().await? };
+            Ok(leases.map(|leases| Either::D(Lease { leases: Rc::new(leases), calls })))
         })
     }
 }
@@ -107,7 +114,7 @@ impl Lock {
 /// Given back when it is garbage, unless a call of it goes on.
 #[napi]
 pub struct Lease {
-    lease: Rc<leasehold::Lease>,
+    leases: Rc<leasehold::Leases>,
     calls: Rc<Shared>,
 }
 
@@ -115,61 +122,80 @@ pub struct Lease {
 impl Lease {
     #[napi(getter)]
     pub fn fence(&self) -> u64 {
-        self.lease.fence()
+        self.leases.first().fence()
+    }
+
+    /// What each of several has of its own.
+    #[napi(getter)]
+    pub fn fences(&self) -> Vec<Fence> {
+        let mut keys = self.leases.keys();
+        let fence = |(name, fence)| Fence { key: keys.remove(&name), name, fence };
+        self.leases.fences().into_iter().map(fence).collect()
+    }
+
+    #[napi(getter)]
+    pub fn lost_name(&self) -> Option<&str> {
+        self.leases.lost_name()
     }
 
     #[napi(getter)]
     pub fn key(&self) -> Option<String> {
-        self.lease.key()
+        self.leases.first().key()
     }
 
     #[napi(getter)]
     pub fn ttl(&self) -> f64 {
-        millis(self.lease.ttl())
+        millis(self.leases.ttl())
     }
 
     #[napi(getter)]
     pub fn remaining(&self) -> f64 {
-        millis(self.lease.remaining())
+        millis(self.leases.remaining())
     }
 
     #[napi(getter)]
     pub fn loss(&self) -> Option<&'static str> {
-        self.lease.loss().map(|loss| loss.code())
+        self.leases.loss().map(|loss| loss.code())
     }
 
     #[napi]
     pub fn check(&self) -> Option<Failure> {
-        self.lease.check().err().map(Into::into)
+        self.leases.check().err().map(Into::into)
     }
 
     /// Answers why it was lost, or null when it was released. Whoever waits for
     /// that relies on the lease, so this keeps it.
     #[napi]
     pub fn ended(&self, id: i64) -> Option<Settled> {
-        let lease = self.lease.clone();
+        let leases = self.leases.clone();
         self.calls.start(id, false, async move {
-            let loss = lease.watch().ended().await;
+            let loss = leases.watch().ended().await;
             Ok(loss.map(|loss| Either::B(loss.code())))
         })
     }
 
     #[napi]
-    pub fn renew(&self, id: i64) -> Option<Settled> {
-        let lease = self.lease.clone();
-        self.calls.call(id, async move { lease.renew().await.map(|()| None) })
+    pub fn renew(&self, id: i64, ttl: Option<f64>) -> Option<Settled> {
+        let leases = self.leases.clone();
+        self.calls.call(id, async move {
+            match ttl {
+                Some(ttl) => leases.renew_for(span(ttl)).await?,
+                None => leases.renew().await?,
+            }
+            Ok(None)
+        })
     }
 
     #[napi]
     pub fn release(&self, id: i64) -> Option<Settled> {
-        let lease = self.lease.clone();
-        self.calls.call(id, async move { lease.release().await.map(|()| None) })
+        let leases = self.leases.clone();
+        self.calls.call(id, async move { leases.release().await.map(|()| None) })
     }
 
     #[napi]
     pub fn finish(&self, id: i64) -> Option<Settled> {
-        let lease = self.lease.clone();
-        self.calls.call(id, async move { lease.finish().await.map(|()| None) })
+        let leases = self.leases.clone();
+        self.calls.call(id, async move { leases.finish().await.map(|()| None) })
     }
 }
 

@@ -73,6 +73,14 @@ impl From<leasehold::Status> for Status {
     }
 }
 
+/// Of one of several leases.
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Fence {
+    pub name: String,
+    pub fence: u64,
+    pub key: Option<String>,
+}
+
 #[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Event {
     pub lock: String,
@@ -94,6 +102,7 @@ impl From<&leasehold::Event> for Event {
 #[napi(object, object_to_js = false)]
 pub struct Settings {
     pub ttl: Option<f64>,
+    pub delay: Option<f64>,
     pub wait: Option<f64>,
     pub max_hold: Option<f64>,
     pub auto_renew: Option<bool>,
@@ -105,6 +114,7 @@ macro_rules! with {
     ($to:expr, $settings:expr, $($option:ident),*) => {{
         let (mut to, settings) = ($to, $settings);
         if let Some(ttl) = settings.ttl { to = to.ttl($crate::values::span(ttl)); }
+        if let Some(delay) = settings.delay { to = to.delay($crate::values::span(delay)); }
         if let Some(wait) = settings.wait { to = to.wait($crate::values::span(wait)); }
         if let Some(most) = settings.max_hold { to = to.max_hold($crate::values::span(most)); }
         $(if let Some($option) = settings.$option { to = to.$option($option); })*

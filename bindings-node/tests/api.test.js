@@ -52,11 +52,22 @@ for (const kind of ['client', 'lock', 'lease']) {
   })
 }
 
+test('several locks have what one has, and leases that are held together', async () => {
+  const client = await leasehold.connect('memory:')
+  const locks = client.locks(['b', 'a'])
+  const leases = await locks.acquire()
+  for (const name of Object.keys(API.lock).map(camel)) assert.equal(typeof locks[name], 'function')
+  const together = Object.getOwnPropertyNames(leasehold.Leases.prototype)
+  for (const name of Object.keys(API.leases).map(camel)) assert.ok(together.includes(name), name)
+  assert.deepEqual([leases.name, leases.fence, leases.key, locks.name], [undefined, undefined, undefined, undefined])
+  await client.close()
+})
+
 for (const operation of ['connect', 'lock']) {
   test(`parameters, defaults and limits of ${operation}`, async () => {
     const client = await leasehold.connect('memory:')
     const { url: _, name, ...listed } = API.client[operation].parameters
-    const known = { ttl: 1_000, wait: 1_000, max_hold: 1_000, auto_renew: false, label: 'l' }
+    const known = { ttl: 1_000, delay: 1_000, wait: 1_000, max_hold: 1_000, auto_renew: false, label: 'l' }
     const take = async (options, called = 'x') => {
       const own = operation === 'connect' ? await leasehold.connect('memory:', options) : client
       const lock = own.lock(called, operation === 'connect' ? {} : options)

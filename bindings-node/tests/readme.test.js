@@ -22,3 +22,13 @@ for (const file of ['../README.md', '../../README.md']) {
     assert.match(stdout, /fence \d+/)
   })
 }
+
+test('so does the one with several locks', async () => {
+  const text = fs.readFileSync(path.join(__dirname, '../README.md'), 'utf8')
+  const [, program] = /\*\*Several locks.*\n\n```js\n([\s\S]*?)```/.exec(text)
+  const said = []
+  const client = await require('./rig.js').leasehold.connect('memory:')
+  await new (async () => {}).constructor('client', 'console', program)(client, { log: (...words) => said.push(words) })
+  assert.deepEqual([said[0].length, await client.list()], [3, []])
+  await client.close()
+})

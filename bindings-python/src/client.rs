@@ -1,6 +1,7 @@
 //! The core's client, lock and lease, as calls. The classes in `python/leasehold`
 //! are made of these, and say how the calls are waited for.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -41,13 +42,17 @@ pub(crate) struct Client(Arc<Core>);
 impl Client {
     #[new]
     #[pyo3(
-        signature = (url=Url("sqlite:".to_owned()), *, ttl=None, wait=None, max_hold=None, label=None),
-        text_signature = "(url='sqlite:', *, ttl=None, wait=None, max_hold=None, label=None)"
+        signature = (
+            url=Url("sqlite:".to_owned()), *, ttl=None, delay=None, wait=None, max_hold=None, label=None
+        ),
+        text_signature = "(url='sqlite:', *, ttl=None, delay=None, wait=None, max_hold=None, label=None)"
     )]
+    #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
         url: Url,
         ttl: Option<&Bound<'_, PyAny>>,
+        delay: Option<&Bound<'_, PyAny>>,
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
         label: Option<&Bound<'_, PyString>>,
@@ -55,8 +60,8 @@ impl Client {
         let _visit = Visit::begin(py);
         let label = label.map(|label| text_of("label", label)).transpose()?;
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
-        let max_hold = span("max_hold", max_hold)?;
-        let options = with!(Options::new(), ttl, wait, max_hold, label);
+        let (delay, max_hold) = (span("delay", delay)?, span("max_hold", max_hold)?);
+        let options = with!(Options::new(), ttl, delay, wait, max_hold, label);
         let core = options.client(&url.0).map_err(|e| error::exception(py, &e))?;
         let client = Self(Arc::new(core));
         drop(open());
@@ -64,26 +69,31 @@ impl Client {
         Ok(client)
     }
 
-    #[pyo3(signature = (name, ttl, wait, max_hold, auto_renew, label))]
+    /// One, or several that are taken together.
+    #[pyo3(signature = (names, ttl, delay, wait, max_hold, auto_renew, label, is_group))]
     #[allow(clippy::too_many_arguments)]
     fn _lock(
         &self,
         py: Python<'_>,
-        name: &Bound<'_, PyString>,
+        names: Vec<Bound<'_, PyString>>,
         ttl: Option<&Bound<'_, PyAny>>,
+        delay: Option<&Bound<'_, PyAny>>,
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
         auto_renew: Option<bool>,
         label: Option<&Bound<'_, PyString>>,
+        is_group: bool,
     ) -> PyResult<Lock> {
         let _visit = Visit::begin(py);
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
-        let max_hold = span("max_hold", max_hold)?;
-        let name = text_of("lock's name", name)?;
+        let (delay, max_hold) = (span("delay", delay)?, span("max_hold", max_hold)?);
+        let names = names.iter().map(|name| text_of("lock's name", name));
+        let names = names.collect::<PyResult<Vec<_>>>()?;
         let label = label.map(|label| text_of("label", label)).transpose()?;
-        let lock = with!(self.0.lock(name.clone()), ttl, wait, max_hold, auto_renew, label);
-        lock.check().map_err(|e| error::exception(py, &e))?;
-        Ok(Lock { name, lock, client: self.0.clone(), blocks: Blocks::default() })
+        let locks = self.0.locks(names);
+        let locks = with!(locks, ttl, delay, wait, max_hold, auto_renew, label);
+        locks.check().map_err(|e| error::exception(py, &e))?;
+        Ok(Lock { locks, is_group, client: self.0.clone(), blocks: Blocks::default() })
     }
 
     /// The backend as messages name it, without passwords; of one that is not connected
@@ -137,10 +147,9 @@ impl Client {
 #[pyclass(frozen, subclass, weakref, module = "leasehold._leasehold")]
 #[derive(Clone)]
 pub(crate) struct Lock {
-    /// The lock's name.
-    #[pyo3(get)]
-    name: String,
-    lock: leasehold::Lock,
+    locks: leasehold::Locks,
+    /// Whether it is several, though that may be one.
+    is_group: bool,
     client: Arc<Core>,
     pub(crate) blocks: Blocks,
 }
@@ -153,20 +162,31 @@ impl Lock {
         lock.clone()
     }
 
+    /// The lock's name; of several, all of them.
+    #[getter]
+    fn name(&self) -> String {
+        self.locks.names().join(", ")
+    }
+
+    #[getter]
+    fn _names(&self) -> Vec<String> {
+        self.locks.names().to_vec()
+    }
+
     pub(crate) fn _acquire(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
         let (wait, client) = (span("timeout", timeout)?, self.client.clone());
-        let lock = with!(self.lock.clone(), wait);
+        let (locks, is_group) = (with!(self.locks.clone(), wait), self.is_group);
         Ok(Call::new(async move {
-            let lease = lock.acquire().await?;
-            Ok(Answer::Lease(Some(Lease { lease: Arc::new(lease), _client: client })))
+            let leases = Arc::new(locks.acquire().await?);
+            Ok(Answer::Lease(Some(Lease { leases, is_group, _client: client })))
         }))
     }
 
     fn _try_acquire(&self) -> Call {
-        let (lock, client) = (self.lock.clone(), self.client.clone());
+        let (locks, client, is_group) = (self.locks.clone(), self.client.clone(), self.is_group);
         Call::new(async move {
-            let lease = lock.try_acquire().await?;
-            Ok(Answer::Lease(lease.map(|lease| Lease { lease: Arc::new(lease), _client: client })))
+            let leases = locks.try_acquire().await?.map(Arc::new);
+            Ok(Answer::Lease(leases.map(|leases| Lease { leases, is_group, _client: client })))
         })
     }
 }
@@ -174,7 +194,9 @@ impl Lock {
 #[pyclass(frozen, subclass, weakref, module = "leasehold._leasehold")]
 #[derive(Clone)]
 pub(crate) struct Lease {
-    lease: Arc<leasehold::Lease>,
+    leases: Arc<leasehold::Leases>,
+    /// Whether it was asked for as several, though it may be one.
+    is_group: bool,
     /// It is closed when the interpreter ends, if it is there.
     _client: Arc<Core>,
 }
@@ -184,7 +206,12 @@ impl Lease {
     /// come between a grant and whoever it is for.
     pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        CLASS.import(py, "leasehold._lease", "Lease")?.call1((Bound::new(py, self)?,))
+        static GROUP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let class = match self.is_group {
+            true => GROUP.import(py, "leasehold._leases", "Leases"),
+            false => CLASS.import(py, "leasehold._lease", "Lease"),
+        };
+        class?.call1((Bound::new(py, self)?,))
     }
 
     /// Begin to give it back.
@@ -240,8 +267,23 @@ impl Lease {
 
     /// The lock's name.
     #[getter]
-    fn name(&self) -> &str {
-        self.lease.name()
+    fn name(&self) -> String {
+        self._names().join(", ")
+    }
+
+    #[getter]
+    fn _names(&self) -> Vec<&str> {
+        self.leases.names().collect()
+    }
+
+    #[getter]
+    fn _fences(&self) -> BTreeMap<String, u64> {
+        self.leases.fences()
+    }
+
+    #[getter]
+    fn _keys(&self) -> BTreeMap<String, String> {
+        self.leases.keys()
     }
 
     /// The fencing token: larger than that of every earlier holder of this name. Send it
@@ -249,57 +291,63 @@ impl Lease {
     /// refuse smaller ones than it has seen.
     #[getter]
     fn fence(&self) -> u64 {
-        self.lease.fence()
+        self.leases.first().fence()
     }
 
     /// With etcd: the key whose create_revision is the fence.
     #[getter]
     fn key(&self) -> Option<String> {
-        self.lease.key()
+        self.leases.first().key()
     }
 
     /// The ttl that it is renewed by, in seconds.
     #[getter]
     fn ttl(&self) -> f64 {
-        self.lease.ttl().as_secs_f64()
+        self.leases.ttl().as_secs_f64()
     }
 
     /// The seconds for which it stays valid without another renewal.
     #[getter]
     fn remaining(&self) -> f64 {
-        self.lease.remaining().as_secs_f64()
+        self.leases.remaining().as_secs_f64()
     }
 
     /// Whether it is held at this instant, by the clock alone.
     #[getter]
     fn is_valid(&self) -> bool {
-        self.lease.is_valid()
+        self.leases.is_valid()
     }
 
     /// Raise LeaseLost if it is not held at this instant, or NotHeld if it was released.
     /// A thread cannot be interrupted safely, so call this before each step that must not
     /// be done twice.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.lease.check().map_err(|e| error::exception(py, &e))
+        self.leases.check().map_err(|e| error::exception(py, &e))
     }
 
     fn _watch(&self) -> Watch {
-        Watch(self.lease.watch())
+        Watch(self.leases.watch())
     }
 
-    fn _renew(&self) -> Call {
-        let lease = self.lease.clone();
-        Call::new(async move { lease.renew().await.map(|()| Answer::Nothing) })
+    fn _renew(&self, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
+        let (leases, ttl) = (self.leases.clone(), span("ttl", ttl)?);
+        Ok(Call::new(async move {
+            match ttl {
+                Some(ttl) => leases.renew_for(ttl).await?,
+                None => leases.renew().await?,
+            }
+            Ok(Answer::Nothing)
+        }))
     }
 
     fn _release(&self) -> Call {
-        let lease = self.lease.clone();
-        Call::new(async move { lease.release().await.map(|()| Answer::Nothing) })
+        let leases = self.leases.clone();
+        Call::new(async move { leases.release().await.map(|()| Answer::Nothing) })
     }
 
     fn _finish(&self) -> Call {
-        let lease = self.lease.clone();
-        Call::new(async move { lease.finish().await.map(|()| Answer::Nothing) })
+        let leases = self.leases.clone();
+        Call::new(async move { leases.finish().await.map(|()| Answer::Nothing) })
     }
 }
 
@@ -314,6 +362,12 @@ impl Watch {
     #[getter]
     fn loss(&self) -> Option<&'static str> {
         self.0.loss().map(|loss| loss.code())
+    }
+
+    /// The name of the lock that was lost, of several the first.
+    #[getter]
+    fn name(&self) -> Option<&str> {
+        self.0.lost_name()
     }
 
     /// Wait for its end.

@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 import leasehold
-from leasehold import Client, Lease, LeaseholdError, Lock
+from leasehold import Client, Lease, LeaseholdError, Leases, Lock, Locks
 
 FILE = pathlib.Path(__file__).parents[2] / "tests" / "api.toml"
 EVENTS = pathlib.Path(leasehold.__file__).with_name("_events.py")
@@ -16,15 +16,19 @@ API = tomllib.loads(FILE.read_text())
 
 # What an operation is called here, where that is another name.
 NAMES = {("lock", "run"): ["__enter__", "__aenter__"], ("lease", "loss"): []}
+# Several locks are a lock, and several leases a lease.
+API["locks"] = API["lock"]
+NAMES["locks", "run"] = NAMES["lock", "run"]
 # Asks nobody, so there is no second one for asyncio.
-LOCAL = {"lock", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release"}
+LOCAL = {"lock", "locks", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release"}
 # What only Python has, with its reason.
 OWN = {
     "client": {"connect", "connect_async", "locked"},  # connects late; decorators
     "lock": {"name"},
     "lease": set(),
+    "locks": {"name", "names"},
 }
-CLASSES = {"client": Client, "lock": Lock, "lease": Lease}
+CLASSES = {"client": Client, "lock": Lock, "lease": Lease, "locks": Locks}
 
 ERRORS = [
     leasehold.LockTimeout,
@@ -64,6 +68,7 @@ def test_every_operation_is_there_and_no_other(kind, client):
         "client": lambda: client,
         "lock": lambda: client.lock("x"),
         "lease": lambda: client.lock("x").acquire(),
+        "locks": lambda: client.locks(["x"]),
     }[kind]()
     missing = [name for name in expected(kind) if not hasattr(subject, name)]
     assert not missing
@@ -76,6 +81,19 @@ def test_what_waits_has_a_coroutine_beside_it(kind):
     for name in expected(kind):
         if name.endswith("_async") or name == "__aenter__":
             assert inspect.iscoroutinefunction(getattr(CLASSES[kind], name)), name
+
+
+def test_what_is_held_together_is_a_lease_but_for_what_each_has_of_its_own(client):
+    leases = client.locks(["b", "a"]).acquire()
+    assert isinstance(leases, Leases) and isinstance(leases, Lease)
+    # lost_name is that of the loss.
+    assert all(hasattr(leases, name) for name in set(API["leases"]) - {"lost_name"})
+    assert not hasattr(leases, "fence") and not hasattr(leases, "key")
+    assert inspect.signature(Client.locks).parameters.keys() == {
+        *(inspect.signature(Client.lock).parameters.keys() - {"name"}),
+        "names",
+    }
+    leases.release()
 
 
 @pytest.mark.parametrize("operation", ["connect", "lock"])

@@ -1,6 +1,7 @@
 //! The core's client, lock and lease, as calls. The types in `Sources/Leasehold` are
 //! made of these, and wait for the calls.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use leasehold::runtime::ThreadRuntime;
@@ -47,8 +48,9 @@ fn ignore_broken_pipes() {
 
 #[uniffi::export]
 impl Client {
-    pub fn lock(&self, name: String, settings: Settings) -> Lock {
-        Lock { core: self.core.clone(), runtime: self.runtime.clone(), name, settings }
+    /// One, or several that are taken together.
+    pub fn lock(&self, names: Vec<String>, settings: Settings) -> Lock {
+        Lock { core: self.core.clone(), runtime: self.runtime.clone(), names, settings }
     }
 
     pub fn backend(&self) -> String {
@@ -102,7 +104,7 @@ fn statuses(all: impl IntoIterator<Item = leasehold::Status>) -> Answer {
 pub struct Lock {
     core: leasehold::Client,
     runtime: Arc<ThreadRuntime>,
-    name: String,
+    names: Vec<String>,
     settings: Settings,
 }
 
@@ -110,7 +112,7 @@ pub struct Lock {
 impl Lock {
     /// What is wrong with its name or options.
     pub fn check(&self) -> Option<Failure> {
-        self.plan().and_then(|lock| lock.check()).err().map(Failure::from)
+        self.plan().and_then(|locks| locks.check()).err().map(Failure::from)
     }
 
     /// The timeout stands for the lock's `wait`.
@@ -139,82 +141,102 @@ impl Lock {
 }
 
 impl Lock {
-    fn plan(&self) -> Result<leasehold::Lock, Error> {
+    fn plan(&self) -> Result<leasehold::Locks, Error> {
         let settings = self.settings.clone();
-        Ok(with!(self.core.lock(&self.name), settings, auto_renew, label))
+        Ok(with!(self.core.locks(&self.names), settings, auto_renew, label))
     }
 
-    fn taken(&self, lease: Option<leasehold::Lease>) -> Answer {
+    fn taken(&self, leases: Option<leasehold::Leases>) -> Answer {
         let runtime = self.runtime.clone();
-        Answer::Lease { value: lease.map(|lease| Arc::new(Lease { lease, runtime })) }
+        Answer::Lease { value: leases.map(|leases| Arc::new(Lease { leases, runtime })) }
     }
 }
 
 /// Given back when Swift has no reference to it, unless a call of it goes on.
 #[derive(uniffi::Object)]
 pub struct Lease {
-    lease: leasehold::Lease,
+    leases: leasehold::Leases,
     runtime: Arc<ThreadRuntime>,
 }
 
 #[uniffi::export]
 impl Lease {
     pub fn name(&self) -> String {
-        self.lease.name().to_owned()
+        self.leases.first().name().to_owned()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.leases.names().map(str::to_owned).collect()
+    }
+
+    pub fn fences(&self) -> HashMap<String, u64> {
+        self.leases.fences().into_iter().collect()
+    }
+
+    pub fn keys(&self) -> HashMap<String, String> {
+        self.leases.keys().into_iter().collect()
+    }
+
+    pub fn lost_name(&self) -> Option<String> {
+        self.leases.lost_name().map(str::to_owned)
     }
 
     pub fn fence(&self) -> u64 {
-        self.lease.fence()
+        self.leases.first().fence()
     }
 
     pub fn key(&self) -> Option<String> {
-        self.lease.key()
+        self.leases.first().key()
     }
 
     pub fn ttl(&self) -> i64 {
-        nanos(self.lease.ttl())
+        nanos(self.leases.ttl())
     }
 
     pub fn remaining(&self) -> i64 {
-        nanos(self.lease.remaining())
+        nanos(self.leases.remaining())
     }
 
     pub fn is_valid(&self) -> bool {
-        self.lease.is_valid()
+        self.leases.is_valid()
     }
 
     pub fn loss(&self) -> Option<String> {
-        self.lease.loss().map(|loss| loss.code().to_owned())
+        self.leases.loss().map(|loss| loss.code().to_owned())
     }
 
     pub fn check(&self) -> Option<Failure> {
-        self.lease.check().err().map(Failure::from)
+        self.leases.check().err().map(Failure::from)
     }
 
     /// Answers why it was lost, or nothing when it was released. Waiting keeps nothing.
     pub fn ended(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
-        let watch = self.lease.watch();
+        let watch = self.leases.watch();
         cancel.start(&self.runtime, reply, async move {
             let loss = watch.ended().await;
             Ok(Answer::Loss { code: loss.map(|loss| loss.code().to_owned()) })
         });
     }
 
-    pub fn renew(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+    pub fn renew(self: Arc<Self>, ttl: Option<i64>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
         cancel.start(&self.runtime.clone(), reply, async move {
-            self.lease.renew().await.map(|()| Answer::Nothing)
+            match ttl {
+                Some(ttl) => self.leases.renew_for(span("ttl", ttl)?).await?,
+                None => self.leases.renew().await?,
+            }
+            Ok(Answer::Nothing)
         });
     }
 
     pub fn release(self: Arc<Self>, reply: Box<dyn Reply>) {
         start(&self.runtime.clone(), reply, async move {
-            self.lease.release().await.map(|()| Answer::Nothing)
+            self.leases.release().await.map(|()| Answer::Nothing)
         });
     }
 
     pub fn finish(self: Arc<Self>, reply: Box<dyn Reply>) {
         start(&self.runtime.clone(), reply, async move {
-            self.lease.finish().await.map(|()| Answer::Nothing)
+            self.leases.finish().await.map(|()| Answer::Nothing)
         });
     }
 }

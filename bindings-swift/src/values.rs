@@ -77,6 +77,7 @@ impl From<leasehold::Event> for Event {
 #[derive(Clone, uniffi::Record)]
 pub struct Settings {
     pub ttl: Option<i64>,
+    pub delay: Option<i64>,
     pub wait: Option<i64>,
     pub max_hold: Option<i64>,
     pub auto_renew: Option<bool>,
@@ -88,6 +89,7 @@ macro_rules! with {
     ($to:expr, $settings:expr, $($option:ident),*) => {{
         let (mut to, settings) = ($to, $settings);
         if let Some(ttl) = settings.ttl { to = to.ttl($crate::values::span("ttl", ttl)?); }
+        if let Some(delay) = settings.delay { to = to.delay($crate::values::span("delay", delay)?); }
         if let Some(wait) = settings.wait { to = to.wait($crate::values::span("wait", wait)?); }
         if let Some(most) = settings.max_hold {
             to = to.max_hold($crate::values::span("max_hold", most)?);

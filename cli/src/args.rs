@@ -37,6 +37,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   leasehold run nightly -- ./backup.sh
   leasehold run nightly --no-wait -- ./backup.sh || test $? -eq 75
+  leasehold run stock orders -- ./move.sh
   leasehold run deploy --wait=5m --label \"$USER\" -- make deploy
   leasehold run report --max-hold 1h -- sh -c 'report --fence \"$LEASEHOLD_FENCE\"'
 
@@ -134,13 +135,28 @@ pub(crate) struct Name {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Names {
+    /// The lock's name; several are taken together, all or none
+    #[arg(required_unless_present = "dashed", value_name = "NAME")]
+    plain: Vec<String>,
+    /// A lock's name, if it begins with a dash: --name=-x
+    #[arg(long = "name", id = "dashed", value_name = "NAME")]
+    #[arg(require_equals = true, allow_hyphen_values = true)]
+    dashed: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     #[command(flatten)]
-    pub(crate) name: Name,
+    pub(crate) names: Names,
     /// How long the lease outlives this process's last sign of life, such as 500ms or 1m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
-    /// How long to wait for a busy lock, such as 30s; without a time, or without this option: for
+    /// How long the lock stays busy after the end of a lease that was not given back, for what
+    /// cannot check a fencing token, such as 15s [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) delay: Option<Duration>,
+    /// How long to wait for a busy lock, and for several together, such as 30s; without a time, or without this option: for
     /// ever. A server that is not there yet is waited for as long, without a time 10s, and one that
     /// hangs for its connect_timeout at the least: see --no-wait
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_wait")]
@@ -164,7 +180,9 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLost::Terminate)]
     pub(crate) on_lost: OnLost,
     /// The command and its arguments. It finds the lock's name in LEASEHOLD_NAME and the fencing
-    /// token in LEASEHOLD_FENCE; with etcd, also the key that has it as its create_revision, in LEASEHOLD_KEY
+    /// token in LEASEHOLD_FENCE; with etcd, also the key that has it as its create_revision, in LEASEHOLD_KEY.
+    /// Of several locks it finds the tokens by name in LEASEHOLD_FENCES, as JSON, and the keys in
+    /// LEASEHOLD_KEYS
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
 }
@@ -175,6 +193,12 @@ pub(crate) enum OnLost {
     Terminate,
     /// Say so on stderr, and let it go on without the lock
     Warn,
+}
+
+impl Names {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.plain.iter().chain(&self.dashed).map(String::as_str)
+    }
 }
 
 impl Name {
@@ -236,6 +260,18 @@ mod tests {
         assert_eq!(wait(&["--wait=30s"]).wait, Some(Some(Duration::from_secs(30))));
         assert!(wait(&["--no-wait"]).no_wait);
         assert!(run(&["n", "--wait", "--no-wait", "--", "true"]).is_err());
+    }
+
+    #[test]
+    fn names_are_all_that_stands_before_the_command() {
+        let names = |args: &[&str]| -> Vec<String> {
+            let run = run(&[args, &["--", "c", "d"]].concat()).unwrap();
+            run.names.all().map(str::to_owned).collect()
+        };
+        assert_eq!(names(&["b", "a"]), ["b", "a"]);
+        assert_eq!(names(&["b", "--no-wait", "a", "--name=-x", "--name=y"]), ["b", "a", "-x", "y"]);
+        assert_eq!(names(&["--name=-x"]), ["-x"]);
+        assert!(run(&["--", "true"]).is_err());
     }
 
     #[test]

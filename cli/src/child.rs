@@ -27,11 +27,11 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Start the command with our stdin, stdout and stderr, the variables `env`, and
-    /// what it and its descendants are to keep open.
+    /// Start the command with our stdin, stdout and stderr, the variables `env` set or
+    /// removed, and what it and its descendants are to keep open.
     pub(crate) fn spawn(
         command: &[OsString],
-        env: &[(&str, String)],
+        env: &[(&str, Option<String>)],
         kept: Option<OwnedFd>,
         signals: &Signals,
     ) -> io::Result<Self> {
@@ -40,7 +40,13 @@ impl Child {
         let others = tree::children();
         let deaths = signal(SignalKind::child())?;
         let mut command = Command::new(program);
-        command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
+        command.args(args);
+        for (key, value) in env {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
         prepare(&mut command, signals.undo(), kept);
         // It is waited for below, together with the orphans.
         let pid = command.spawn()?.id();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Error, Kind, Lease, Lock, Loss, Options};
+use leasehold::{Client, Error, Kind, Leases, Locks, Loss, Options};
 use rustix::process::Signal;
 
 use crate::args::{OnLost, Run};
@@ -49,7 +49,7 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(500);
 
 enum Wait {
-    Granted(Lease),
+    Granted(Leases),
     Signal(Signal),
 }
 
@@ -95,12 +95,12 @@ impl Session {
     }
 
     async fn wait(&mut self) -> Result<Wait, Failure> {
-        let lock = plan(&self.client, &self.args);
-        let (name, no_wait) = (self.args.name.as_str(), self.args.no_wait);
+        let locks = plan(&self.client, &self.args);
+        let (names, no_wait) = (locks.names(), self.args.no_wait);
         let acquire = async {
             match no_wait {
-                true => lock.try_acquire().await,
-                false => lock.acquire().await.map(Some),
+                true => locks.try_acquire().await,
+                false => locks.acquire().await.map(Some),
             }
         };
         let lease = tokio::select! {
@@ -108,19 +108,18 @@ impl Session {
             // Dropped, the acquire takes back what it asked for.
             heard = self.signals.next() => return Ok(Wait::Signal(heard.signal)),
             lease = acquire => lease.map_err(|error| self.not_granted(error))?,
-            never = wait::tell_waiting(&self.client, name, &*self.runtime) => match never {},
+            never = wait::tell_waiting(&self.client, names, &*self.runtime) => match never {},
         };
         match lease {
             Some(lease) => Ok(Wait::Granted(lease)),
-            None => Err(self.busy().await),
+            None => Err(self.busy(names).await),
         }
     }
 
-    async fn busy(&self) -> Failure {
-        let status = self.client.status(self.args.name.as_str()).await.ok().flatten();
-        let holder = status.and_then(|status| status.holders.into_iter().next());
+    async fn busy(&self, names: &[String]) -> Failure {
+        // What was taken is given back, so that it is one of the others.
+        let (name, holder) = wait::held_by_others(&self.client, names).await;
         let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
-        let name = self.args.name.as_str();
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
         Failure::new(self.args.busy_exit, message)
     }
@@ -133,15 +132,11 @@ impl Session {
     }
 
     /// Run the command to its end, or until the lease is lost and it is stopped.
-    async fn work(&mut self, lease: &Lease) -> Result<Work, Failure> {
+    async fn work(&mut self, lease: &Leases) -> Result<Work, Failure> {
         if !lease.is_valid() {
             return Err(Failure::new(exit::LOST, "the lease was lost before the command started"));
         }
-        let mut env = vec![
-            ("LEASEHOLD_NAME", lease.name().to_owned()),
-            ("LEASEHOLD_FENCE", lease.fence().to_string()),
-        ];
-        env.extend(lease.key().map(|key| ("LEASEHOLD_KEY", key)));
+        let env = environment(lease);
         let spawned = Child::spawn(&self.args.command, &env, lease.proof_of_life(), &self.signals);
         let mut child = spawned.map_err(|e| self.not_started(e))?;
         let work = self.watch(lease, &mut child).await;
@@ -158,7 +153,7 @@ impl Session {
         Ok(work)
     }
 
-    async fn watch(&mut self, lease: &Lease, child: &mut Child) -> Work {
+    async fn watch(&mut self, lease: &Leases, child: &mut Child) -> Work {
         let mut warned = false;
         loop {
             tokio::select! {
@@ -180,7 +175,7 @@ impl Session {
     /// How long the command has to end by itself. A loss is reported 10 % of the ttl before
     /// the deadline: half of what is left is for the command, half for the kernel to end
     /// it. Without a lease somebody else may be at work already.
-    fn patience(&self, lease: &Lease, loss: Loss) -> Duration {
+    fn patience(&self, lease: &Leases, loss: Loss) -> Duration {
         match loss {
             Loss::Expired | Loss::MaxHold => lease.watch().deadline().since(self.runtime.now()) / 2,
             _ => Duration::ZERO,
@@ -223,7 +218,7 @@ impl Session {
     }
 
     /// Give the lock back; a signal says that it takes too long.
-    async fn release(&mut self, lease: &Lease) -> Result<(), leasehold::Error> {
+    async fn release(&mut self, lease: &Leases) -> Result<(), leasehold::Error> {
         tokio::select! {
             biased;
             released = lease.release() => released,
@@ -252,17 +247,41 @@ impl Session {
     }
 }
 
-/// Why it was lost, and where it could not be renewed, why that was.
-fn why(lease: &Lease, loss: Loss) -> String {
+/// Why it was lost, and where it could not be renewed, why that was; of several, which.
+fn why(lease: &Leases, loss: Loss) -> String {
     let error = lease.check().err();
-    match error.as_ref().and_then(|error| error.source()) {
+    let why = match error.as_ref().and_then(|error| error.source()) {
         Some(cause) => format!("{loss}: {cause}"),
         None => loss.to_string(),
+    };
+    match lease.lost_name().filter(|_| lease.names().count() > 1) {
+        Some(name) => format!("lock {name:?}: {why}"),
+        None => why,
     }
 }
 
-fn plan(client: &Client, args: &Run) -> Lock {
-    let mut lock = client.lock(args.name.as_str());
+/// What the command finds there; what an outer run has put there is not about these.
+fn environment(leases: &Leases) -> Vec<(&'static str, Option<String>)> {
+    let (fences, keys) = (leases.fences(), leases.keys());
+    let json = |all: String| (!keys.is_empty()).then_some(all);
+    let one = match leases.names().count() {
+        1 => leases.names().next(),
+        _ => None,
+    };
+    vec![
+        ("LEASEHOLD_NAME", one.map(str::to_owned)),
+        ("LEASEHOLD_FENCE", one.and_then(|name| Some(fences.get(name)?.to_string()))),
+        ("LEASEHOLD_KEY", one.and_then(|name| keys.get(name).cloned())),
+        ("LEASEHOLD_FENCES", Some(serde_json::json!(fences).to_string())),
+        ("LEASEHOLD_KEYS", json(serde_json::json!(keys).to_string())),
+    ]
+}
+
+fn plan(client: &Client, args: &Run) -> Locks {
+    let mut lock = client.locks(args.names.all());
+    if let Some(delay) = args.delay {
+        lock = lock.delay(delay);
+    }
     if let Some(ttl) = args.ttl {
         lock = lock.ttl(ttl);
     }

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Events, Telling};
 use crate::lock::{Lock, Settings};
+use crate::locks::Locks;
 use crate::name::LockName;
 use crate::runtime::Runtime;
 use crate::target::{Target, ground};
@@ -41,6 +42,12 @@ impl Options {
     /// The ttl of locks that do not set one; see [`Lock::ttl`].
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = ttl;
+        self
+    }
+
+    /// The delay of locks that do not set one; see [`Lock::delay`].
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.settings.delay = delay;
         self
     }
 
@@ -90,7 +97,7 @@ impl Options {
     ///   `etcds://…` encrypted. See [`Etcd`](crate::backend::Etcd).
     /// * `memory:`: inside this client only.
     ///
-    /// `ttl`, `wait`, `max_hold` and `label` can follow as a query, as in
+    /// `ttl`, `delay`, `wait`, `max_hold` and `label` can follow as a query, as in
     /// `sqlite:/var/lib/jobs.db?ttl=30s&label=importer`; they win over these
     /// options, and what a lock sets wins over both.
     ///
@@ -132,6 +139,7 @@ impl Options {
             };
             match &*option {
                 "ttl" => self.settings.ttl = span()?,
+                "delay" => self.settings.delay = span()?,
                 "wait" => self.settings.wait = Some(span()?),
                 "max_hold" => self.settings.max_hold = Some(span()?),
                 "label" => self.settings.label = value.into_owned(),
@@ -156,6 +164,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// The locks of these names, to be taken together, all or nothing.
+    pub fn locks<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> Locks {
+        Locks::new(self.lock(""), names.into_iter().map(Into::into).collect())
+    }
+
     /// The lock of this name: 1 to 1024 bytes without NUL.
     pub fn lock(&self, name: impl Into<String>) -> Lock {
         Lock::new(self.anchor.clone(), name.into(), self.settings.clone())

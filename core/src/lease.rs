@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
-use crate::engine::{Engine, Hold, Loss};
-use crate::error::{Error, Kind};
+use crate::engine::{Engine, Hold, Loss, Tie};
+use crate::error::{Error, Kind, Outcome};
+use crate::lock::Settings;
 use crate::time::Instant;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
@@ -30,6 +31,19 @@ impl Lease {
     pub(crate) fn new(anchor: Arc<Anchor>, engine: Arc<Engine>, hold: Arc<Hold>) -> Self {
         let key = engine.backend().key(hold.held());
         Self { engine, hold, key, _anchor: anchor }
+    }
+
+    pub(crate) fn hold(&self) -> Arc<Hold> {
+        self.hold.clone()
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Whether it is renewed in the background.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.hold.held().renewed
     }
 
     /// The lock's name.
@@ -71,7 +85,7 @@ impl Lease {
     /// The ttl that it is renewed by: that of the lock, or the next longer one
     /// that the backend can count; etcd has whole seconds, and a shortest.
     pub fn ttl(&self) -> Duration {
-        self.hold.held().ttl
+        self.hold.ttl()
     }
 
     /// Whether it is held at this instant, by the clock alone: right even just
@@ -117,7 +131,7 @@ impl Lease {
 
     /// Word of its end, for somebody who does not hold it.
     pub fn watch(&self) -> Watch {
-        Watch { hold: self.hold.clone() }
+        Watch::of(Tie::of(vec![self.hold.clone()]))
     }
 
     /// Renew now, by a full ttl. Needed only with
@@ -132,6 +146,30 @@ impl Lease {
     /// Cancel safe; the backend may have renewed it, the deadline stays.
     pub async fn renew(&self) -> Result<(), Error> {
         self.engine.renew(&self.hold).await
+    }
+
+    /// Renew now, by another ttl, from 100 ms to 24 h, which it has from then on:
+    /// [`renew`](Lease::renew) and [`ttl`](Lease::ttl) go by it. Only with
+    /// [`auto_renew(false)`](crate::Lock::auto_renew). A shorter one frees the lock
+    /// sooner: the deadline moves back before the request is sent, whatever comes of it.
+    ///
+    /// Where a renewal or claim by a shorter ttl has had no answer, this buys no more than
+    /// that, as it may still arrive; [`remaining`](Lease::remaining) tells. An etcd lease
+    /// has one ttl for its life.
+    ///
+    /// # Errors
+    /// As [`renew`](Lease::renew); `invalid` for a ttl that cannot be, and for a lease
+    /// that is renewed in the background; `unsupported` on etcd for another ttl than it
+    /// was taken with.
+    ///
+    /// # Cancel safety
+    /// As [`renew`](Lease::renew).
+    pub async fn renew_for(&self, ttl: Duration) -> Result<(), Error> {
+        let held = |e: Error| {
+            e.with_outcome(Outcome::Held).about(&self.hold.held().name, self.engine.describe())
+        };
+        Settings::check_ttl(ttl, self.hold.delay()).map_err(held)?;
+        self.engine.renew_for(&self.hold, ttl).await
     }
 
     /// The error for using it after its end.
@@ -185,33 +223,43 @@ impl Drop for Lease {
     }
 }
 
-/// Word of a lease's end. It does not keep the lease: that is given back when it
-/// is dropped, whoever watches.
+/// Word of the end of a lease, or of [several](crate::Leases) that are held together. It
+/// does not keep the lease: that is given back when it is dropped, whoever watches.
 #[derive(Clone)]
 pub struct Watch {
-    hold: Arc<Hold>,
+    tie: Arc<Tie>,
 }
 
 impl Watch {
+    pub(crate) fn of(tie: Arc<Tie>) -> Self {
+        Self { tie }
+    }
+
     /// Wait until the lease is lost, and why; `None` when it was released, which
     /// the backend has confirmed or failed to.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ended(&self) -> Option<Loss> {
-        self.hold.ended().await
+        self.tie.ended().await
     }
 
     /// Why it was lost, if it was.
     pub fn loss(&self) -> Option<Loss> {
-        self.hold.loss()
+        self.tie.lost().map(|(_, loss)| loss)
+    }
+
+    /// The name of the lock that was lost, of several the first.
+    pub fn lost_name(&self) -> Option<&str> {
+        self.tie.lost().map(|(hold, _)| hold.held().name.as_str())
     }
 
     /// When it ends unless it is renewed before, by its client's clock. After a loss it
     /// stays as it is: until then nobody else holds the lock if that was
     /// [`Expired`](Loss::Expired) or [`MaxHold`](Loss::MaxHold), and there is time to stop.
     pub fn deadline(&self) -> Instant {
-        self.hold.deadline()
+        let deadlines = self.tie.holds().iter().map(|hold| hold.deadline());
+        deadlines.min().unwrap_or(Instant::from_nanos(0))
     }
 }
 

@@ -86,7 +86,9 @@ mod event;
 #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only Redis lends its connections"))]
 pub mod host;
 mod lease;
+mod leases;
 mod lock;
+mod locks;
 mod name;
 pub mod runtime;
 mod target;
@@ -101,5 +103,7 @@ pub use error::{Error, Kind, Outcome};
 pub use event::{Event, Events, What};
 pub use host::block_on;
 pub use lease::{Lease, Watch};
+pub use leases::Leases;
 pub use lock::Lock;
+pub use locks::Locks;
 pub use name::{LockName, Owner};

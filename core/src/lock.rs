@@ -29,6 +29,7 @@ pub struct Lock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) ttl: Duration,
+    pub(crate) delay: Duration,
     pub(crate) wait: Option<Duration>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) auto_renew: bool,
@@ -38,7 +39,8 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let ttl = Duration::from_secs(10);
-        Self { ttl, wait: None, max_hold: None, auto_renew: true, label: String::new() }
+        let (delay, label) = (Duration::ZERO, String::new());
+        Self { ttl, delay, wait: None, max_hold: None, auto_renew: true, label }
     }
 }
 
@@ -47,16 +49,27 @@ impl Settings {
     const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
     const LONGEST_LABEL: usize = 256;
 
-    /// Refuse what cannot be kept.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if !(Self::SHORTEST..=Self::LONGEST).contains(&self.ttl) {
+    /// Refuse what no server counts.
+    pub(crate) fn check_ttl(ttl: Duration, delay: Duration) -> Result<(), Error> {
+        if !(Self::SHORTEST..=Self::LONGEST).contains(&ttl) {
             return Err(Error::invalid(format!(
-                "ttl must be from {:?} to 24h, not {:?}; a lease is renewed for as long as it is \
-                 held, so the ttl only bounds how long a crash keeps others waiting",
+                "ttl must be from {:?} to 24h, not {ttl:?}; a lease is renewed for as long as it \
+                 is held, so the ttl only bounds how long a crash keeps others waiting",
                 Self::SHORTEST,
-                self.ttl,
             )));
         }
+        if ttl.saturating_add(delay) > Self::LONGEST {
+            return Err(Error::invalid(format!(
+                "delay must be from 0 to 24h, the ttl included, not {delay:?} after a ttl of \
+                 {ttl:?}; after a crash others wait for both"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuse what cannot be kept.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        Self::check_ttl(self.ttl, self.delay)?;
         if let Some(most) = self.max_hold.filter(|most| *most < Self::SHORTEST) {
             return Err(Error::invalid(format!(
                 "max_hold must be at least {:?}, not {most:?}",
@@ -104,6 +117,22 @@ impl Lock {
     /// [`Lease::ttl`] tells.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = ttl;
+        self
+    }
+
+    /// A lock-delay: how long the lock stays taken after the end of a lease that was not
+    /// released, from 0 to 24 h together with the ttl; zero unless set. For resources
+    /// that cannot check a [fence](Lease::fence): a write that was on its way when its
+    /// holder crashed, or lost the lease, arrives before anybody else has the lock. It
+    /// does not count for the holder, whose deadline is that of the ttl alone.
+    ///
+    /// After a release, or a drop in time, the lock is free at once. After a loss it is
+    /// not, whoever releases then, nor when the client is closed while it is held; but
+    /// [`break_lock`](crate::Client::break_lock) is not delayed, and nothing outlives the
+    /// server's data. On the embedded backend, too, a holder that is killed keeps the
+    /// lock for ttl and delay.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.settings.delay = delay;
         self
     }
 
@@ -165,11 +194,7 @@ impl Lock {
     /// Cancel safe: dropped at any point, nothing stays held, and whoever waits
     /// behind is served.
     pub async fn acquire(&self) -> Result<Lease, Error> {
-        let patience = match self.settings.wait {
-            None | Some(Duration::MAX) => Patience::Forever,
-            Some(wait) => Patience::Wait(wait),
-        };
-        match self.take(patience).await? {
+        match self.take(self.patience()).await? {
             Some(lease) => Ok(lease),
             None => Err(Error::new(Kind::Internal, "a wait ended without an answer")),
         }
@@ -211,6 +236,18 @@ impl Lock {
         result.ok_or_else(|| lease.over())
     }
 
+    pub(crate) fn patience(&self) -> Patience {
+        match self.settings.wait {
+            None | Some(Duration::MAX) => Patience::Forever,
+            Some(wait) => Patience::Wait(wait),
+        }
+    }
+
+    /// Another, with the same options.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     fn checked(&self) -> Result<LockName, Error> {
         self.settings.check()?;
         self.mode()?;
@@ -232,10 +269,11 @@ impl Lock {
         }
     }
 
-    async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
+    pub(crate) async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
         let plan = Plan {
             name: self.checked()?,
             ttl: self.settings.ttl,
+            delay: self.settings.delay,
             mode: self.mode()?,
             label: self.anchor.label(&self.settings.label),
             max_hold: self.settings.max_hold,
@@ -247,7 +285,10 @@ impl Lock {
     }
 
     /// The engine, and the patience that is left when it is there.
-    async fn connected(&self, patience: Patience) -> Result<(&Arc<Engine>, Patience), Error> {
+    pub(crate) async fn connected(
+        &self,
+        patience: Patience,
+    ) -> Result<(&Arc<Engine>, Patience), Error> {
         if let Some(engine) = self.anchor.connected() {
             return Ok((engine, patience));
         }

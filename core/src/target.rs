@@ -87,7 +87,7 @@ impl Target {
             && matches!(scheme, "memory" | "sqlite")
         {
             return Err(Error::invalid(format!(
-                "unknown option {option:?} in the URL; there are ttl, wait, max_hold, label"
+                "unknown option {option:?} in the URL; there are ttl, delay, wait, max_hold, label"
             )));
         }
         match scheme {

@@ -29,7 +29,9 @@ from ._errors import (
 from ._events import Event, Events
 from ._leasehold import __version__
 from ._lease import Lease, Lost
+from ._leases import Leases
 from ._lock import Lock
+from ._locks import Locks
 
 __all__ = [
     "Cancelled",
@@ -43,8 +45,10 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "LeaseholdError",
+    "Leases",
     "Lock",
     "LockTimeout",
+    "Locks",
     "Lost",
     "NotHeld",
     "Refused",

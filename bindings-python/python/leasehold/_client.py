@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
 from . import _leasehold
@@ -12,6 +12,7 @@ from ._errors import InvalidInput
 from ._events import Events
 from ._lease import Seconds
 from ._lock import Lock
+from ._locks import Locks
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -64,6 +65,7 @@ class Client(_leasehold.Client):
         name: str,
         *,
         ttl: Seconds | None = None,
+        delay: Seconds | None = None,
         wait: Seconds | None = None,
         max_hold: Seconds | None = None,
         auto_renew: bool = True,
@@ -74,17 +76,39 @@ class Client(_leasehold.Client):
 
         ``ttl``: how long a lease outlives its last renewal, from 0.1 s to a day; 10 s
         unless set. It bounds how long others wait for a holder that vanished, not how
-        long one can hold. ``wait``: how long a busy lock is waited for; without end
+        long one can hold. ``delay``: how long the lock stays taken after the end of a lease
+        that was not released, for resources that cannot check a fence. ``wait``: how long a busy lock is waited for; without end
         unless set. ``max_hold``: the longest a lease is held, however healthy.
         ``label``: what others see of the holder. ``on_lost``: what ``async with`` does
         when the lease is lost: ``"cancel"`` the task, and raise LeaseLost; or ``"flag"``:
         nothing but set ``lease.lost``.
         """
-        if on_lost not in ("cancel", "flag"):
-            raise InvalidInput(f'on_lost is "cancel" or "flag", not {on_lost!r}')
-        lock = Lock(self._lock(name, ttl, wait, max_hold, auto_renew, label))
-        lock._cancels = on_lost == "cancel"
+        lock = Lock(self._lock([name], ttl, delay, wait, max_hold, auto_renew, label, False))
+        lock._cancels = _cancels(on_lost)
         return lock
+
+    def locks(
+        self,
+        names: Iterable[str],
+        *,
+        ttl: Seconds | None = None,
+        delay: Seconds | None = None,
+        wait: Seconds | None = None,
+        max_hold: Seconds | None = None,
+        auto_renew: bool = True,
+        label: str | None = None,
+        on_lost: str = "cancel",
+    ) -> Locks:
+        """The locks of these names, to be taken together, all or nothing: with the options
+        of :meth:`lock`, of which ``wait`` is for all together. They are taken in the order
+        of their names, so that groups never wait for each other in a circle. When one
+        lease is lost all are."""
+        if isinstance(names, str):
+            raise InvalidInput(f"locks() takes several names, as in [{names!r}]; lock() takes one")
+        every = builtins.list(names)
+        locks = Locks(self._lock(every, ttl, delay, wait, max_hold, auto_renew, label, True))
+        locks._cancels = _cancels(on_lost)
+        return locks
 
     def locked(self, template: str, **options: Any) -> Callable[[_Function], _Function]:
         """Decorate a function, or a coroutine function, that holds the lock while it
@@ -193,6 +217,12 @@ class Client(_leasehold.Client):
 
     def __repr__(self) -> str:
         return f"<Client of {self.backend}>"
+
+
+def _cancels(on_lost: str) -> bool:
+    if on_lost not in ("cancel", "flag"):
+        raise InvalidInput(f'on_lost is "cancel" or "flag", not {on_lost!r}')
+    return on_lost == "cancel"
 
 
 def _fields(template: str) -> Iterator[str]:

@@ -32,6 +32,11 @@ class Lost:
         """Why: ``"expired"``, ``"gone"``, ``"max_hold"`` or ``"closed"``."""
         return self._watch.loss
 
+    @property
+    def name(self) -> str | None:
+        """The name of the lock that was lost, of several the first."""
+        return self._watch.name
+
     def wait(self, timeout: Seconds | None = None) -> bool:
         """Block until the lease is lost, or released, or the time is over; whether
         it was lost."""
@@ -63,13 +68,16 @@ class Lease(_leasehold.Lease):
         """Set, and ready, when the lease is lost."""
         return Lost(self._watch())
 
-    def renew(self) -> None:
-        """Renew now, by a full ttl. Needed only with ``auto_renew=False``."""
-        self._renew().wait()
+    def renew(self, *, ttl: Seconds | None = None) -> None:
+        """Renew now, by a full ttl. Needed only with ``auto_renew=False``; then also by
+        another ttl, which the lease has from then on. A shorter one moves the end back
+        before the request is sent. Where one had no answer it may still arrive, and
+        longer ones buy no more than that: ``remaining`` tells."""
+        self._renew(ttl).wait()
 
-    async def renew_async(self) -> None:
+    async def renew_async(self, *, ttl: Seconds | None = None) -> None:
         """:meth:`renew` for asyncio and trio."""
-        await self._renew()
+        await self._renew(ttl)
 
     def release(self) -> None:
         """Give it back; all calls wait for the first and get its answer. Raises

@@ -56,10 +56,11 @@ extension Duration {
 
 extension Settings {
     init(
-        ttl: Duration?, wait: Duration?, maxHold: Duration?, autoRenew: Bool? = nil, label: String?
+        ttl: Duration?, delay: Duration?, wait: Duration?, maxHold: Duration?, autoRenew: Bool? = nil,
+        label: String?
     ) {
         self.init(
-            ttl: ttl?.nanos, wait: wait?.nanos, maxHold: maxHold?.nanos,
+            ttl: ttl?.nanos, delay: delay?.nanos, wait: wait?.nanos, maxHold: maxHold?.nanos,
             autoRenew: autoRenew, label: label)
     }
 }

@@ -11,7 +11,8 @@ internal import LeaseholdCore
 ///
 /// - Parameters:
 ///   - url: The backend, with options behind a `?`, which win over those here.
-///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:wait:maxHold:autoRenew:label:)``.
+///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:delay:wait:maxHold:autoRenew:label:)``.
+///   - delay: That of locks that set none.
 ///   - wait: How long a busy lock is waited for; without end unless set.
 ///   - maxHold: The longest a lease is held; unbounded unless set.
 ///   - label: What others see of the holder, after its host and process id.
@@ -20,12 +21,13 @@ internal import LeaseholdCore
 public func connect(
     _ url: String = "sqlite:",
     ttl: Duration? = nil,
+    delay: Duration? = nil,
     wait: Duration? = nil,
     maxHold: Duration? = nil,
     label: String? = nil,
     isolation: isolated (any Actor)? = #isolation
 ) async throws(LeaseError) -> Client {
-    let settings = Settings(ttl: ttl, wait: wait, maxHold: maxHold, label: label)
+    let settings = Settings(ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, label: label)
     let answer = try await call { open(url: url, settings: settings, cancel: $0, reply: $1) }
     guard case .client(let native) = answer else { throw .unexpected }
     return Client(native)
@@ -49,6 +51,8 @@ public final class Client: Sendable {
     ///   - ttl: How long a lease outlives its last renewal, from 100 ms to a day; 10 s unless
     ///     set here or for the client. It bounds how long others wait for a holder that
     ///     vanished, not how long one can hold.
+    ///   - delay: A lock-delay, for resources that cannot check a fence: how long the lock stays
+    ///     taken after the end of a lease that was not released; none unless set.
     ///   - wait: How long a busy lock is waited for; without end unless set.
     ///   - maxHold: The longest a lease is held, however healthy its renewals.
     ///   - autoRenew: Whether a lease is renewed in the background; yes unless set.
@@ -57,16 +61,45 @@ public final class Client: Sendable {
     public func lock(
         _ name: String,
         ttl: Duration? = nil,
+        delay: Duration? = nil,
         wait: Duration? = nil,
         maxHold: Duration? = nil,
         autoRenew: Bool? = nil,
         label: String? = nil
     ) throws(LeaseError) -> Lock {
         let settings = Settings(
-            ttl: ttl, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
-        let lock = native.lock(name: name, settings: settings)
+            ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
+        let lock = native.lock(names: [name], settings: settings)
         if let failure = lock.check() { throw LeaseError(failure) }
         return Lock(name: name, native: lock)
+    }
+
+    /// The locks of these names, to be taken together, all or nothing, in the order of their
+    /// names: groups never wait for each other in a circle. Nothing is asked.
+    ///
+    /// - Parameters:
+    ///   - names: One at least, and none twice.
+    ///   - ttl: As for ``lock(_:ttl:delay:wait:maxHold:autoRenew:label:)``, and so all others.
+    ///   - delay: How long each stays taken after an end that is no release.
+    ///   - wait: How long all of them are waited for, together.
+    ///   - maxHold: The longest a lease is held.
+    ///   - autoRenew: Whether the leases are renewed in the background.
+    ///   - label: What others see of the holder.
+    /// - Throws: ``LeaseError/Code/invalid`` for names or options that cannot be used.
+    public func locks(
+        _ names: [String],
+        ttl: Duration? = nil,
+        delay: Duration? = nil,
+        wait: Duration? = nil,
+        maxHold: Duration? = nil,
+        autoRenew: Bool? = nil,
+        label: String? = nil
+    ) throws(LeaseError) -> Locks {
+        let settings = Settings(
+            ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
+        let lock = native.lock(names: names, settings: settings)
+        if let failure = lock.check() { throw LeaseError(failure) }
+        return Locks(lock: Lock(name: names[0], native: lock))
     }
 
     /// The locks that are held or waited for, by name.

@@ -53,13 +53,19 @@ public final class Lease: Sendable {
 
     var whyOver: LeaseError? { native.check().map(LeaseError.init) }
 
-    /// Renew now, by a full ttl. Needed only with `autoRenew: false`.
+    /// Renew now, by a full ttl. Needed only with `autoRenew: false`; then also for another ttl,
+    /// which the lease has from then on. A shorter one moves the end back before the request is
+    /// sent. Where one had no answer it may still arrive, and longer ones buy no more than that:
+    /// ``remaining`` tells.
     ///
+    /// - Parameter ttl: From 100 ms to a day; that of the lease unless set.
     /// - Throws: ``LeaseError/Code/lost`` and ``LeaseError/Code/notHeld`` when it is over;
     ///   ``LeaseError/Code/unavailable`` when the backend did not answer, and then it is still
     ///   held until its deadline.
-    public func renew(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) {
-        _ = try await call { native.renew(cancel: $0, reply: $1) }
+    public func renew(
+        for ttl: Duration? = nil, isolation: isolated (any Actor)? = #isolation
+    ) async throws(LeaseError) {
+        _ = try await call { native.renew(ttl: ttl?.nanos, cancel: $0, reply: $1) }
     }
 
     /// Give it back; all calls wait for the first and get its answer. It goes to its end though

@@ -8,8 +8,11 @@ import Testing
 private let operations: [String: [String]] = {
     let s = Duration.seconds(1)
     func compiles(_: (Client, Lock, Lease) async throws -> Any?) {}
-    compiles { _, _, _ in try await Leasehold.connect("", ttl: s, wait: s, maxHold: s, label: "") as Client }
-    compiles { c, _, _ in try c.lock("", ttl: s, wait: s, maxHold: s, autoRenew: true, label: "") as Lock }
+    compiles { _, _, _ in try await Leasehold.connect("", ttl: s, delay: s, wait: s, maxHold: s, label: "") as Client }
+    compiles { c, _, _ in try c.lock("", ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, label: "") as Lock }
+    compiles { c, _, _ in
+        try c.locks([""], ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, label: "") as Locks
+    }
     compiles { c, _, _ in try await c.list() as [Status] }
     compiles { c, _, _ in try await c.status("") as Status? }
     compiles { c, _, _ in try await c.breakLock("") as Bool }
@@ -22,9 +25,9 @@ private let operations: [String: [String]] = {
     compiles { _, _, l in (l.name as String, l.fence as UInt64, l.key as String?) }
     compiles { _, _, l in (l.ttl as Duration, l.remaining as Duration, l.isValid as Bool) }
     compiles { _, _, l in (await l.lost() as Loss?, l.loss as Loss?) }
-    compiles { _, _, l in (try l.check(), try await l.renew(), try await l.release()) }
+    compiles { _, _, l in (try l.check(), try await l.renew(for: s), try await l.renew(), try await l.release()) }
     return [
-        "client": ["connect", "lock", "list", "status", "breakLock", "close", "backend", "caveats", "events"],
+        "client": ["connect", "lock", "locks", "list", "status", "breakLock", "close", "backend", "caveats", "events"],
         "lock": ["acquire", "tryAcquire", "withLease"],
         "lease": [
             "name", "fence", "key", "ttl", "remaining", "isValid", "lost", "loss", "check", "renew", "release",

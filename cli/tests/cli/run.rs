@@ -20,6 +20,35 @@ fn the_command_finds_name_and_fence_in_its_environment() {
 }
 
 #[test]
+fn several_locks_are_held_together_and_their_fences_found_by_name() {
+    let rig = Rig::new();
+    let own = "echo \"$LEASEHOLD_FENCES $LEASEHOLD_NAME$LEASEHOLD_FENCE$LEASEHOLD_KEY\"";
+    let inner = format!("'{}' run b 'a \"c' -- sh -c '{own}; leasehold ls'", "leasehold");
+    let inner = inner.replace("leasehold", env!("CARGO_BIN_EXE_leasehold"));
+    let ended = rig.run(&["outer"], &inner);
+    assert_eq!((ended.code, &*ended.stderr), (0, ""));
+    let (fences, rest) = ended.stdout.split_once('\n').unwrap();
+    // Nothing is left there of the outer one.
+    let fences: serde_json::Value =
+        serde_json::from_str(fences.strip_suffix(' ').unwrap()).unwrap();
+    assert!(fences["a \"c"].is_u64() && fences["b"].is_u64(), "{fences}");
+    assert_eq!(fences.as_object().unwrap().len(), 2);
+    assert!(rest.contains("b"), "{rest}");
+    assert_eq!(rig.locks(), serde_json::json!([]));
+
+    let holder = rig.start(&["b"], "echo yes > held; sleep 100");
+    rig.line("held");
+    let busy = rig.call(&["run", "a", "b", "--no-wait", "--", "true"]);
+    assert_eq!(busy.code, 75);
+    assert!(busy.stderr.starts_with("leasehold: lock \"b\" is busy, held "), "{}", busy.stderr);
+    let waited = rig.call(&["run", "a", "b", "--wait=50ms", "--", "true"]);
+    assert!(waited.code == 75 && waited.stderr.contains("\"b\""), "{waited:?}");
+    holder.signal(Signal::KILL);
+    let twice = rig.call(&["run", "a", "b", "a", "--", "true"]);
+    assert!(twice.code == 64 && twice.stderr.contains("\"a\" is given twice"), "{twice:?}");
+}
+
+#[test]
 fn a_run_inside_a_run_sees_its_own_lock() {
     let rig = Rig::new();
     let own = "echo $LEASEHOLD_NAME $LEASEHOLD_FENCE";
@@ -101,6 +130,7 @@ fn bad_usage_is_named_with_the_cure() {
     say(&[], &["subcommand"]);
     say(&["fly"], &["fly"]);
     say(&["run", "n"], &["COMMAND"]);
+    say(&["break", "n", "--name=-x"], &["--name"]);
     say(&["run", "n", "--ttl=soon", "--", "true"], &["soon", "--ttl", "30s"]);
     say(&["run", "n", "--ttl=1ms", "--", "true"], &["1ms", "100ms"]);
     say(&["run", "n", "--ttl=365d", "--", "true"], &["24h"]);
@@ -109,7 +139,6 @@ fn bad_usage_is_named_with_the_cure() {
     say(&["run", "n", "--url=carrier:pigeon", "--", "true"], &["carrier", "sqlite:"]);
     say(&["break", "n"], &["--yes"]);
     say(&["run", "-x", "--", "true"], &["--name=-x"]);
-    say(&["run", "n", "--name=-x", "--", "true"], &["--name"]);
     say(&["ls", "--url="], &["empty", "LEASEHOLD_URL"]);
 }
 

@@ -261,6 +261,7 @@ mod tests {
             name: LockName::new(&number.to_string()).unwrap(),
             owner: crate::name::Owner::from_bits(number.into()),
             ttl: std::time::Duration::from_secs(10),
+            delay: std::time::Duration::ZERO,
             mode: super::super::Mode::Exclusive,
             label: "".into(),
             place: None,

@@ -67,6 +67,10 @@ pub struct Claim {
     pub owner: Owner,
     /// How long the lease lasts on the server when it is not renewed.
     pub ttl: Duration,
+    /// The last part of that, which is a lock-delay: the holder does not count on
+    /// it, and a backend that frees the locks of dead processes sooner does not
+    /// free this one before its ttl has passed.
+    pub delay: Duration,
     /// How the lock is shared.
     pub mode: Mode,
     /// Who asks, for people to read.

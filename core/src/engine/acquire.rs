@@ -41,7 +41,8 @@ impl Engine {
     ) -> Result<Option<Arc<Hold>>, Error> {
         self.check_open()?;
         let (name, backend) = (plan.name.clone(), self.describe());
-        plan.ttl = self.backend().ttl(plan.ttl);
+        // What the backend adds is the holder's.
+        plan.ttl = self.backend().ttl(plan.lasts()) - plan.delay;
         self.backend().supports(plan.mode).map_err(|e| e.about(&name, backend))?;
         let since = self.runtime.now();
         loop {
@@ -67,7 +68,8 @@ impl Engine {
         let claim = Claim {
             name: plan.name.clone(),
             owner: self.new_owner(),
-            ttl: plan.ttl,
+            ttl: plan.lasts(),
+            delay: plan.delay,
             mode: plan.mode,
             label: plan.label.clone(),
             place: waits.then_some(PLACE),
@@ -99,6 +101,9 @@ impl Engine {
         hold: &Arc<Hold>,
         renew_at: Option<Instant>,
     ) -> bool {
+        if seat.is_unanswered() {
+            hold.may_be_cut();
+        }
         let now = self.runtime.now();
         let act_at = match hold.is_offered() {
             true => {
@@ -120,9 +125,11 @@ impl Engine {
     /// The server has handed a lock to somebody who waited.
     pub(super) fn accept(self: &Arc<Self>, grant: &Grant) {
         let Some((seat, busy)) = self.lines.waiting(grant) else { return };
+        let plan = &seat.plan;
+        // Its window has no room for the delay: the waiter asks for the whole of it.
+        let is_enough = plan.delay.is_zero() || grant.lasts >= plan.lasts();
         // A grant that is older than the answer may be over already.
-        if grant.fence > busy.fence {
-            let plan = &seat.plan;
+        if grant.fence > busy.fence && is_enough {
             let now = self.runtime.now();
             let start = Start::handed_on(plan, busy.asked, grant.lasts, now);
             let hold = Hold::new(plan, grant.owner, (grant.fence, grant.slot), &start);
@@ -318,11 +325,11 @@ impl Visit<'_> {
         let asked = Asked { engine, seat: &self.seat, claim: &claim };
         let answer = engine.request(limit, engine.backend().claim(&claim)).await;
         drop(asked);
-        let answer = answer.inspect_err(|e| {
-            if e.outcome() == Outcome::NotHeld {
-                self.seat.was_not_sent(claim.owner);
-            }
-        });
+        match &answer {
+            Ok(_) => self.seat.is_answered(claim.owner),
+            Err(e) if e.outcome() == Outcome::NotHeld => self.seat.was_not_sent(claim.owner),
+            Err(_) => {}
+        }
         if self.seat.owner() != claim.owner {
             // Others have had their turn since.
             return Ok(Ask::PassedOver);

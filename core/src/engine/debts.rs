@@ -287,6 +287,7 @@ mod tests {
             name: LockName::new("x").unwrap(),
             owner: Owner::from_bits(number),
             ttl: Duration::from_secs(1),
+            delay: Duration::ZERO,
             mode: Default::default(),
             label: "".into(),
             place: None,

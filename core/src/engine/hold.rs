@@ -1,6 +1,7 @@
 //! One granted lease on the client's side, shared by the handle, the keeper
 //! and the line.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Plan;
+use super::asked::Asked;
 use crate::backend::{Held, Mode, Term};
 use crate::error::{Error, Kind};
 use crate::name::Owner;
@@ -62,8 +64,16 @@ pub(super) enum End {
 
 #[derive(Debug)]
 pub(crate) struct Hold {
+    /// As it was granted.
     pub(super) held: Held,
     slot: u32,
+    /// The last part of the server's ttl, which is not used.
+    delay: Duration,
+    /// In nanoseconds, the rest, which is.
+    ttl: AtomicU64,
+    /// The same of the server, the longest that it may have it for.
+    longest: AtomicU64,
+    by_hand: Mutex<Asked>,
     max_hold: Option<Duration>,
     /// Where `max_hold` ends it.
     pub(super) ends_at: Option<Instant>,
@@ -100,7 +110,7 @@ enum Offer {
 pub(super) struct Start {
     /// The server granted it at this moment or later.
     pub(super) since: Instant,
-    /// For how long.
+    /// For how long, the delay included.
     pub(super) lasts: Duration,
     /// When its holder gets it; `max_hold` counts from here.
     pub(super) now: Instant,
@@ -111,19 +121,20 @@ pub(super) struct Start {
 impl Start {
     /// Of a claim that was sent at `sent` and granted.
     pub(super) fn granted(plan: &Plan, sent: Instant, term: Option<Term>) -> Self {
-        let Term { began, lasts } = term.unwrap_or(Term { began: Duration::ZERO, lasts: plan.ttl });
+        let Term { began, lasts } =
+            term.unwrap_or(Term { began: Duration::ZERO, lasts: plan.lasts() });
         let since = sent - began;
         if plan.auto_renew {
-            return Self { since, lasts, now: sent, is_short: lasts < plan.ttl };
+            return Self { since, lasts, now: sent, is_short: lasts < plan.lasts() };
         }
         // It has its ttl from the claim on, whatever others in its session have.
-        let whole = began + plan.ttl;
+        let whole = began + plan.lasts();
         Self { since, lasts: lasts.min(whole), now: sent, is_short: lasts < whole }
     }
 
     /// Of a lock that is handed to somebody who asked for it last at `asked`.
     pub(super) fn handed_on(plan: &Plan, asked: Instant, lasts: Duration, now: Instant) -> Self {
-        Self { since: asked, lasts, now, is_short: lasts < plan.ttl }
+        Self { since: asked, lasts, now, is_short: lasts < plan.lasts() }
     }
 }
 
@@ -131,11 +142,15 @@ impl Hold {
     /// `fence` and slot as they were granted.
     pub(super) fn new(plan: &Plan, owner: Owner, (fence, slot): (u64, u32), start: &Start) -> Self {
         let (name, mode, renewed) = (plan.name.clone(), plan.mode, plan.auto_renew);
-        let held = Held { name, owner, mode, fence, ttl: plan.ttl, renewed };
+        let held = Held { name, owner, mode, fence, ttl: plan.lasts(), renewed };
         let ends_at = plan.max_hold.map(|most| start.now + most);
         let hold = Self {
             held,
             slot,
+            delay: plan.delay,
+            ttl: nanos(plan.ttl).into(),
+            longest: nanos(plan.lasts()).into(),
+            by_hand: Mutex::default(),
             max_hold: plan.max_hold,
             ends_at,
             deadline: AtomicU64::new(0),
@@ -149,8 +164,8 @@ impl Hold {
             checking: AtomicBool::new(false),
             trouble: Mutex::default(),
         };
-        hold.buy(start.since, start.lasts);
-        hold.may_be_kept(start.now, start.lasts.max(plan.ttl));
+        hold.buy(start.since, start.lasts.saturating_sub(plan.delay));
+        hold.may_be_kept(start.now, start.lasts.max(plan.lasts()));
         hold
     }
 
@@ -177,14 +192,96 @@ impl Hold {
         Instant::from_nanos(self.gone_at.load(Ordering::Acquire))
     }
 
-    /// A renewal that arrives by `until` is on its way.
-    pub(super) fn renewing(&self, until: Instant) {
-        self.may_be_kept(until, self.held.ttl);
+    pub(crate) fn delay(&self) -> Duration {
+        self.delay
     }
 
-    /// It has not been sent: the backend has it until `before`, as it had.
-    pub(super) fn not_renewing(&self, until: Instant, before: Instant) {
-        let said = until + self.held.ttl + drift(self.held.ttl);
+    /// What it is renewed by.
+    pub(crate) fn ttl(&self) -> Duration {
+        Duration::from_nanos(self.ttl.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_ttl(&self, ttl: Duration) {
+        self.ttl.store(nanos(ttl), Ordering::Release);
+    }
+
+    /// The server's ttl.
+    pub(super) fn with_delay(&self, ttl: Duration) -> Duration {
+        ttl + self.delay
+    }
+
+    /// As the server is to have it by a renewal.
+    pub(super) fn renewed_by(&self, ttl: Duration) -> Held {
+        Held { ttl: self.with_delay(ttl), ..self.held.clone() }
+    }
+
+    /// The part of the server's ttl that is used.
+    pub(super) fn without_delay(&self, lasts: Duration) -> Duration {
+        lasts.saturating_sub(self.delay)
+    }
+
+    /// As the server may have it.
+    pub(super) fn as_held(&self) -> Cow<'_, Held> {
+        let longest = Duration::from_nanos(self.longest.load(Ordering::Acquire));
+        match longest == self.held.ttl {
+            true => Cow::Borrowed(&self.held),
+            false => Cow::Owned(Held { ttl: longest, ..self.held.clone() }),
+        }
+    }
+
+    /// A renewal by this ttl that arrives by `until` is on its way; answers its number.
+    pub(super) fn renewing(&self, ttl: Duration, until: Instant) -> u64 {
+        let lasts = self.with_delay(ttl);
+        self.longest.fetch_max(nanos(lasts), Ordering::AcqRel);
+        self.may_be_kept(until, lasts);
+        match self.held.renewed {
+            // All by the same ttl.
+            true => 0,
+            false => self.by_hand().begin(ttl),
+        }
+    }
+
+    /// A renewal was carried out; answers what it buys.
+    pub(super) fn renewal_answered(&self, number: u64) -> Duration {
+        let buys = if self.held.renewed { None } else { self.by_hand().answered(number) };
+        buys.unwrap_or_else(|| self.ttl())
+    }
+
+    /// A renewal has no answer, and may come late.
+    pub(super) fn renewal_lost(&self, number: u64) {
+        if !self.held.renewed {
+            self.by_hand().lost(number);
+        }
+    }
+
+    /// Its claim may come once more, late, and cut it down to its own ttl.
+    pub(super) fn may_be_cut(&self) {
+        if !self.held.renewed {
+            self.by_hand().may_be_cut_to(self.ttl());
+        }
+    }
+
+    fn by_hand(&self) -> MutexGuard<'_, Asked> {
+        self.by_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the server is told that it is not used any more, if it is lost.
+    pub(super) fn given_back_at(&self) -> Instant {
+        self.deadline() + self.delay
+    }
+
+    /// Whether it is lost and its delay is not over. Of one that is gone from the server
+    /// nothing is left to stay there.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        let is_there = matches!(self.loss(), Some(Loss::Expired | Loss::MaxHold | Loss::Closed));
+        is_there && !self.delay.is_zero() && now < self.given_back_at()
+    }
+
+    /// A renewal has not been sent: the backend has it until `before`, as it had.
+    pub(super) fn not_renewed(&self, number: u64, ttl: Duration, until: Instant, before: Instant) {
+        self.renewal_answered(number);
+        let lasts = self.with_delay(ttl);
+        let said = until + lasts + drift(lasts);
         let (said, before) = (said.as_nanos(), before.as_nanos());
         // Unless another renewal is on its way by now.
         let _ = self.gone_at.compare_exchange(said, before, Ordering::AcqRel, Ordering::Acquire);
@@ -195,9 +292,16 @@ impl Hold {
         self.gone_at.fetch_max(gone_at.as_nanos(), Ordering::AcqRel);
     }
 
+    /// Move the deadline back to what a renewal sent at `sent` will leave of it.
+    pub(super) fn shorten(&self, sent: Instant, ttl: Duration) {
+        let left = deadline(sent, ttl);
+        self.deadline.fetch_min(left.as_nanos(), Ordering::AcqRel);
+        self.lost_at.fetch_min((left - grace(ttl)).as_nanos(), Ordering::AcqRel);
+    }
+
     /// Move the deadline to what a renewal sent at `sent` bought; never back.
-    pub(super) fn extend(&self, sent: Instant) {
-        self.buy(sent, self.held.ttl);
+    pub(super) fn extend(&self, sent: Instant, ttl: Duration) {
+        self.buy(sent, ttl);
         *self.last_trouble() = None;
     }
 
@@ -341,4 +445,8 @@ impl Hold {
             ended.await;
         }
     }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::by_hand::ByHand;
 use super::hold::{End, Start};
 use super::kept::{Entry, Kept};
 use super::{Engine, Hold, Loss, part};
@@ -30,7 +31,7 @@ const EXTEND: Duration = Duration::from_millis(20);
 /// How soon a renewal without an answer is repeated at the earliest.
 const AGAIN: Duration = Duration::from_millis(10);
 
-const TOO_FEW: &str = "too few servers answered; the lease lasts until its deadline";
+pub(super) const TOO_FEW: &str = "too few servers answered; the lease lasts until its deadline";
 
 #[derive(Default)]
 pub(super) struct Keeper {
@@ -41,10 +42,21 @@ pub(super) struct Keeper {
 /// A lease whose renewal is on its way.
 struct Renewing {
     hold: Arc<Hold>,
+    asked: Renewed,
     /// Until when the backend has it if the renewal is not carried out.
     before: Instant,
+}
+
+/// A renewal that was sent.
+#[derive(Clone, Copy)]
+pub(super) struct Renewed {
+    pub(super) sent: Instant,
+    /// By what ttl.
+    pub(super) ttl: Duration,
+    /// See [`Hold::renewing`].
+    pub(super) number: u64,
     /// It is only asked whether it is held.
-    is_check: bool,
+    pub(super) is_check: bool,
 }
 
 #[derive(Default)]
@@ -75,12 +87,16 @@ impl Keeper {
 
     /// A renewal is about to be sent that arrives by `until`. `None` if that is of no
     /// use: it may have been released since it was due, while the process was stopped.
-    fn renewing(&self, owner: Owner, until: Instant) -> Option<Renewing> {
+    fn renewing(&self, owner: Owner, sent: Instant, until: Instant) -> Option<Renewing> {
         let state = self.state();
         let hold = &state.kept.get(owner).filter(|entry| !entry.is_lost)?.hold;
-        let before = hold.gone_at();
-        hold.renewing(until);
-        Some(Renewing { hold: hold.clone(), before, is_check: hold.is_checked() })
+        let (before, ttl, is_check) = (hold.gone_at(), hold.ttl(), hold.is_checked());
+        let number = hold.renewing(ttl, until);
+        Some(Renewing {
+            hold: hold.clone(),
+            asked: Renewed { sent, ttl, number, is_check },
+            before,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -217,6 +233,29 @@ impl Engine {
         late.into_iter().for_each(|hold| self.release_in_background(hold));
     }
 
+    /// It is lost, and the server is told after its delay.
+    pub(super) fn keep_lost(&self, hold: &Arc<Hold>) {
+        let mut state = self.keeper.state();
+        state.kept.insert(Entry::lost(hold.clone()));
+        state.busy = true;
+        self.keeper.hurry.notify_one();
+    }
+
+    /// It is about to be renewed by hand, by this ttl. If that is shorter than what is
+    /// left, it ends sooner from here on, whatever the answer is.
+    pub(super) fn begin_renewal<'a>(&self, hold: &'a Hold, ttl: Duration) -> ByHand<'a> {
+        let limit = self.request_limit(ttl);
+        let mut state = self.keeper.state();
+        let (before, sent) = (hold.gone_at(), self.runtime.now());
+        let number = hold.renewing(ttl, sent + limit);
+        if !hold.held.renewed {
+            state.kept.change(hold.held.owner, |_| hold.shorten(sent, ttl));
+            self.keeper.hurry.notify_one();
+        }
+        let asked = Renewed { sent, ttl, number, is_check: false };
+        ByHand { hold, asked, limit, before, is_answered: false }
+    }
+
     /// What to renew now in one request: leases that are due, and some that are
     /// due soon.
     fn due(&self, now: Instant) -> Option<(Duration, Vec<Held>)> {
@@ -228,12 +267,12 @@ impl Engine {
                 if entry.hold.is_offered() {
                     return;
                 }
-                let ttl = entry.hold.held.ttl;
+                let ttl = entry.hold.ttl();
                 // Without an answer by then it is asked again.
                 let left = entry.hold.lost_at().since(now);
                 entry.renew_at = Some(now + (ttl / 6).min(left / 3).max(AGAIN));
                 longest = longest.max(ttl);
-                leases.push(entry.hold.held.clone());
+                leases.push(entry.hold.renewed_by(ttl));
             });
         }
         (!leases.is_empty()).then(|| (self.request_limit(longest), leases))
@@ -251,8 +290,12 @@ impl Engine {
         let sent = self.runtime.now();
         let until = sent + limit;
         let mut holds = Vec::with_capacity(leases.len());
-        leases.retain(|held| {
-            let renewing = self.keeper.renewing(held.owner, until);
+        leases.retain_mut(|held| {
+            let renewing = self.keeper.renewing(held.owner, sent, until);
+            if let Some(Renewing { hold, asked, .. }) = &renewing {
+                // It may have been renewed by another since.
+                held.ttl = hold.with_delay(asked.ttl);
+            }
             let is_of_use = renewing.is_some();
             holds.extend(renewing);
             is_of_use
@@ -265,33 +308,40 @@ impl Engine {
             Ok(answers) => (answers, Error::unavailable(TOO_FEW)),
             Err(error) => (Vec::new(), error),
         };
-        if answers.is_empty() && error.outcome() == Outcome::NotHeld {
-            let undone = |renewing: &Renewing| renewing.hold.not_renewing(until, renewing.before);
-            holds.iter().for_each(undone);
-        }
+        let is_unsent = answers.is_empty() && error.outcome() == Outcome::NotHeld;
         let error = Arc::new(error);
-        for (at, Renewing { hold, is_check, .. }) in holds.iter().enumerate() {
-            let owner = hold.held.owner;
+        for (at, Renewing { hold, asked, before }) in holds.iter().enumerate() {
             match answers.get(at).copied() {
-                Some(Renewal::Unknown) | None => self.retry_renewal(owner, &error),
-                Some(answer) => self.apply(owner, sent, *is_check, answer),
+                Some(Renewal::Unknown) | None => {
+                    match is_unsent {
+                        true => hold.not_renewed(asked.number, asked.ttl, until, *before),
+                        false => hold.renewal_lost(asked.number),
+                    }
+                    self.retry_renewal(hold.held.owner, &error);
+                }
+                Some(answer) => self.apply(hold, *asked, answer),
             }
         }
         self.keeper.hurry.notify_one();
     }
 
-    /// What an answer to a renewal sent at `sent` means for the lease.
-    fn apply(self: &Arc<Self>, owner: Owner, sent: Instant, is_check: bool, answer: Renewal) {
-        let now = self.runtime.now();
+    /// What the answer to a renewal means for the lease.
+    pub(super) fn apply(self: &Arc<Self>, hold: &Arc<Hold>, asked: Renewed, answer: Renewal) {
+        let (now, owner) = (self.runtime.now(), hold.held.owner);
+        let Renewed { sent, is_check, .. } = asked;
         let mut state = self.keeper.state();
+        // From here on another begins after this one.
+        let buys = hold.renewal_answered(asked.number);
         // Released or lost in the meantime: nothing is renewed afterwards.
-        let Some(entry) = state.kept.get(owner).filter(|entry| !entry.is_lost) else { return };
-        let hold = entry.hold.clone();
+        if state.kept.get(owner).is_none_or(|entry| entry.is_lost) {
+            return;
+        }
         let loss = match answer {
             Renewal::Kept if now < hold.deadline() => {
                 state.kept.change(owner, |entry| {
                     if !is_check {
-                        hold.extend(sent);
+                        hold.set_ttl(asked.ttl);
+                        hold.extend(sent, buys);
                     }
                     entry.failures = 0;
                     if entry.doubted_at.is_some_and(|at| at > sent) {
@@ -299,7 +349,7 @@ impl Engine {
                         return;
                     }
                     hold.check(false);
-                    entry.renew_at = if is_check { None } else { next_renewal(&hold, sent) };
+                    entry.renew_at = if is_check { None } else { next_renewal(hold, sent) };
                 });
                 return;
             }
@@ -309,10 +359,10 @@ impl Engine {
         };
         state.kept.remove(owner);
         drop(state);
-        self.lose(&hold, loss);
+        self.lose(hold, loss);
         if answer == Renewal::Kept {
             // The backend has it for another ttl, and nobody uses it.
-            self.release_in_background(hold);
+            self.release_in_background(hold.clone());
         }
     }
 
@@ -325,7 +375,7 @@ impl Engine {
         state.kept.change(owner, |entry| {
             let hold = &entry.hold;
             hold.not_extended(error.clone());
-            let at_most = (hold.held.ttl / 10).min(hold.lost_at().since(now) / 4).max(AGAIN);
+            let at_most = (hold.ttl() / 10).min(hold.lost_at().since(now) / 4).max(AGAIN);
             let pause = match entry.failures {
                 0 => {
                     if !hold.is_checked() {
@@ -338,33 +388,6 @@ impl Engine {
             entry.failures += 1;
             entry.renew_at = entry.renew_at.map(|_| now + pause);
         });
-    }
-
-    /// Renew one lease by hand, now.
-    pub(crate) async fn renew(self: &Arc<Self>, hold: &Hold) -> Result<(), Error> {
-        self.check_open()?;
-        if hold.is_over() {
-            return Err(self.over(hold));
-        }
-        let sent = self.runtime.now();
-        let limit = self.request_limit(hold.held.ttl);
-        hold.renewing(sent + limit);
-        let held = std::slice::from_ref(&hold.held);
-        let about = |e: Error| {
-            let e = e.about(&hold.held.name, self.describe());
-            hold.not_extended(Arc::new(e.again()));
-            // Renewed or not, it lasts until its deadline.
-            if hold.is_valid(self.runtime.now()) { e.with_outcome(Outcome::Held) } else { e }
-        };
-        let answers = self.request(limit, self.backend().renew(held)).await.map_err(about)?;
-        let answer = answers.first().copied().unwrap_or(Renewal::Gone);
-        if answer == Renewal::Unknown {
-            let error = Error::unavailable(TOO_FEW).with_outcome(Outcome::Unknown);
-            return Err(about(error));
-        }
-        hold.check(false);
-        self.apply(hold.held.owner, sent, false, answer);
-        if hold.is_over() { Err(self.over(hold)) } else { Ok(()) }
     }
 
     pub(super) fn lose(&self, hold: &Hold, loss: Loss) {
@@ -390,7 +413,7 @@ impl Engine {
 /// At a third of the ttl, a little earlier by chance, so that clients that
 /// started together do not ask together for ever.
 fn next_renewal(hold: &Hold, sent: Instant) -> Option<Instant> {
-    let third = hold.held.ttl / 3;
+    let third = hold.ttl() / 3;
     hold.held.renewed.then(|| sent + third - part(hold.held.owner.bits(), third / 10))
 }
 

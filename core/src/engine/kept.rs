@@ -46,16 +46,21 @@ impl Entry {
         Self { hold, renew_at, failures: 0, is_lost: false, doubted_at: None, noted }
     }
 
+    /// One that is lost already.
+    pub(super) fn lost(hold: Arc<Hold>) -> Self {
+        Self { is_lost: true, ..Self::new(hold, None) }
+    }
+
     fn times(&self) -> Noted {
         match self.is_lost {
-            true => Noted { renews_at: None, ends_at: self.hold.deadline() },
+            true => Noted { renews_at: None, ends_at: self.hold.given_back_at() },
             false => Noted { renews_at: self.renew_at, ends_at: self.hold.lost_at() },
         }
     }
 
     /// Whether it may be renewed now so as to save a request later.
     fn is_due_soon(&self, at: Instant, now: Instant) -> bool {
-        at <= now + self.hold.held.ttl / 6
+        at <= now + self.hold.ttl() / 6
     }
 }
 
@@ -182,6 +187,7 @@ mod tests {
         let plan = Plan {
             name: LockName::new(&format!("x{number}")).unwrap(),
             ttl: TTL,
+            delay: Duration::ZERO,
             mode: Default::default(),
             label: "".into(),
             max_hold: None,
@@ -227,7 +233,7 @@ mod tests {
         let mut kept = thousand();
         let first = Owner::from_bits(0);
         kept.change(first, |entry| {
-            entry.hold.extend(at(5000));
+            entry.hold.extend(at(5000), TTL);
             entry.renew_at = Some(at(700_000));
         });
         assert_eq!(kept.due(at(6000), 1), [Owner::from_bits(1)]);

@@ -14,6 +14,8 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod acquire;
+mod asked;
+mod by_hand;
 mod closed;
 mod debts;
 mod hold;
@@ -25,6 +27,7 @@ mod payer;
 mod refusals;
 mod release;
 mod seat;
+mod tie;
 mod turn;
 mod word;
 
@@ -35,16 +38,26 @@ pub use hold::Loss;
 use keeper::Keeper;
 use line::Lines;
 pub(crate) use pauses::backoff;
+pub(crate) use tie::Tie;
 
 /// What a user wants of a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) name: LockName,
     pub(crate) ttl: Duration,
+    /// For so long beyond that the server has it, unless it is given back.
+    pub(crate) delay: Duration,
     pub(crate) mode: Mode,
     pub(crate) label: Arc<str>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) auto_renew: bool,
+}
+
+impl Plan {
+    /// How long the server has it.
+    fn lasts(&self) -> Duration {
+        self.ttl + self.delay
+    }
 }
 
 /// How long a user is ready to wait for a lock.
@@ -69,7 +82,7 @@ impl Patience {
     }
 
     /// What is left of it after a while.
-    fn after(self, waited: Duration) -> Self {
+    pub(crate) fn after(self, waited: Duration) -> Self {
         match self {
             Self::Wait(limit) => Self::Wait(limit.saturating_sub(waited)),
             Self::Try | Self::Forever => self,

@@ -55,7 +55,7 @@ impl Engine {
         for debt in debts {
             match &debt {
                 Debt::Release(hold) => {
-                    drop(poll_once(self.backend().release(&hold.held, None)));
+                    drop(poll_once(self.backend().release(&hold.as_held(), None)));
                     let why =
                         Error::unavailable("it could not be confirmed before its ttl was over");
                     self.put_off(hold, why);

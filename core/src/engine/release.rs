@@ -46,8 +46,13 @@ impl Engine {
         }
     }
 
-    /// Give a lease back without waiting for it.
+    /// Give a lease back without waiting for it. One that is lost stays on the server
+    /// for its delay, whoever says that it is not used any more.
     pub(crate) fn release_in_background(self: &Arc<Self>, hold: Arc<Hold>) {
+        if !self.is_foreign() && hold.rests(self.runtime.now()) {
+            self.keep_lost(&hold);
+            return;
+        }
         if hold.let_go() && !self.is_foreign() {
             // From here on it is not renewed any more.
             self.keeper.remove(&hold);
@@ -97,7 +102,7 @@ impl Engine {
 
     /// One request, and the consequences of its answer for the line.
     pub(super) async fn release_once(self: &Arc<Self>, hold: &Hold) -> Result<Released, Error> {
-        let held = &hold.held;
+        let held = &*hold.as_held();
         let successor = self.lines.successor(&held.name, held.owner).filter(|(seat, claim)| {
             // Who closes has seen that it is sent, or this sees that it is not to be.
             let is_open = self.check_open().is_ok();
@@ -110,17 +115,18 @@ impl Engine {
         let vacate = Vacate { engine: self, hold };
         let sent = self.runtime.now();
         let is_first = hold.ask();
-        let limit = self.release_limit(held.ttl, hold.gone_at().since(sent), is_first);
+        let limit = self.release_limit(hold.ttl(), hold.gone_at().since(sent), is_first);
         let answer = self.request(limit, self.backend().release(held, then)).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);
-        let released = answer.inspect_err(|e| {
-            if let Some((seat, claim)) =
-                successor.as_ref().filter(|_| e.outcome() == Outcome::NotHeld)
-            {
-                seat.was_not_sent(claim.owner);
+        if let Some((seat, claim)) = &successor {
+            match &answer {
+                Ok(_) => seat.is_answered(claim.owner),
+                Err(e) if e.outcome() == Outcome::NotHeld => seat.was_not_sent(claim.owner),
+                Err(_) => {}
             }
-        })?;
+        }
+        let released = answer?;
         std::mem::forget(vacate);
         if let (Some((seat, claim)), Some(Answer::Granted { fence, slot, term })) =
             (successor, released.next)

@@ -29,6 +29,8 @@ struct SeatState {
     claim: Claim,
     /// Whether the backend may know the claim.
     sent: bool,
+    /// So many times was it sent without an answer: it may come late.
+    unanswered: u32,
     /// Whether it might before it was sent the last time.
     sent_before: bool,
     /// What the backend last answered, while that was busy.
@@ -54,6 +56,7 @@ impl Seat {
         let state = SeatState {
             claim,
             sent: false,
+            unanswered: 0,
             sent_before: false,
             busy: None,
             early: None,
@@ -77,6 +80,7 @@ impl Seat {
     pub(super) fn send(&self, recheck: Duration) -> Claim {
         let mut state = self.state();
         (state.sent_before, state.sent) = (state.sent, true);
+        state.unanswered += 1;
         state.is_doubted = false;
         if let Some(place) = &mut state.claim.place {
             *place = place_for(recheck);
@@ -89,7 +93,21 @@ impl Seat {
         let mut state = self.state();
         if state.claim.owner == owner {
             state.sent = state.sent_before;
+            state.unanswered = state.unanswered.saturating_sub(1);
         }
+    }
+
+    /// This owner's claim, as it was sent last, is answered.
+    pub(super) fn is_answered(&self, owner: Owner) {
+        let mut state = self.state();
+        if state.claim.owner == owner {
+            state.unanswered = state.unanswered.saturating_sub(1);
+        }
+    }
+
+    /// Whether the claim may arrive once more.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.state().unanswered > 0
     }
 
     /// Go on as another owner, unless it has begun to; answers the claim to withdraw.
@@ -185,7 +203,7 @@ impl Seat {
 
 impl SeatState {
     fn start_anew(&mut self, owner: Owner) -> Claim {
-        (self.sent, self.sent_before) = (false, false);
+        (self.sent, self.sent_before, self.unanswered) = (false, false, 0);
         (self.busy, self.early) = (None, None);
         let old = self.claim.clone();
         self.claim.owner = owner;

@@ -138,6 +138,7 @@ fn claim(owner: u128) -> Claim {
         name: LockName::new("x").unwrap(),
         owner: Owner::from_bits(owner),
         ttl: TTL,
+        delay: Duration::ZERO,
         mode: Mode::Exclusive,
         label: "test".into(),
         place: Some(Duration::from_secs(2)),

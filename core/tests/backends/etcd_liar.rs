@@ -139,6 +139,7 @@ fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
         name: LockName::new("x").unwrap(),
         owner: Owner::from_bits(number),
         ttl,
+        delay: Duration::ZERO,
         mode: Mode::Exclusive,
         label: "test".into(),
         place: waits.then_some(Duration::from_secs(2)),

@@ -37,6 +37,7 @@ fn claim(owner: u128) -> Claim {
         name: LockName::new("x").expect("a proper name"),
         owner: Owner::from_bits(owner),
         ttl: LONG,
+        delay: Duration::ZERO,
         mode: Mode::Exclusive,
         label: format!("claim {owner}").into(),
         place: None,

@@ -101,7 +101,7 @@ async fn options_in_the_url_win_over_the_clients_and_lose_to_the_locks() {
 async fn a_bad_option_is_named_and_makes_no_file() {
     let place = Place::new();
     for (query, words) in [
-        ("tll=30s", ["tll", "there are ttl, wait, max_hold, label"]),
+        ("tll=30s", ["tll", "there are ttl, delay, wait, max_hold, label"]),
         ("ttl=soon", ["ttl=soon", "30s"]),
         ("ttl=1ms", ["ttl must be", "1ms"]),
         ("label=a%0Ab", ["label", "control characters"]),

@@ -184,6 +184,9 @@ impl Process {
                 Kind::Shared => lock.shared(),
                 Kind::Permits(permits) => lock.permits(permits),
             };
+            if random.u32(..8) == 0 {
+                lock = lock.delay(MAX_TTL - ttl);
+            }
             if random.u32(..10) == 0 {
                 lock = lock.max_hold(ttl * random.u32(1..4));
             }

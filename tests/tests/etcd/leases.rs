@@ -1,7 +1,7 @@
 //! What a lease is in etcd: its key, its session, its end.
 
 use crate::place::{LONG, PROMPT, Place, SECOND};
-use leasehold::{Kind, Loss};
+use leasehold::{Kind, Loss, Outcome};
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::servers::EtcdSettings;
 
@@ -180,4 +180,30 @@ fn a_ttl_that_etcd_cannot_count_is_raised_openly() {
     assert_eq!([100, 1000, 1001].map(|millis| ttl(&place, millis)), [1, 1, 2].map(|n| n * SECOND));
     let usual = Place::on(EtcdSettings::default());
     assert_eq!([100, 2000, 2500].map(|millis| ttl(&usual, millis)), [2, 2, 3].map(|n| n * SECOND));
+}
+
+#[test]
+fn a_lease_has_one_ttl_and_its_delay_in_etcd_is_not_used_here() {
+    let place = Place::new();
+    let (client, other) = (place.client(), place.client());
+    let lock = client.lock("x").ttl(10 * SECOND).delay(50 * SECOND).auto_renew(false);
+    let lease = place.wait(lock.acquire()).unwrap();
+    let status = place.wait(other.status("x")).unwrap().unwrap();
+    let free_in = status.holder().unwrap().free_in;
+    assert!(free_in > 55 * SECOND && lease.remaining() <= 10 * SECOND, "{free_in:?}");
+    assert_eq!(lease.ttl(), 10 * SECOND);
+    place.wait(lease.renew_for(10 * SECOND)).unwrap();
+    place.wait(lease.renew()).unwrap();
+    let error = place.wait(lease.renew_for(30 * SECOND)).unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Unsupported, Outcome::Held), "{error}");
+    place.wait(lease.renew()).unwrap();
+    place.wait(lease.release()).unwrap();
+    // One that is in a session which is old already begins with two thirds of its ttl.
+    let lock = client.lock("x").ttl(3 * SECOND).delay(57 * SECOND);
+    let first = place.wait(lock.acquire()).unwrap();
+    place.pass(3 * SECOND / 2);
+    let second = place.wait(client.lock("y").ttl(3 * SECOND).delay(57 * SECOND).acquire()).unwrap();
+    assert!(second.remaining() > 9 * SECOND / 5, "{:?}", second.remaining());
+    place.pass(3 * SECOND);
+    assert!(first.is_valid() && second.is_valid());
 }

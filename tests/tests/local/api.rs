@@ -13,6 +13,7 @@ struct Api {
     client: BTreeMap<String, Operation>,
     lock: BTreeMap<String, Operation>,
     lease: BTreeMap<String, Operation>,
+    leases: BTreeMap<String, Operation>,
     loss: Losses,
     event: Told,
     errors: BTreeMap<String, Outcomes>,
@@ -101,7 +102,7 @@ fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options)
 #[test]
 fn every_operation_is_listed_and_no_other() {
     let api = api();
-    let options = set(["ttl", "wait", "max_hold", "auto_renew", "label"]);
+    let options = set(["ttl", "delay", "wait", "max_hold", "auto_renew", "label"]);
     // What comes from options alone is for programs in Rust.
     let mut client = methods(include_str!("../../../core/src/client.rs"), "Client");
     // What other languages are made with.
@@ -121,7 +122,17 @@ fn every_operation_is_listed_and_no_other() {
     assert!(lease.remove("finish"));
     // A descriptor for a child process, which the command line has.
     assert!(lease.remove("proof_of_life"));
+    // A parameter of others.
+    assert!(lease.remove("renew_for"));
     assert_eq!(lease, set(api.lease.keys()));
+    let mut locks = methods(include_str!("../../../core/src/locks.rs"), "Locks");
+    assert!(locks.remove("check") && locks.remove("names"));
+    assert_eq!(locks, &set(api.lock.keys()) | &options);
+    let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
+    let for_programs = ["watch", "finish", "proof_of_life", "renew_for", "fence", "first"];
+    assert!(for_programs.iter().all(|method| leases.remove(*method)));
+    let singular = set(["name", "fence", "key"]);
+    assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());
     assert_eq!(parameters("lock"), &options | &set(["name"]));
     assert_eq!(&parameters("connect") | &set(["auto_renew"]), &options | &set(["url"]));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::time::Clock;
 use leasehold::{Client, Error, Kind};
+use leasehold_tests::patience::now;
 use leasehold_tests::processes::Process;
 use leasehold_tests::register::{Register, WORKERS};
 use rustix::process::Signal;
@@ -182,6 +183,27 @@ fn the_lock_of_a_killed_process_is_free_at_once() {
     holder.signal(Signal::KILL);
     // Its ttl is a day.
     waiting.join().expect("no panic").expect("the lock");
+}
+
+#[test]
+fn the_lock_of_a_killed_process_that_asked_for_a_delay_is_not() {
+    let place = Place::new();
+    let delayed = format!("{}?delay=2s", place.database());
+    let mut holder = Process::start(WORKER, &["hold", &delayed, "1000"]);
+    assert!(holder.line().starts_with("held "));
+    holder.signal(Signal::KILL);
+    assert!(!holder.rest().1);
+    let killed = now();
+    let client = place.client();
+    let shown = place.runtime.block_on(client.status("register")).expect("a status");
+    assert!(shown.is_some_and(|status| status.holder().is_some()));
+    let lock = client.lock("register").wait(PATIENCE);
+    let next = place.runtime.block_on(lock.acquire()).expect("the lock");
+    // It was renewed a third of its ttl before, at the earliest.
+    let took = killed.elapsed();
+    assert!(took > Duration::from_millis(2500) && took < Duration::from_secs(5), "{took:?}");
+    // The next one has asked for none.
+    place.runtime.block_on(next.release()).expect("held");
 }
 
 #[test]

@@ -286,3 +286,31 @@ fn a_deadline_counts_from_the_request_and_a_reply_after_it_is_a_loss() {
     // What expired is given back, so that nothing keeps it from others.
     assert!(until(LIMIT, || holder(&place, "x").is_none().then_some(())).is_some());
 }
+
+#[test]
+fn the_server_has_a_lease_for_its_delay_too_and_for_the_ttl_that_it_was_renewed_by() {
+    let place = Place::new();
+    let client = place.client();
+    let left = |name: &str| {
+        let reply = place.server.command(&["PTTL", &format!("leasehold:{name}")]);
+        Duration::from_millis(reply.as_int().and_then(|left| left.try_into().ok()).unwrap())
+    };
+    let near = |left: Duration, ttl: Duration| left > ttl - 3 * SECOND && left <= ttl;
+    let lock = client.lock("x").ttl(10 * SECOND).delay(50 * SECOND).auto_renew(false);
+    let lease = place.wait(lock.acquire()).unwrap();
+    assert!(near(left("x"), 60 * SECOND) && near(lease.remaining(), 10 * SECOND));
+    place.wait(lease.renew_for(100 * SECOND)).unwrap();
+    assert!(near(left("x"), 150 * SECOND) && near(lease.remaining(), 100 * SECOND));
+    place.wait(lease.renew_for(4 * SECOND)).unwrap();
+    assert!(near(left("x"), 54 * SECOND) && near(lease.remaining(), 4 * SECOND));
+    place.wait(lease.release()).unwrap();
+    assert_eq!(holder(&place, "x"), None);
+
+    // Who waits has the delay too when it is handed on.
+    let first = place.hold(&client, "x");
+    let other = place.client();
+    let waiter = place.queue(other.lock("x").ttl(10 * SECOND).delay(50 * SECOND));
+    place.until_in_line("x", 1);
+    let (next, _) = place.hand_over(first, waiter);
+    assert!(near(left("x"), 60 * SECOND) && near(next.remaining(), 10 * SECOND));
+}

@@ -75,6 +75,7 @@ fn a_claim_that_is_asked_again_after_its_withdrawal_is_not_sent() {
         name: LockName::new("x").expect("a name"),
         owner: Owner::from_bits(1),
         ttl: LONG,
+        delay: Duration::ZERO,
         mode: Mode::Exclusive,
         label: "test".into(),
         place: None,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::place::{LONG, Place, SECOND};
-use leasehold::Client;
+use leasehold::{Client, Kind, Outcome};
 use leasehold_tests::own_keys::{line, side};
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::servers::Server;
@@ -173,4 +173,30 @@ fn of_many_who_wait_at_once_each_gets_a_free_lock_soon() {
     }
     let each = started.elapsed() / (20 * 8);
     assert!(each < Duration::from_millis(100), "{each:?} for a turn");
+}
+
+#[test]
+fn nodes_have_a_lease_for_its_delay_and_for_the_ttl_it_was_renewed_by_up_to_max_ttl() {
+    let place = Place::of(3);
+    let client = place.client();
+    let left = |server: &Server| {
+        let reply = server.command(&["PTTL", "leasehold:x"]);
+        Duration::from_millis(reply.as_int().and_then(|left| left.try_into().ok()).unwrap())
+    };
+    let all_near = |ttl: Duration| {
+        let near = |left: Duration| left > ttl - 3 * SECOND && left <= ttl;
+        until(LIMIT, || place.servers.iter().map(left).all(near).then_some(())).is_some()
+    };
+    let lock = client.lock("x").ttl(10 * SECOND).delay(30 * SECOND).auto_renew(false);
+    let lease = place.wait(lock.acquire()).unwrap();
+    assert!(all_near(40 * SECOND) && lease.remaining() <= 10 * SECOND);
+    place.wait(lease.renew_for(80 * SECOND)).unwrap();
+    assert!(all_near(110 * SECOND) && lease.remaining() > 70 * SECOND);
+    place.wait(lease.renew_for(4 * SECOND)).unwrap();
+    assert!(all_near(34 * SECOND) && lease.remaining() <= 4 * SECOND);
+    let long = place.wait(lease.renew_for(100 * SECOND)).unwrap_err();
+    assert_eq!((long.kind(), long.outcome()), (Kind::Invalid, Outcome::Held), "{long}");
+    assert!(long.to_string().contains("max_ttl"), "{long}");
+    let long = place.wait(client.lock("y").delay(115 * SECOND).acquire()).unwrap_err();
+    assert!(long.kind() == Kind::Invalid && long.to_string().contains("delay"), "{long}");
 }

@@ -122,8 +122,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a grant that is over already is believed",
         file: "engine/acquire.rs",
-        healthy: "if grant.fence > busy.fence {",
-        broken: "if grant.fence > 0 {",
+        healthy: "if grant.fence > busy.fence && is_enough {",
+        broken: "if grant.fence > 0 && is_enough {",
     },
     Bug {
         name: "a lease handed on counts from its arrival",

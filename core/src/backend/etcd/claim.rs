@@ -75,7 +75,7 @@ impl Asking<'_> {
     /// The session in which it holds the lock.
     async fn home(&self) -> Result<Session, Error> {
         match self.claim.renewed {
-            true => self.etcd.sessions.usable(self.claim.ttl).await,
+            true => self.etcd.sessions.usable(self.claim.ttl, self.claim.delay).await,
             false => self.etcd.sessions.alone(self.claim.ttl).await,
         }
     }
@@ -128,7 +128,7 @@ impl Asking<'_> {
     /// Stand at the end of the line.
     async fn stand(&self, keep: Duration) -> Result<Answer, Failure> {
         // All of the client's waiters keep it alive together, however many there are.
-        let session = self.etcd.sessions.usable(keep.min(STAND)).await?;
+        let session = self.etcd.sessions.usable(keep.min(STAND), Duration::ZERO).await?;
         let (last, first) =
             (read_newest(self.line.clone(), None, 2), read_oldest(self.line.clone()));
         let txn = Txn {
@@ -168,7 +168,8 @@ impl Asking<'_> {
 
     /// Look whether it is the owner's turn. `None`: its place is lost.
     async fn look(&self, mut place: Place) -> Result<Option<Answer>, Failure> {
-        let Some(session) = self.etcd.sessions.refreshed(place.session).await? else {
+        let Some(session) = self.etcd.sessions.refreshed(place.session, self.claim.delay).await?
+        else {
             self.etcd.session_over(place.session);
             return Ok(None);
         };
@@ -189,7 +190,7 @@ impl Asking<'_> {
                 let busy = self.behind(place, &before, done.revision);
                 if self.claim.renewed {
                     // So that there is nothing to be done first when its turn comes.
-                    drop(self.etcd.sessions.usable(self.claim.ttl).await);
+                    drop(self.etcd.sessions.usable(self.claim.ttl, self.claim.delay).await);
                 }
                 return Ok(Some(busy));
             }
@@ -207,7 +208,10 @@ impl Asking<'_> {
         revision: u64,
     ) -> Result<Option<Answer>, Failure> {
         // An earlier question has moved it, and had no answer.
-        let moved = if at == session.id { None } else { self.etcd.sessions.refreshed(at).await? };
+        let moved = match at == session.id {
+            true => None,
+            false => self.etcd.sessions.refreshed(at, self.claim.delay).await?,
+        };
         match moved.as_ref().or_else(|| (at == session.id).then_some(session)) {
             Some(home) if home.suits(self.claim) => {
                 let place = Place { session: at, is_alone: home.is_alone, ..place };

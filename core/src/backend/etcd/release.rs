@@ -89,7 +89,7 @@ impl Etcd {
     /// waits. `None`: nothing was done.
     async fn pass(&self, held: &Held, next: &Claim) -> Result<Option<Released>, Error> {
         let is_wanted = self.places.get(held.owner).is_some_and(|place| place.is_wanted);
-        let fresh = self.sessions.fresh(next.ttl).filter(|_| !is_wanted);
+        let fresh = self.sessions.fresh(next.ttl, next.delay).filter(|_| !is_wanted);
         let Some(session) = fresh else { return Ok(None) };
         let asking = self.asking(next);
         let key = self.key_of(&held.name, held.owner);

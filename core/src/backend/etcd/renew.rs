@@ -2,6 +2,7 @@
 //! still there.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Etcd;
 use super::cluster::{Entry, Step, Txn};
@@ -9,13 +10,16 @@ use super::places::Place;
 use super::proof::{is_of, strange};
 use super::txns::read_one;
 use crate::backend::{Held, Renewal};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// So many keys are read in one transaction. etcd allows for 128 steps.
 const BATCH: usize = 100;
 
 impl Etcd {
     pub(super) async fn renew_all(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        for held in leases {
+            self.check_ttl(held)?;
+        }
         let places = leases.iter().filter_map(|held| self.place_of(held));
         let sessions: BTreeSet<_> = places.map(|place| place.session).collect();
         for session in sessions {
@@ -29,6 +33,15 @@ impl Etcd {
         }
         self.pay_debts().await;
         Ok(answers)
+    }
+
+    /// What it is renewed by is what it was taken with, for as long as it is held.
+    fn check_ttl(&self, held: &Held) -> Result<(), Error> {
+        let session = self.place_of(held).and_then(|place| self.sessions.get(place.session));
+        match session.filter(|session| session.is_alone && !session.lasts(held.ttl)) {
+            Some(session) => Err(other_ttl(session.ttl)),
+            None => Ok(()),
+        }
     }
 
     fn place_of(&self, held: &Held) -> Option<Place> {
@@ -78,4 +91,12 @@ impl Etcd {
             }
         }
     }
+}
+
+fn other_ttl(ttl: Duration) -> Error {
+    let message = format!(
+        "an etcd lease has one ttl as long as it lives, and this one has {ttl:?}: renew it by \
+         that, or give the lock back and take it with another"
+    );
+    Error::new(Kind::Unsupported, message)
 }

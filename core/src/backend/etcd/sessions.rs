@@ -18,6 +18,8 @@ use crate::time::Instant;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) ttl: Duration,
+    /// The seconds that were asked for, if it was given more.
+    asked: u64,
     /// Whether it is for one lock alone.
     pub(super) is_alone: bool,
     /// When the request was sent by which it was opened or kept alive last.
@@ -30,14 +32,19 @@ impl Session {
         self.ttl >= claim.ttl && self.is_alone != claim.renewed
     }
 
+    /// Whether it was made for this ttl.
+    pub(super) fn lasts(&self, ttl: Duration) -> bool {
+        self.asked == seconds(ttl) || self.ttl == ttl
+    }
+
     /// What a lease in it has, whose claim was sent at `sent`.
     pub(super) fn term(&self, sent: Instant) -> Term {
         Term { began: sent.since(self.alive_since), lasts: self.ttl }
     }
 
     /// Whether a lease can begin in it that is renewed in time.
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.since(self.alive_since) <= self.ttl / 3
+    fn is_fresh(&self, now: Instant, delay: Duration) -> bool {
+        now.since(self.alive_since) <= self.ttl.saturating_sub(delay) / 3
     }
 }
 
@@ -104,8 +111,8 @@ impl Sessions {
     }
 
     /// The session for locks of this ttl, if it lives and a lease can begin in it.
-    pub(super) fn fresh(&self, ttl: Duration) -> Option<Session> {
-        self.shared(ttl).filter(|session| session.is_fresh(self.clock.now()))
+    pub(super) fn fresh(&self, ttl: Duration, delay: Duration) -> Option<Session> {
+        self.shared(ttl).filter(|session| session.is_fresh(self.clock.now(), delay))
     }
 
     fn shared(&self, ttl: Duration) -> Option<Session> {
@@ -115,8 +122,12 @@ impl Sessions {
 
     /// The session for locks of this ttl, kept alive or opened if need be. All who ask
     /// share one attempt, which none of them has to be polled for.
-    pub(super) async fn usable(self: &Arc<Self>, ttl: Duration) -> Result<Session, Error> {
-        if let Some(session) = self.fresh(ttl) {
+    pub(super) async fn usable(
+        self: &Arc<Self>,
+        ttl: Duration,
+        delay: Duration,
+    ) -> Result<Session, Error> {
+        if let Some(session) = self.fresh(ttl, delay) {
             return Ok(session);
         }
         let mut attempt = self.attempt(ttl);
@@ -146,7 +157,7 @@ impl Sessions {
         // However old it is, only the cluster knows whether it is over.
         if let Some(stale) = self.shared(ttl)
             && self.keep_alive(stale.id).await?
-            && let Some(session) = self.fresh(ttl)
+            && let Some(session) = self.fresh(ttl, Duration::ZERO)
         {
             return Ok(session);
         }
@@ -199,7 +210,7 @@ impl Sessions {
             drop(known);
             return Err(self.distrust("a lease that is none of those that can be"));
         }
-        let session = Session { id, ttl, is_alone, alive_since };
+        let session = Session { id, ttl, asked: seconds, is_alone, alive_since };
         known.sessions.insert(id, session);
         Ok(session)
     }
@@ -229,9 +240,13 @@ impl Sessions {
     }
 
     /// The session of this number, with time left for a lease to begin.
-    pub(super) async fn refreshed(&self, id: SessionId) -> Result<Option<Session>, Error> {
+    pub(super) async fn refreshed(
+        &self,
+        id: SessionId,
+        delay: Duration,
+    ) -> Result<Option<Session>, Error> {
         let find = || self.known().sessions.get(&id).copied();
-        let is_fresh = find().is_some_and(|session| session.is_fresh(self.clock.now()));
+        let is_fresh = find().is_some_and(|session| session.is_fresh(self.clock.now(), delay));
         Ok((is_fresh || self.keep_alive(id).await?).then(find).flatten())
     }
 

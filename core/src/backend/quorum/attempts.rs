@@ -122,7 +122,8 @@ impl Attempts {
     pub(super) fn renew(&self, owner: Owner, ttl: Duration, now: Instant) -> Option<Claim> {
         let mut state = self.state();
         let attempt = state.attempts.get_mut(&owner)?;
-        attempt.until = self.end(now, ttl);
+        // By a shorter ttl perhaps, and then it may yet be held for the one before.
+        attempt.until = attempt.until.max(self.end(now, ttl));
         Some(attempt.claim.clone())
     }
 
@@ -172,6 +173,7 @@ mod tests {
             name: LockName::new("x").expect("a proper name"),
             owner: Owner::from_bits(owner),
             ttl,
+            delay: Duration::ZERO,
             mode: Mode::Exclusive,
             label: "".into(),
             place: None,

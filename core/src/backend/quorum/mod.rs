@@ -273,17 +273,26 @@ pub(crate) fn check_number(nodes: usize) -> Result<(), Error> {
     Err(Error::new(Kind::Refused, format!("a quorum of {nodes} nodes: {cure}")))
 }
 
+impl Quorum {
+    /// A lease longer than the quarantine could outlive it.
+    fn check_ttl(&self, ttl: Duration) -> Result<(), Error> {
+        let max_ttl = self.max_ttl;
+        if ttl <= max_ttl {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "a ttl of {ttl:?}, the delay included, is more than the {max_ttl:?} of max_ttl, for \
+             which a node that was restarted is not trusted; ask for less, or raise max_ttl in \
+             every client's URL"
+        )))
+    }
+}
+
 #[async_trait]
 impl Backend for Quorum {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         self.supports(claim.mode)?;
-        if claim.ttl > self.max_ttl {
-            return Err(Error::invalid(format!(
-                "a ttl of {:?} is more than the {:?} of max_ttl, for which a node that was \
-                 restarted is not trusted; ask for less, or raise max_ttl in every client's URL",
-                claim.ttl, self.max_ttl
-            )));
-        }
+        self.check_ttl(claim.ttl)?;
         let is_new = self.attempts.find(claim.owner).is_none();
         self.ask(claim).await.inspect_err(|e| {
             if is_new && e.outcome() == Outcome::NotHeld {

@@ -1,6 +1,7 @@
 //! Renewals, which bring a lease to the nodes that do not have it yet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Quorum;
 use super::node::{Ends, Kept, Return, Vow};
@@ -11,6 +12,7 @@ use crate::error::Error;
 
 impl Quorum {
     pub(super) async fn renew_or_heal(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        leases.iter().try_for_each(|held| self.check_ttl(held.ttl))?;
         let vows: Vec<Vow> = leases.iter().map(|held| self.vow(held)).collect();
         let ask = |node: usize| self.noted(node, self.nodes[node].renew(&vows));
         let mut round = Round::of_all((0..self.nodes.len()).map(ask));
@@ -63,6 +65,8 @@ impl Quorum {
             name: held.name.clone(),
             owner: held.owner,
             ttl: held.ttl,
+            // Nodes count the whole of it alike.
+            delay: Duration::ZERO,
             mode: asked.as_ref().map_or_else(Default::default, |claim| claim.mode),
             label: asked.map_or_else(|| "".into(), |claim| claim.label),
             place: None,

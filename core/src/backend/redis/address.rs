@@ -77,7 +77,7 @@ impl Address {
     pub(super) fn check_ttl(&self, ttl: Duration) -> Result<(), Error> {
         match self.quarantine {
             Some(Quarantine { max_ttl, .. }) if ttl > max_ttl => Err(Error::invalid(format!(
-                "a ttl of {ttl:?} is more than the {max_ttl:?} of max_ttl, after which \
+                "a ttl of {ttl:?}, the delay included, is more than the {max_ttl:?} of max_ttl, after which \
                  quarantine=on trusts a restarted server; raise max_ttl in every client's URL"
             ))),
             _ => Ok(()),
@@ -187,7 +187,7 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, tls: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix, quarantine, max_ttl, remember, \
+    let known = "ttl, delay, wait, max_hold, label, prefix, quarantine, max_ttl, remember, \
                  connect_timeout, response_timeout";
     let known = if tls { format!("{known}, ca") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))

@@ -16,6 +16,7 @@ pub(super) const BATCH: usize = 1000;
 
 impl Redis {
     pub(super) async fn renew_all(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        leases.iter().try_for_each(|held| self.address.check_ttl(held.ttl))?;
         if !leases.iter().any(|held| held.mode.is_shared()) {
             return self.renew_like(leases).await;
         }

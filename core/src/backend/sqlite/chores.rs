@@ -120,6 +120,7 @@ mod tests {
             name: name.clone(),
             owner,
             ttl,
+            delay: Duration::ZERO,
             mode: Mode::Exclusive,
             label: "".into(),
             place: None,

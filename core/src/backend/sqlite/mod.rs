@@ -93,7 +93,7 @@ impl Sqlite {
     /// `runtime` must run its tasks on Tokio with I/O enabled, as the default does.
     pub async fn open(path: &Path, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
         let description = format!("sqlite:{}", path.display());
-        let address = runtime.random() as u64;
+        let address = runtime.random() as u64 & !OUTLIVES;
         let entry = patiently(&*runtime, Self::CONNECT, || World::enter(path, address)).await?;
         let world = Arc::new(entry.world);
         let second = patiently(&*runtime, Self::CONNECT, || world.open()).await?;
@@ -182,9 +182,13 @@ impl Sqlite {
         loop {
             let now = now();
             record.expire(now.instant);
-            match record.before(claim.owner).filter(|client| self.bell.is_dead(*client)) {
+            match record.before(claim.owner).filter(|client| self.is_dead(*client)) {
                 Some(dead) => record.bury(dead),
-                None => return record.claim(claim, self.world.address(), now),
+                None => {
+                    let answer = record.claim(claim, self.world.address(), now);
+                    outlive(record, claim);
+                    return answer;
+                }
             }
         }
     }
@@ -201,12 +205,28 @@ impl Sqlite {
         Ok(())
     }
 
+    /// Whether all that it has is free for others.
+    fn is_dead(&self, client: u64) -> bool {
+        client & OUTLIVES == 0 && self.bell.is_dead(client)
+    }
+
     fn is_retired(&self, claim: &Claim) -> bool {
         lock(&self.retired).contains(claim.owner)
     }
 
     fn store(&self) -> MutexGuard<'_, Option<Store>> {
         lock(&self.store)
+    }
+}
+
+/// Marks the address of a holder whose lock is not free as soon as it is dead.
+const OUTLIVES: u64 = 1 << 62;
+
+/// See [`Claim::delay`].
+fn outlive(record: &mut Record, claim: &Claim) {
+    let granted = record.tenants.iter_mut().find(|tenant| tenant.owner == claim.owner);
+    if let Some(tenant) = granted.filter(|_| !claim.delay.is_zero()) {
+        tenant.client |= OUTLIVES;
     }
 }
 
@@ -272,7 +292,11 @@ impl Backend for Sqlite {
             let now = now();
             let was_held = record.release(held.owner, now.instant);
             let next = then.map(|then| match was_held && !self.is_retired(then) {
-                true => record.hand_over(then, self.world.address(), now),
+                true => {
+                    let answer = record.hand_over(then, self.world.address(), now);
+                    outlive(record, then);
+                    answer
+                }
                 false => self.claim_from_the_living(record, then),
             });
             let others = record.waiters_besides(then.map(|then| then.owner));
@@ -308,7 +332,7 @@ impl Backend for Sqlite {
         };
         let (evicted, next) = self.request(|store| store.change(name, evict)).await?;
         for tenant in &evicted {
-            self.world.bells().ring(tenant.client, name);
+            self.world.bells().ring(tenant.client & !OUTLIVES, name);
         }
         self.wake_next(name, next).await?;
         Ok(!evicted.is_empty())
@@ -321,7 +345,7 @@ impl Backend for Sqlite {
         let status = |(name, mut record): (LockName, Record)| {
             record.expire(now);
             for client in record.clients() {
-                if self.bell.is_dead(client) {
+                if self.is_dead(client) {
                     record.bury(client);
                 }
             }

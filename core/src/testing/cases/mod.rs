@@ -40,6 +40,7 @@ fn claim(lock: &str) -> Claim {
         name: name(lock),
         owner: Owner::from_bits(0xfeed_0000_0000_0000 << 64 | u128::from(number)),
         ttl: LONG,
+        delay: Duration::ZERO,
         mode: Mode::Exclusive,
         label: format!("claim {number}").into(),
         place: Some(LONG),

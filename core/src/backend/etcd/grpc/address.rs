@@ -116,7 +116,7 @@ fn unreadable(scheme: &str, why: &str) -> Error {
 }
 
 fn unknown(option: &str, is_encrypted: bool) -> Error {
-    let known = "ttl, wait, max_hold, label, prefix, connect_timeout, response_timeout";
+    let known = "ttl, delay, wait, max_hold, label, prefix, connect_timeout, response_timeout";
     let known = if is_encrypted { format!("{known}, ca, cert, key") } else { known.to_owned() };
     Error::invalid(format!("unknown option {option:?} in the URL; there are {known}"))
 }
