@@ -347,7 +347,6 @@ impl Engine {
     }
 }
 
-/// Nothing more is told of a client whose closing is over, or given up.
 /// Hears for an engine what its backend is told unasked.
 struct Listener(Weak<Engine>);
 
@@ -363,6 +362,7 @@ impl Ear for Listener {
     }
 }
 
+/// Nothing more is told of a client whose closing is over, or given up.
 struct EndOfEvents<'a>(&'a Telling);
 
 impl Drop for EndOfEvents<'_> {
