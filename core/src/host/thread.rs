@@ -19,6 +19,7 @@ use crate::time::{Clock, SystemClock};
 
 /// Run a future of this crate in a thread that is not in a Tokio runtime, and wait
 /// for it. What its answer comes by is read here, so that no other thread is woken.
+/// In a task of a runtime it works, too, and blocks the thread that runs the task.
 ///
 /// # Cancel safety
 /// Nothing ends it early. Give an `acquire` a [`wait`](crate::Lock::wait).
@@ -240,13 +241,13 @@ impl Bell {
         spare.filter(|bell| bell.process == std::process::id()).or_else(|| Self::new().ok())
     }
 
-    /// For the next. Whoever still has a waker of the last can ring it: for nothing.
+    /// For the next. It may ring, or be rung by who still has a waker of the last: for
+    /// nothing.
     fn put_back(self: Arc<Self>) {
         if let Ok(mut bells) = BELLS.try_lock()
             && bells.len() < SPARE
             && let Some(bell) = Arc::into_inner(self)
         {
-            bell.silence();
             bells.push(bell);
         }
     }

@@ -5,7 +5,8 @@
 //! `worker hold DATABASE TTL_MS`: hold the lock and answer questions on stdin.
 //! The database may also be a URL, of a server.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
-//! `worker fork-waiting URL`: fork while a thread waits for a lock, and wait there, too.
+//! `worker fork-waiting URL SERVER`: fork while a thread waits for an answer, and wait
+//! there, too; of the server with this process id.
 //! `worker crowded`: connect where no thread is to be had.
 
 use std::io::{BufRead, Write};
@@ -16,6 +17,7 @@ use leasehold::host::Waiter;
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::{Client, Kind, Lease, Options, block_on};
 use leasehold_tests::register::Register;
+use rustix::process::{Pid, Signal, kill_process};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -39,8 +41,8 @@ fn main() -> Result<(), Failure> {
             runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?)))
         }
         ["fork", database] => fork(&runtime, database),
-        ["fork-waiting", url] => {
-            runtime.block_on(connect(url)).and_then(|client| fork_waiting(&client))
+        ["fork-waiting", url, server] => {
+            runtime.block_on(connect(url)).and_then(|client| fork_waiting(&client, server))
         }
         ["crowded"] => runtime.block_on(crowded()),
         _ => Err("usage: see the first lines of worker.rs".into()),
@@ -174,32 +176,38 @@ fn fork(runtime: &tokio::runtime::Runtime, database: &str) -> Result<(), Failure
     Ok(())
 }
 
-/// As a signal's handler forks, in the middle of a wait that goes on in both.
-fn fork_waiting(client: &Client) -> Result<(), Failure> {
+/// As a signal's handler forks, in the middle of a wait for an answer that goes on in
+/// both. The server's process stands still until then.
+fn fork_waiting(client: &Client, server: &str) -> Result<(), Failure> {
     const TIMES: usize = 10;
-    const PART: Duration = Duration::from_millis(50);
+    // The connection is on loan for longer than three of them.
+    const PART: Duration = Duration::from_millis(20);
+    const PROMPT: Duration = Duration::from_millis(400);
+    let server = Pid::from_raw(server.parse()?).ok_or("no process")?;
     let (lock, mut promptly) = (client.lock(NAME), 0);
     for _ in 0..TIMES {
-        let held = block_on(lock.acquire())?;
+        block_on(block_on(lock.acquire())?.release())?;
+        kill_process(server, Signal::STOP)?;
         let (waiter, mut waiting) = (Waiter::new(), Box::pin(lock.acquire()));
         if waiter.wait(waiting.as_mut(), Some(PART)).is_some() {
-            return Err("a lock that is held was granted".into());
+            return Err("a server that stands still has answered".into());
         }
         // SAFETY: only this thread runs on in the child, which goes on with its wait and ends.
         #[allow(unsafe_code)]
         let child = unsafe { libc::fork() };
         if child == 0 {
-            drop(waiter.wait(waiting.as_mut(), Some(PART * 10)));
+            drop(waiter.wait(waiting.as_mut(), Some(PROMPT)));
             // SAFETY: ends this process and nothing else.
             #[allow(unsafe_code)]
             unsafe {
                 libc::_exit(0)
             }
         }
-        // The child waits; in the parent nobody polls while the word comes.
+        // The child waits; in the parent nobody polls while the answer comes.
         leasehold_tests::patience::pause(PART);
-        block_on(held.release())?;
-        let lease = waiter.wait(waiting.as_mut(), Some(PART * 4)).transpose()?;
+        kill_process(server, Signal::CONT)?;
+        leasehold_tests::patience::pause(PART);
+        let lease = waiter.wait(waiting.as_mut(), Some(PROMPT)).transpose()?;
         promptly += usize::from(lease.is_some());
         let lease = match lease {
             Some(lease) => lease,
@@ -213,7 +221,7 @@ fn fork_waiting(client: &Client) -> Result<(), Failure> {
         }
         block_on(lease.release())?;
     }
-    say(&format!("granted promptly {promptly} of {TIMES}"));
+    say(&format!("answered promptly {promptly} of {TIMES}"));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use leasehold::block_on;
 use leasehold::time::{Clock, SystemClock};
 
 use crate::patience::until;
@@ -171,8 +172,7 @@ fn registers_in(dir: &Path) -> Vec<PathBuf> {
 
 /// When the weather is fair again: nobody is left behind.
 fn everything_comes_free(url: &str) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime.block_on(async {
+    block_on(async {
         let client = leasehold::connect(url).await?;
         for name in worker::NAMES {
             let lease = client

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::time::{Clock, Instant, SystemClock};
-use leasehold::{Client, Kind, Lease};
+use leasehold::{Client, Kind, Lease, block_on};
+use tokio::runtime::Builder;
 
 use super::registers_in;
 use crate::register::{Content, Register};
@@ -37,17 +38,20 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Take locks, and use the registers that they protect, until the process is
 /// killed; fails on errors that no weather excuses.
 pub fn work(url: &str, registers: &Path) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let client = runtime.block_on(connect(url))?;
+    let client = block_on(connect(url))?;
     let scale = if url.starts_with("etcd") { ETCD } else { REDIS };
     let tasks: Vec<_> = (0..TASKS)
-        .map(|_| {
+        .map(|task| {
             let client = client.clone();
             let registers = registers_in(registers);
             let registers: Vec<_> = registers.iter().map(|path| Register::at(path)).collect();
             std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-                runtime.block_on(take_locks(&client, &registers, scale))
+                // Both kinds of those who wait read what comes.
+                let work = take_locks(&client, &registers, scale);
+                match task % 2 {
+                    0 => block_on(work),
+                    _ => Builder::new_current_thread().enable_io().build()?.block_on(work),
+                }
             })
         })
         .collect();

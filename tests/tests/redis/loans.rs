@@ -171,8 +171,9 @@ fn a_client_that_is_closed_leaves_no_connection_to_who_has_it_on_loan() {
 fn a_child_reads_nothing_of_what_its_parent_waits_for() {
     let place = Place::new();
     let worker = env!("CARGO_BIN_EXE_worker");
-    let mut worker = Process::start(worker, &["fork-waiting", &place.server.url()]);
-    assert_eq!(worker.line(), "granted promptly 10 of 10");
+    let (url, server) = (place.server.url(), place.server.pid().to_string());
+    let mut worker = Process::start(worker, &["fork-waiting", &url, &server]);
+    assert_eq!(worker.line(), "answered promptly 10 of 10");
     assert!(worker.rest().1);
 }
 

@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 use super::link::Link;
 use super::socket::{Twin, Watch};
 
-/// So often the client's thread looks while the link is lent. Something may lie
-/// unread for twice as long.
+/// The client's thread looks this often while the link is lent. What nobody reads lies
+/// there for twice as long at most.
 const LOOK: Duration = Duration::from_millis(5);
 /// After so many looks in which nobody has asked, a loan ends.
 const IDLE_LOOKS: u32 = 20;

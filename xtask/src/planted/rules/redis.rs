@@ -33,6 +33,13 @@ pub(super) const RULES: &[Rule] = &[
         "",
     ),
     rule(
+        "a child reads what is on loan to its parent",
+        "loans::a_child_reads_nothing_of_what_its_parent_waits_for",
+        "host/thread.rs",
+        "if loans.is_empty() || self.process == std::process::id() {",
+        "if loans.is_empty() || self.process != 0 {",
+    ),
+    rule(
         "a claim can come late over the last connection alone",
         "lost_messages::a_claim_that_comes_after_two_connections_and_its_withdrawal_is_refused",
         "backend/redis/past.rs",
