@@ -201,11 +201,11 @@ fn work_under_a_group_is_dropped_when_one_is_lost_and_hears_which() {
         let locks = client.locks(["b", "a"]);
         let sum = locks.run(async |leases| leases.fences().values().sum::<u64>()).await;
         assert!(sum.expect("done") > 0);
-        let running = spawn(async move { locks.run(async |_| std::future::pending().await).await });
+        let running =
+            spawn(async move { locks.run(async |_| std::future::pending::<()>().await).await });
         world.settle().await;
         other.break_lock("b").await.expect("an answer");
-        let error: leasehold::Error =
-            running.await.expect("no panic").map(|()| ()).expect_err("lost");
+        let error: leasehold::Error = running.await.expect("no panic").expect_err("lost");
         assert_eq!((error.kind(), error.lock()), (Kind::Lost, Some("b")));
         world.settle().await;
         assert!(are_free(&world, &["a", "b"]).await);
