@@ -24,7 +24,8 @@ usage: cargo xtask COMMAND
   swift            build the Swift package, with its native part and generated code, and tell where
                    its program for tests is; sets up a Swift where there is none
   servers          install and unpack the servers that tests start, where they are missing
-  planted [WORD]   plant bugs (whose name has that word) into a copy of the core;
+  planted [WORD...]
+                   plant bugs (whose name has one of the words) into a copy of the core;
                    each must be caught
   model            larger worlds of the protocol's model than the tests have
   soak redis       ten minutes of bad luck on a real server
@@ -61,8 +62,7 @@ fn main() -> ExitCode {
         ["node", "release"] => node::release()
             .map(|tarballs| tarballs.iter().for_each(|tarball| println!("{}", tarball.display()))),
         ["swift"] => swift::shim().map(|shim| println!("LEASEHOLD_SWIFT_SHIM={}", shim.display())),
-        ["planted"] => planted::are_caught(root(), ""),
-        ["planted", word] => planted::are_caught(root(), word),
+        ["planted", ref words @ ..] => planted::are_caught(root(), words),
         ["model"] => cargo("run --release -p leasehold-model -- 1"),
         ["soak", kind @ ("redis" | "redlock" | "etcd")] => {
             cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))

@@ -25,14 +25,15 @@ const HEALTHY_SEEDS: &str = "1000";
 /// longer than the last, for busy machines.
 const SOAKS: [&str; 5] = ["10", "20", "40", "40", "40"];
 
-/// Plant all bugs whose name has `word` in it, or whose test is in the file of that name.
-pub(crate) fn are_caught(root: &Path, word: &str) -> Result<(), Failure> {
-    let simulated: Vec<&Bug> = BUGS.iter().filter(|bug| bug.name.contains(word)).collect();
-    let real: Vec<&(&str, Bug)> =
-        SOAK_BUGS.iter().filter(|real| real.1.name.contains(word)).collect();
+/// Plant all bugs whose name has one of the words in it, or whose test is in the file of
+/// that name; without a word all.
+pub(crate) fn are_caught(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    let is_meant = |bug: &Bug| words.is_empty() || words.iter().any(|word| bug.name.contains(word));
+    let simulated: Vec<&Bug> = BUGS.iter().filter(|bug| is_meant(bug)).collect();
+    let real: Vec<&(&str, Bug)> = SOAK_BUGS.iter().filter(|real| is_meant(&real.1)).collect();
     let all = RULES.iter().flat_map(|(tests, rules)| rules.iter().map(move |rule| (*tests, rule)));
     let rules: Vec<(&str, &Rule)> =
-        all.filter(|(tests, rule)| rule.bug.name.contains(word) || *tests == word).collect();
+        all.filter(|(tests, rule)| is_meant(&rule.bug) || words.contains(tests)).collect();
     let mut planted = simulated.clone();
     planted.extend(real.iter().map(|real| &real.1));
     planted.extend(rules.iter().map(|(_, rule)| &rule.bug));
