@@ -29,6 +29,16 @@ export interface Options {
 export interface LockOptions extends Options {
   /** Whether a lease is renewed in the background; yes unless set. */
   autoRenew?: boolean
+  /**
+   * Share it: any number of leases that share a lock are held at once, with one fence, and no other one
+   * beside them.
+   */
+  shared?: boolean
+  /**
+   * Let as many hold it at once, from 1 to 1000, each with a {@link Lease.slot} of its own. All who use
+   * the name say the same number.
+   */
+  permits?: number
 }
 
 export interface AcquireOptions {
@@ -55,7 +65,13 @@ export interface Holder {
   heldFor: number
   /** When the lease ends unless it is renewed. */
   freeIn: number
+  mode: Mode
+  /** Which of the permits it has. */
+  slot: number | null
 }
+
+/** How a lock is held: by one, by all who share it, or by as many as there are permits. */
+export type Mode = 'exclusive' | 'shared' | 'counted'
 
 /** What JSON.stringify makes of something with a fence: JSON has no bigint, so the fence is a text. */
 export type Json<T> = Omit<T, 'fence' | 'toJSON'> & { fence: string }
@@ -65,7 +81,10 @@ export interface Status {
   name: string
   /** That of the last grant. */
   fence: bigint
+  /** Who holds it; of several the first. */
   holder: Holder | null
+  /** One, or all who share the lock. */
+  holders: Holder[]
   /**
    * The labels of those who wait, first come first: of each client the first, and then all others of
    * the client that asks, though they may be served before.
@@ -91,7 +110,7 @@ export interface LeaseEvent {
 }
 
 /** What JSON.stringify makes of a lease. */
-export interface LeaseJson extends Pick<Lease, 'name' | 'key' | 'ttl' | 'remaining' | 'isValid' | 'loss'> {
+export interface LeaseJson extends Pick<Lease, 'name' | 'key' | 'slot' | 'ttl' | 'remaining' | 'isValid' | 'loss'> {
   fence: string
 }
 
@@ -194,6 +213,8 @@ export class Lease implements AsyncDisposable {
   readonly fence: bigint
   /** With etcd: the key whose create_revision is the fence. */
   readonly key: string | null
+  /** With `permits`: which of them it is, from 0; nobody else has it meanwhile. */
+  readonly slot: number | null
   /** The ttl that it is renewed by. */
   readonly ttl: number
   /** For how long it stays valid without another renewal. */
@@ -241,7 +262,7 @@ export interface HeldTogether {
 
 /** What JSON.stringify makes of leases that are held together. */
 export interface LeasesJson
-  extends Pick<Leases, 'keys' | 'ttl' | 'remaining' | 'isValid' | 'loss' | 'lostName'> {
+  extends Pick<Leases, 'keys' | 'slots' | 'ttl' | 'remaining' | 'isValid' | 'loss' | 'lostName'> {
   fences: Record<string, string>
 }
 
@@ -269,6 +290,8 @@ export class Leases implements AsyncDisposable {
   readonly fences: Record<string, bigint>
   /** {@link Lease.key} of each name, with etcd. */
   readonly keys: Record<string, string>
+  /** {@link Lease.slot} of each name, with permits. */
+  readonly slots: Record<string, number>
   readonly ttl: number
   /** For how long all of them stay valid without another renewal. */
   readonly remaining: number

@@ -9,7 +9,7 @@ const parts = require('./native.js')
 const { jsonable, show } = require('./shown.js')
 
 const OF_A_CLIENT = ['ttl', 'delay', 'wait', 'maxHold', 'label']
-const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew']
+const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew', 'shared', 'permits']
 
 /** What is to be closed when the program ends, if somebody still has it. */
 let open = []

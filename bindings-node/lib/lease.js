@@ -23,6 +23,7 @@ class Lease {
   get name() { return this.#lock.name }
   get fence() { return this.#native.fence }
   get key() { return this.#native.key }
+  get slot() { return this.#native.slot }
   get ttl() { return this.#native.ttl }
   get remaining() { return this.#native.remaining }
   get isValid() { return this.#native.check() === null }
@@ -48,8 +49,8 @@ class Lease {
   async [Symbol.asyncDispose]() { await call((id) => this.#native.finish(id)) }
 
   #fields() {
-    const { name, fence, key, ttl, remaining, isValid, loss } = this
-    return { name, fence, key, ttl, remaining, isValid, loss }
+    const { name, fence, key, slot, ttl, remaining, isValid, loss } = this
+    return { name, fence, key, slot, ttl, remaining, isValid, loss }
   }
 
   toJSON() { return toJson(this.#fields()) }
@@ -71,9 +72,11 @@ class Leases extends Lease {
   get name() { return undefined }
   get fence() { return undefined }
   get key() { return undefined }
+  get slot() { return undefined }
   get names() { return this.#native.fences.map(({ name }) => name) }
   get fences() { return this.#each(({ fence }) => fence) }
   get keys() { return this.#each(({ key }) => key) }
+  get slots() { return this.#each(({ slot }) => slot) }
   get lostName() { return this.#native.lostName }
 
   /** By name, of those that have it; a name may be anything, also `__proto__`. */
@@ -83,8 +86,8 @@ class Leases extends Lease {
   }
 
   #fields() {
-    const { fences, keys, ttl, remaining, isValid, loss, lostName } = this
-    return { fences, keys, ttl, remaining, isValid, loss, lostName }
+    const { fences, keys, slots, ttl, remaining, isValid, loss, lostName } = this
+    return { fences, keys, slots, ttl, remaining, isValid, loss, lostName }
   }
 
   toJSON() {

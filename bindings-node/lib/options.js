@@ -6,6 +6,7 @@ const { InvalidInput } = require('./errors.js')
 const { isSignal } = require('./signals.js')
 
 const isSpan = (value) => typeof value === 'number' && value >= 0 && value < Infinity
+const isFlag = (value) => typeof value === 'boolean'
 const isText = (value) => typeof value === 'string' && value.isWellFormed()
 /** The native part would make the same character of all halves. */
 const TEXT = 'a text without halves of characters (lone surrogates; toWellFormed() replaces them)'
@@ -16,7 +17,9 @@ const kinds = {
   delay: span,
   wait: span,
   maxHold: span,
-  autoRenew: ['true or false', (value) => typeof value === 'boolean'],
+  autoRenew: ['true or false', isFlag],
+  shared: ['true or false', isFlag],
+  permits: ['a whole number, from 1 to 1000', (value) => Number.isSafeInteger(value) && value >= 0],
   label: [TEXT, isText],
   signal: ['an AbortSignal', isSignal],
 }

@@ -27,7 +27,14 @@ impl Client {
     /// One, or several that are taken together.
     #[napi]
     pub fn lock(&self, names: Vec<String>, settings: Settings) -> Lock {
-        let locks = with!(self.core.locks(names), settings, auto_renew, label);
+        let (shared, permits) = (settings.shared, settings.permits);
+        let mut locks = with!(self.core.locks(names), settings, auto_renew, label);
+        if shared == Some(true) {
+            locks = locks.shared();
+        }
+        if let Some(permits) = permits {
+            locks = locks.permits(u32::try_from(permits).unwrap_or(u32::MAX));
+        }
         Lock { locks, calls: self.calls.clone() }
     }
 
@@ -128,8 +135,11 @@ impl Lease {
     /// What each of several has of its own.
     #[napi(getter)]
     pub fn fences(&self) -> Vec<Fence> {
-        let mut keys = self.leases.keys();
-        let fence = |(name, fence)| Fence { key: keys.remove(&name), name, fence };
+        let (mut keys, slots) = (self.leases.keys(), self.leases.slots());
+        let fence = |(name, fence)| {
+            let (key, slot) = (keys.remove(&name), slots.get(&name).copied());
+            Fence { name, fence, key, slot }
+        };
         self.leases.fences().into_iter().map(fence).collect()
     }
 
@@ -141,6 +151,11 @@ impl Lease {
     #[napi(getter)]
     pub fn key(&self) -> Option<String> {
         self.leases.first().key()
+    }
+
+    #[napi(getter)]
+    pub fn slot(&self) -> Option<u32> {
+        self.leases.first().slot()
     }
 
     #[napi(getter)]

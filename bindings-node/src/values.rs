@@ -51,25 +51,38 @@ pub struct Status {
     pub name: String,
     pub fence: u64,
     pub holder: Option<Holder>,
+    pub holders: Vec<Holder>,
     pub waiters: Vec<String>,
 }
 
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Clone)]
 pub struct Holder {
     pub label: String,
     pub held_for: f64,
     pub free_in: f64,
+    pub mode: &'static str,
+    pub slot: Option<u32>,
+}
+
+impl From<&leasehold::Holder> for Holder {
+    fn from(holder: &leasehold::Holder) -> Self {
+        Self {
+            label: holder.label.to_string(),
+            held_for: millis(holder.held_for),
+            free_in: millis(holder.free_in),
+            mode: holder.mode.name(),
+            slot: holder.permit(),
+        }
+    }
 }
 
 impl From<leasehold::Status> for Status {
     fn from(status: leasehold::Status) -> Self {
-        let holder = status.holder().map(|holder| Holder {
-            label: holder.label.to_string(),
-            held_for: millis(holder.held_for),
-            free_in: millis(holder.free_in),
-        });
+        let holders: Vec<Holder> = status.holders.iter().map(Into::into).collect();
+        let (holder, name) = (holders.first().cloned(), status.name.to_string());
         let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
-        Self { name: status.name.to_string(), fence: status.fence, holder, waiters }
+        Self { name, fence: status.fence, holder, holders, waiters }
     }
 }
 
@@ -79,6 +92,7 @@ pub struct Fence {
     pub name: String,
     pub fence: u64,
     pub key: Option<String>,
+    pub slot: Option<u32>,
 }
 
 #[napi(object, object_from_js = false, use_nullable = true)]
@@ -106,6 +120,8 @@ pub struct Settings {
     pub wait: Option<f64>,
     pub max_hold: Option<f64>,
     pub auto_renew: Option<bool>,
+    pub shared: Option<bool>,
+    pub permits: Option<i64>,
     pub label: Option<String>,
 }
 

@@ -59,7 +59,7 @@ test('several locks have what one has, and leases that are held together', async
   for (const name of Object.keys(API.lock).map(camel)) assert.equal(typeof locks[name], 'function')
   const together = Object.getOwnPropertyNames(leasehold.Leases.prototype)
   for (const name of Object.keys(API.leases).map(camel)) assert.ok(together.includes(name), name)
-  assert.deepEqual([leases.name, leases.fence, leases.key, locks.name], [undefined, undefined, undefined, undefined])
+  for (const one of [leases.name, leases.fence, leases.key, leases.slot, locks.name]) assert.equal(one, undefined)
   await client.close()
 })
 
@@ -67,7 +67,7 @@ for (const operation of ['connect', 'lock']) {
   test(`parameters, defaults and limits of ${operation}`, async () => {
     const client = await leasehold.connect('memory:')
     const { url: _, name, ...listed } = API.client[operation].parameters
-    const known = { ttl: 1_000, delay: 1_000, wait: 1_000, max_hold: 1_000, auto_renew: false, label: 'l' }
+    const known = { ttl: 1_000, delay: 1_000, wait: 1_000, max_hold: 1_000, auto_renew: false, shared: true, permits: 4, label: 'l' }
     const take = async (options, called = 'x') => {
       const own = operation === 'connect' ? await leasehold.connect('memory:', options) : client
       const lock = own.lock(called, operation === 'connect' ? {} : options)
@@ -89,6 +89,11 @@ for (const operation of ['connect', 'lock']) {
     const longest = API.client.connect.parameters.label.longest_bytes
     await take({ label: 'l'.repeat(longest) })
     await assert.rejects(take({ label: 'l'.repeat(longest + 1) }), { code: 'invalid' })
+    if (operation === 'lock') {
+      const { least, most } = listed.permits
+      for (const permits of [least, most]) await take({ permits })
+      for (const permits of [least - 1, most + 1]) await assert.rejects(take({ permits }), { code: 'invalid' })
+    }
     if (name) await assert.rejects(take({}, 'n'.repeat(name.longest_bytes + 1)), { code: 'invalid' })
     // The binding holds no value of its own: the core decides.
     assert.equal((await take({})).ttl, span(API.client.connect.parameters.ttl.default))

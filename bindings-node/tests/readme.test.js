@@ -23,12 +23,24 @@ for (const file of ['../README.md', '../../README.md']) {
   })
 }
 
-test('so does the one with several locks', async () => {
+/** What the example behind that heading says, and whether nothing is held then. */
+async function said(heading) {
   const text = fs.readFileSync(path.join(__dirname, '../README.md'), 'utf8')
-  const [, program] = /\*\*Several locks.*\n\n```js\n([\s\S]*?)```/.exec(text)
-  const said = []
+  const [, program] = new RegExp(`\\*\\*${heading}.*\\n\\n\`\`\`js\\n([\\s\\S]*?)\`\`\``).exec(text)
+  const lines = []
   const client = await require('./rig.js').leasehold.connect('memory:')
-  await new (async () => {}).constructor('client', 'console', program)(client, { log: (...words) => said.push(words) })
-  assert.deepEqual([said[0].length, await client.list()], [3, []])
+  await new (async () => {}).constructor('client', 'console', program)(client, { log: (...words) => lines.push(words) })
+  assert.deepEqual(await client.list(), [])
   await client.close()
+  assert.ok(program.trimEnd().split('\n').length <= 8)
+  return lines
+}
+
+test('so does the one with several locks', async () => {
+  assert.equal((await said('Several locks'))[0].length, 3)
+})
+
+test('so does the one with shared locks and permits', async () => {
+  const [[, fence], [, slot, [holder]]] = await said('Shared, or')
+  assert.deepEqual([typeof fence, slot, holder.slot, holder.mode], ['bigint', 0, 0, 'counted'])
 })

@@ -22,7 +22,7 @@ test('what holds a fence can be told in JSON, where it is a text', async () => {
   const { value: event } = await events.next()
   assert.deepEqual(plain(event), { ...event, fence })
   const { remaining, ...told } = plain(lease)
-  assert.deepEqual(told, { name: 'a', fence, key: null, ttl: LONG, isValid: true, loss: null })
+  assert.deepEqual(told, { name: 'a', fence, key: null, slot: null, ttl: LONG, isValid: true, loss: null })
   assert.ok(remaining > LONG / 2 && remaining < LONG)
   await lease.release()
   assert.deepEqual(plain(lease), { ...told, remaining: 0, isValid: false })

@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// One, or several that are taken together.
-    #[pyo3(signature = (names, ttl, delay, wait, max_hold, auto_renew, label, is_group))]
+    #[pyo3(signature = (names, ttl, delay, wait, max_hold, auto_renew, shared, permits, label, is_group))]
     #[allow(clippy::too_many_arguments)]
     fn _lock(
         &self,
@@ -80,7 +80,9 @@ impl Client {
         delay: Option<&Bound<'_, PyAny>>,
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
-        auto_renew: Option<bool>,
+        auto_renew: bool,
+        shared: bool,
+        permits: Option<&Bound<'_, PyAny>>,
         label: Option<&Bound<'_, PyString>>,
         is_group: bool,
     ) -> PyResult<Lock> {
@@ -90,8 +92,10 @@ impl Client {
         let names = names.iter().map(|name| text_of("lock's name", name));
         let names = names.collect::<PyResult<Vec<_>>>()?;
         let label = label.map(|label| text_of("label", label)).transpose()?;
-        let locks = self.0.locks(names);
-        let locks = with!(locks, ttl, delay, wait, max_hold, auto_renew, label);
+        let permits = permits.map(count_of_permits).transpose()?;
+        let locks = self.0.locks(names).auto_renew(auto_renew);
+        let locks = if shared { locks.shared() } else { locks };
+        let locks = with!(locks, ttl, delay, wait, max_hold, permits, label);
         locks.check().map_err(|e| error::exception(py, &e))?;
         Ok(Lock { locks, is_group, client: self.0.clone(), blocks: Blocks::default() })
     }
@@ -286,6 +290,11 @@ impl Lease {
         self.leases.keys()
     }
 
+    #[getter]
+    fn _slots(&self) -> BTreeMap<String, u32> {
+        self.leases.slots()
+    }
+
     /// The fencing token: larger than that of every earlier holder of this name. Send it
     /// along with every operation on what the lock protects, reads included, and let that
     /// refuse smaller ones than it has seen.
@@ -298,6 +307,12 @@ impl Lease {
     #[getter]
     fn key(&self) -> Option<String> {
         self.leases.first().key()
+    }
+
+    /// With permits: which of them it is, from 0; nobody else has it meanwhile.
+    #[getter]
+    fn slot(&self) -> Option<u32> {
+        self.leases.first().slot()
     }
 
     /// The ttl that it is renewed by, in seconds.
@@ -430,6 +445,17 @@ pub(crate) fn seconds(what: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
         Ok(seconds) if !value.is_instance_of::<PyBool>() => Ok(seconds),
         _ => {
             let message = format!("{what} is a time in seconds or a timedelta, not {value:?}");
+            Err(error::exception(value.py(), &Error::new(Kind::Invalid, message)))
+        }
+    }
+}
+
+/// A number that can be one of permits; the core knows how many there can be.
+fn count_of_permits(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    match value.extract() {
+        Ok(permits) if !value.is_instance_of::<PyBool>() => Ok(permits),
+        _ => {
+            let message = format!("permits is a whole number from 1 to 1000, not {value:?}");
             Err(error::exception(value.py(), &Error::new(Kind::Invalid, message)))
         }
     }

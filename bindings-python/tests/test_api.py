@@ -88,7 +88,7 @@ def test_what_is_held_together_is_a_lease_but_for_what_each_has_of_its_own(clien
     assert isinstance(leases, Leases) and isinstance(leases, Lease)
     # lost_name is that of the loss.
     assert all(hasattr(leases, name) for name in set(API["leases"]) - {"lost_name"})
-    assert not hasattr(leases, "fence") and not hasattr(leases, "key")
+    assert not any(hasattr(leases, name) for name in ("fence", "key", "slot"))
     assert inspect.signature(Client.locks).parameters.keys() == {
         *(inspect.signature(Client.lock).parameters.keys() - {"name"}),
         "names",
@@ -135,6 +135,11 @@ def test_the_limits_are_those_of_the_core(client):
     client.lock("x", ttl=longest).acquire().release()
     with pytest.raises(leasehold.InvalidInput):
         client.lock("x", ttl=longest + 1).acquire()
+    permits = listed["permits"]
+    for least_or_most, wrong in ((permits["least"], -1), (permits["most"], 1)):
+        client.lock("p", permits=least_or_most).acquire().release()
+        with pytest.raises(leasehold.InvalidInput, match="from 1 to 1000"):
+            client.lock("p", permits=least_or_most + wrong)
     with pytest.raises(leasehold.InvalidInput):
         client.lock("n" * (listed["name"]["longest_bytes"] + 1)).acquire()
     with pytest.raises(leasehold.InvalidInput):

@@ -143,7 +143,9 @@ impl Lock {
 impl Lock {
     fn plan(&self) -> Result<leasehold::Locks, Error> {
         let settings = self.settings.clone();
-        Ok(with!(self.core.locks(&self.names), settings, auto_renew, label))
+        let locks = self.core.locks(&self.names);
+        let locks = if settings.shared == Some(true) { locks.shared() } else { locks };
+        Ok(with!(locks, settings, auto_renew, permits, label))
     }
 
     fn taken(&self, leases: Option<leasehold::Leases>) -> Answer {
@@ -177,6 +179,10 @@ impl Lease {
         self.leases.keys().into_iter().collect()
     }
 
+    pub fn slots(&self) -> HashMap<String, u32> {
+        self.leases.slots().into_iter().collect()
+    }
+
     pub fn lost_name(&self) -> Option<String> {
         self.leases.lost_name().map(str::to_owned)
     }
@@ -187,6 +193,10 @@ impl Lease {
 
     pub fn key(&self) -> Option<String> {
         self.leases.first().key()
+    }
+
+    pub fn slot(&self) -> Option<u32> {
+        self.leases.first().slot()
     }
 
     pub fn ttl(&self) -> i64 {

@@ -29,7 +29,7 @@ impl From<Error> for Failure {
 pub struct Status {
     pub name: String,
     pub fence: u64,
-    pub holder: Option<Holder>,
+    pub holders: Vec<Holder>,
     pub waiters: Vec<String>,
 }
 
@@ -38,17 +38,22 @@ pub struct Holder {
     pub label: String,
     pub held_for: i64,
     pub free_in: i64,
+    pub mode: String,
+    pub slot: Option<u32>,
 }
 
 impl From<leasehold::Status> for Status {
     fn from(status: leasehold::Status) -> Self {
-        let holder = status.holder().map(|holder| Holder {
+        let holders = status.holders.iter().map(|holder| Holder {
             label: holder.label.to_string(),
             held_for: nanos(holder.held_for),
             free_in: nanos(holder.free_in),
+            mode: holder.mode.name().to_owned(),
+            slot: holder.permit(),
         });
+        let holders = holders.collect();
         let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
-        Self { name: status.name.to_string(), fence: status.fence, holder, waiters }
+        Self { name: status.name.to_string(), fence: status.fence, holders, waiters }
     }
 }
 
@@ -81,6 +86,8 @@ pub struct Settings {
     pub wait: Option<i64>,
     pub max_hold: Option<i64>,
     pub auto_renew: Option<bool>,
+    pub shared: Option<bool>,
+    pub permits: Option<u32>,
     pub label: Option<String>,
 }
 

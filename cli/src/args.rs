@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use leasehold::backend::Mode;
 
 use crate::exit;
 
@@ -38,6 +39,8 @@ Examples:
   leasehold run nightly -- ./backup.sh
   leasehold run nightly --no-wait -- ./backup.sh || test $? -eq 75
   leasehold run stock orders -- ./move.sh
+  leasehold run config --shared -- ./report.sh
+  leasehold run gpu --permits 4 -- sh -c 'render --gpu \"$LEASEHOLD_SLOT\"'
   leasehold run deploy --wait=5m --label \"$USER\" -- make deploy
   leasehold run report --max-hold 1h -- sh -c 'report --fence \"$LEASEHOLD_FENCE\"'
 
@@ -170,6 +173,13 @@ pub(crate) struct Run {
     /// in Kubernetes and systemd
     #[arg(long, value_name = "CODE", default_value_t = exit::BUSY)]
     pub(crate) busy_exit: u8,
+    /// Share the lock: any number of runs that share it go on at once, and no other one beside them
+    #[arg(long, conflicts_with = "permits")]
+    pub(crate) shared: bool,
+    /// Let as many run at once, from 1 to 1000, each with a slot of its own, which the command finds
+    /// in LEASEHOLD_SLOT, from 0; all who use the name say the same number
+    #[arg(long, value_name = "N")]
+    pub(crate) permits: Option<u32>,
     /// What others see of the holder, after its host and process id
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
@@ -181,8 +191,8 @@ pub(crate) struct Run {
     pub(crate) on_lost: OnLost,
     /// The command and its arguments. It finds the lock's name in LEASEHOLD_NAME and the fencing
     /// token in LEASEHOLD_FENCE; with etcd, also the key that has it as its create_revision, in LEASEHOLD_KEY.
-    /// Of several locks it finds the tokens by name in LEASEHOLD_FENCES, as JSON, and the keys in
-    /// LEASEHOLD_KEYS
+    /// Of several locks it finds the tokens by name in LEASEHOLD_FENCES, as JSON, the keys in
+    /// LEASEHOLD_KEYS, and the slots in LEASEHOLD_SLOTS
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
 }
@@ -193,6 +203,17 @@ pub(crate) enum OnLost {
     Terminate,
     /// Say so on stderr, and let it go on without the lock
     Warn,
+}
+
+impl Run {
+    /// How the locks are to be held.
+    pub(crate) fn mode(&self) -> Mode {
+        match (self.shared, self.permits) {
+            (true, _) => Mode::Shared,
+            (false, Some(permits)) => Mode::Counted { permits },
+            (false, None) => Mode::Exclusive,
+        }
+    }
 }
 
 impl Names {

@@ -14,8 +14,7 @@ pub(crate) async fn evict(client: &Client, name: &str, yes: bool) -> Result<u8, 
              if that is what you want"
         )));
     }
-    let holder = client.status(name).await?.and_then(|status| status.holders.into_iter().next());
-    let holder = holder.as_ref().map(show::held_by);
+    let holder = client.status(name).await?.and_then(|status| show::held_by(&status.holders));
     if let Some(holder) = holder.as_ref().filter(|_| !yes)
         && !confirm(&format!("Break {name:?}, {holder}?"))?
     {

@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use leasehold::{Client, Status};
+use leasehold::backend::Mode;
+use leasehold::{Client, Holder, Status};
 use serde::Serialize;
 
 use crate::exit::{self, Failure};
@@ -28,7 +29,8 @@ pub(crate) async fn list(client: &Client, json: bool) -> Result<u8, Failure> {
     crate::print(&table(&locks))
 }
 
-/// One lock as JSON. The holder's fields are null when only waiters are there.
+/// One lock as JSON. The holder's fields are those of the first, and null when only waiters
+/// are there.
 #[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
@@ -36,40 +38,85 @@ struct Row<'a> {
     fence: u64,
     held_for_ms: Option<u64>,
     remaining_ms: Option<u64>,
+    holders: Vec<Held<'a>>,
     waiters: Vec<&'a str>,
+}
+
+/// One, or one of those who share the lock.
+#[derive(Clone, Copy, Serialize)]
+struct Held<'a> {
+    label: &'a str,
+    mode: &'static str,
+    slot: Option<u32>,
+    held_for_ms: u64,
+    remaining_ms: u64,
+}
+
+impl<'a> Held<'a> {
+    fn of(holder: &'a Holder) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            label: &holder.label,
+            mode: holder.mode.name(),
+            slot: holder.permit(),
+            held_for_ms: millis(holder.held_for),
+            remaining_ms: millis(holder.free_in),
+        }
+    }
 }
 
 impl<'a> Row<'a> {
     fn of(status: &'a Status) -> Self {
-        let holder = status.holder();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let holders: Vec<Held<'a>> = status.holders.iter().map(Held::of).collect();
+        let first = holders.first().copied();
         Self {
             name: status.name.as_str(),
-            holder: holder.map(|holder| &*holder.label),
+            holder: first.map(|holder| holder.label),
             fence: status.fence,
-            held_for_ms: holder.map(|holder| millis(holder.held_for)),
-            remaining_ms: holder.map(|holder| millis(holder.free_in)),
+            held_for_ms: first.map(|holder| holder.held_for_ms),
+            remaining_ms: first.map(|holder| holder.remaining_ms),
+            holders,
             waiters: status.waiters.iter().map(|label| &**label).collect(),
         }
     }
 }
 
+const HEADS: [&str; 7] = ["NAME", "HOLDER", "KIND", "FENCE", "HELD", "REMAINING", "WAITERS"];
+
+/// A line for each holder, or for a lock that is only waited for.
 fn table(locks: &[Status]) -> String {
-    let heads = ["NAME", "HOLDER", "FENCE", "HELD", "REMAINING", "WAITERS"].map(str::to_owned);
-    let mut rows = vec![heads];
-    rows.extend(locks.iter().map(|status| {
-        let (holder, held, remaining) = match status.holder() {
-            Some(it) => (show::text(&it.label), show::span(it.held_for), show::span(it.free_in)),
-            None => ("-".into(), "-".into(), "-".into()),
+    let mut rows = vec![HEADS.map(str::to_owned)];
+    for status in locks {
+        let holders: Vec<Option<&Holder>> = match status.holders.is_empty() {
+            true => vec![None],
+            false => status.holders.iter().map(Some).collect(),
         };
-        let (fence, waiters) = (status.fence.to_string(), status.waiters.len().to_string());
-        [show::text(status.name.as_str()), holder, fence, held, remaining, waiters]
-    }));
+        rows.extend(holders.into_iter().map(|holder| row(status, holder)));
+    }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..6).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |row: &[String; 6]| {
+    let widths: Vec<usize> = (0..HEADS.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &[String; HEADS.len()]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+fn row(status: &Status, holder: Option<&Holder>) -> [String; HEADS.len()] {
+    let (label, kind, held, remaining) = match holder {
+        Some(it) => {
+            (show::text(&it.label), kind(it), show::span(it.held_for), show::span(it.free_in))
+        }
+        None => ("-".into(), "-".into(), "-".into(), "-".into()),
+    };
+    let (fence, waiters) = (status.fence.to_string(), status.waiters.len().to_string());
+    [show::text(status.name.as_str()), label, kind, fence, held, remaining, waiters]
+}
+
+fn kind(holder: &Holder) -> String {
+    match holder.mode {
+        // Counted as people do nowhere else: as LEASEHOLD_SLOT says it.
+        Mode::Counted { permits } => format!("slot {} of {permits}", holder.slot),
+        mode => mode.name().to_owned(),
+    }
 }

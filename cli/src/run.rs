@@ -96,7 +96,7 @@ impl Session {
 
     async fn wait(&mut self) -> Result<Wait, Failure> {
         let locks = plan(&self.client, &self.args);
-        let (names, no_wait) = (locks.names(), self.args.no_wait);
+        let (names, no_wait, mode) = (locks.names(), self.args.no_wait, self.args.mode());
         let acquire = async {
             match no_wait {
                 true => locks.try_acquire().await,
@@ -108,7 +108,7 @@ impl Session {
             // Dropped, the acquire takes back what it asked for.
             heard = self.signals.next() => return Ok(Wait::Signal(heard.signal)),
             lease = acquire => lease.map_err(|error| self.not_granted(error))?,
-            never = wait::tell_waiting(&self.client, names, &*self.runtime) => match never {},
+            never = wait::tell_waiting(&self.client, names, mode, &*self.runtime) => match never {},
         };
         match lease {
             Some(lease) => Ok(Wait::Granted(lease)),
@@ -118,8 +118,8 @@ impl Session {
 
     async fn busy(&self, names: &[String]) -> Failure {
         // What was taken is given back, so that it is one of the others.
-        let (name, holder) = wait::held_by_others(&self.client, names).await;
-        let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
+        let (name, holders) = wait::held_by_others(&self.client, names, self.args.mode()).await;
+        let holder = show::held_by(&holders).map(|holder| format!(", {holder}"));
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
         Failure::new(self.args.busy_exit, message)
     }
@@ -262,8 +262,7 @@ fn why(lease: &Leases, loss: Loss) -> String {
 
 /// What the command finds there; what an outer run has put there is not about these.
 fn environment(leases: &Leases) -> Vec<(&'static str, Option<String>)> {
-    let (fences, keys) = (leases.fences(), leases.keys());
-    let json = |all: String| (!keys.is_empty()).then_some(all);
+    let (fences, keys, slots) = (leases.fences(), leases.keys(), leases.slots());
     let one = match leases.names().count() {
         1 => leases.names().next(),
         _ => None,
@@ -273,12 +272,20 @@ fn environment(leases: &Leases) -> Vec<(&'static str, Option<String>)> {
         ("LEASEHOLD_FENCE", one.and_then(|name| Some(fences.get(name)?.to_string()))),
         ("LEASEHOLD_KEY", one.and_then(|name| keys.get(name).cloned())),
         ("LEASEHOLD_FENCES", Some(serde_json::json!(fences).to_string())),
-        ("LEASEHOLD_KEYS", json(serde_json::json!(keys).to_string())),
+        ("LEASEHOLD_KEYS", (!keys.is_empty()).then(|| serde_json::json!(keys).to_string())),
+        ("LEASEHOLD_SLOT", one.and_then(|name| Some(slots.get(name)?.to_string()))),
+        ("LEASEHOLD_SLOTS", (!slots.is_empty()).then(|| serde_json::json!(slots).to_string())),
     ]
 }
 
 fn plan(client: &Client, args: &Run) -> Locks {
     let mut lock = client.locks(args.names.all());
+    if args.shared {
+        lock = lock.shared();
+    }
+    if let Some(permits) = args.permits {
+        lock = lock.permits(permits);
+    }
     if let Some(delay) = args.delay {
         lock = lock.delay(delay);
     }

@@ -32,9 +32,15 @@ fn is_unseen(c: char) -> bool {
         | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// "held by LABEL for 3s"
-pub(crate) fn held_by(holder: &Holder) -> String {
-    format!("held by {} for {}", text(&holder.label), span(holder.held_for))
+/// "held by LABEL for 3s", or "held by LABEL for 3s and 2 others"; nothing if nobody does.
+pub(crate) fn held_by(holders: &[Holder]) -> Option<String> {
+    let first = holders.first()?;
+    let others = match holders.len() - 1 {
+        0 => String::new(),
+        1 => " and another".to_owned(),
+        others => format!(" and {others} others"),
+    };
+    Some(format!("held by {} for {}{others}", text(&first.label), span(first.held_for)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use leasehold::backend::Mode;
 use leasehold::runtime::Runtime;
 use leasehold::{Client, Holder};
 
@@ -19,6 +20,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub(crate) async fn tell_waiting(
     client: &Client,
     names: &[String],
+    mode: Mode,
     runtime: &dyn Runtime,
 ) -> Infallible {
     if !std::io::stderr().is_terminal() {
@@ -28,27 +30,42 @@ pub(crate) async fn tell_waiting(
     let line = Line;
     loop {
         // Not to be told is no reason not to wait.
-        let (name, holder) = held_by_others(client, names).await;
-        let holder = holder.map(|holder| format!(", {}", show::held_by(&holder)));
+        let (name, holders) = held_by_others(client, names, mode).await;
+        let holder = show::held_by(&holders).map(|holder| format!(", {holder}"));
         let holder = holder.unwrap_or_default();
         line.draw(&format!("leasehold: waiting for {name:?}{holder}"));
         runtime.sleep(REFRESH).await;
     }
 }
 
-/// The first of the locks that this process does not hold itself, and who does.
+/// The first of the locks that others hold, so that this process cannot, and who they are.
+/// Where there is none, the first that others hold at all: somebody may stand in line.
 pub(crate) async fn held_by_others<'a>(
     client: &Client,
     names: &'a [String],
-) -> (&'a str, Option<Holder>) {
+    mode: Mode,
+) -> (&'a str, Vec<Holder>) {
+    let mut shared_by_others = None;
     for name in names {
         let status = client.status(name).await.ok().flatten();
-        let holder = status.and_then(|status| status.holders.into_iter().next());
-        if let Some(holder) = holder.filter(|holder| !is_own(holder)) {
-            return (name, Some(holder));
+        let holders = status.map(|status| status.holders).unwrap_or_default();
+        if holders.is_empty() || holders.iter().any(is_own) {
+            continue;
         }
+        if keep_out(&holders, mode) {
+            return (name, holders);
+        }
+        shared_by_others.get_or_insert((name.as_str(), holders));
     }
-    (names.first().map_or("", String::as_str), None)
+    shared_by_others.unwrap_or((names.first().map_or("", String::as_str), Vec::new()))
+}
+
+/// Whether there is no room beside them for one who would hold it in that way.
+fn keep_out(holders: &[Holder], mode: Mode) -> bool {
+    match mode {
+        Mode::Counted { permits } => u32::try_from(holders.len()).is_ok_and(|held| held >= permits),
+        _ => holders.iter().any(|holder| holder.mode != mode || !mode.is_shared()),
+    }
 }
 
 /// A label begins with the host and the process.

@@ -64,6 +64,12 @@ impl Leases {
         keyed.map(|(lease, key)| (lease.name().to_owned(), key)).collect()
     }
 
+    /// With permits: the [slot](Lease::slot) of each name. Empty without.
+    pub fn slots(&self) -> BTreeMap<String, u32> {
+        let counted = self.leases.iter().filter_map(|lease| Some((lease, lease.slot()?)));
+        counted.map(|(lease, slot)| (lease.name().to_owned(), slot)).collect()
+    }
+
     /// See [`Lease::proof_of_life`].
     pub fn proof_of_life(&self) -> Option<std::os::fd::OwnedFd> {
         self.first().proof_of_life()

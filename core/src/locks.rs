@@ -33,6 +33,16 @@ impl Locks {
         &self.names
     }
 
+    /// See [`Lock::shared`]. Each of them is shared.
+    pub fn shared(self) -> Self {
+        Self { lock: self.lock.shared(), ..self }
+    }
+
+    /// See [`Lock::permits`]. Each of them has as many.
+    pub fn permits(self, permits: u32) -> Self {
+        Self { lock: self.lock.permits(permits), ..self }
+    }
+
     /// See [`Lock::ttl`].
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { lock: self.lock.ttl(ttl), ..self }

@@ -26,6 +26,10 @@ class Holder(NamedTuple):
     """For how long, in seconds."""
     free_in: float
     """When the lease ends unless it is renewed, in seconds."""
+    mode: str
+    """``"exclusive"``, ``"shared"``, or ``"counted"`` where there are permits."""
+    slot: int | None
+    """Which of the permits it has."""
 
 
 class Status(NamedTuple):
@@ -34,10 +38,16 @@ class Status(NamedTuple):
     name: str
     fence: int
     """That of the last grant."""
-    holder: Holder | None
+    holders: list[Holder]
+    """One, or all who share the lock."""
     waiters: list[str]
     """The labels of those who wait, first come first: of each client the first, and then
     the others of this one."""
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who holds it; of several the first."""
+        return self.holders[0] if self.holders else None
 
 
 class Client(_leasehold.Client):
@@ -69,6 +79,8 @@ class Client(_leasehold.Client):
         wait: Seconds | None = None,
         max_hold: Seconds | None = None,
         auto_renew: bool = True,
+        shared: bool = False,
+        permits: int | None = None,
         label: str | None = None,
         on_lost: str = "cancel",
     ) -> Lock:
@@ -79,11 +91,15 @@ class Client(_leasehold.Client):
         long one can hold. ``delay``: how long the lock stays taken after the end of a lease
         that was not released, for resources that cannot check a fence. ``wait``: how long a busy lock is waited for; without end
         unless set. ``max_hold``: the longest a lease is held, however healthy.
+        ``shared``: any number of leases that share it are held at once, and no other one
+        beside them. ``permits``: so many are held at once, from 1 to 1000, each with a
+        ``slot`` of its own; all who use the name say the same number.
         ``label``: what others see of the holder. ``on_lost``: what ``async with`` does
         when the lease is lost: ``"cancel"`` the task, and raise LeaseLost; or ``"flag"``:
         nothing but set ``lease.lost``.
         """
-        lock = Lock(self._lock([name], ttl, delay, wait, max_hold, auto_renew, label, False))
+        kind = (auto_renew, shared, permits)
+        lock = Lock(self._lock([name], ttl, delay, wait, max_hold, *kind, label, False))
         lock._cancels = _cancels(on_lost)
         return lock
 
@@ -96,6 +112,8 @@ class Client(_leasehold.Client):
         wait: Seconds | None = None,
         max_hold: Seconds | None = None,
         auto_renew: bool = True,
+        shared: bool = False,
+        permits: int | None = None,
         label: str | None = None,
         on_lost: str = "cancel",
     ) -> Locks:
@@ -106,7 +124,8 @@ class Client(_leasehold.Client):
         if isinstance(names, str):
             raise InvalidInput(f"locks() takes several names, as in [{names!r}]; lock() takes one")
         every = builtins.list(names)
-        locks = Locks(self._lock(every, ttl, delay, wait, max_hold, auto_renew, label, True))
+        kind = (auto_renew, shared, permits)
+        locks = Locks(self._lock(every, ttl, delay, wait, max_hold, *kind, label, True))
         locks._cancels = _cancels(on_lost)
         return locks
 
@@ -239,8 +258,8 @@ def _fields(template: str) -> Iterator[str]:
 
 
 def _status(row: _leasehold._Row) -> Status:
-    name, fence, holder, waiters = row
-    return Status(name, fence, None if holder is None else Holder(*holder), waiters)
+    name, fence, holders, waiters = row
+    return Status(name, fence, [Holder(*holder) for holder in holders], waiters)
 
 
 connect = Client

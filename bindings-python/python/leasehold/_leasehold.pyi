@@ -11,7 +11,7 @@ _Answer = TypeVar("_Answer")
 
 _Seconds = float | timedelta
 _Event = tuple[str, int, str, str | None, str]
-_Row = tuple[str, int, tuple[str, float, float] | None, list[str]]
+_Row = tuple[str, int, list[tuple[str, float, float, str, int | None]], list[str]]
 
 __all__ = [
     "__version__",
@@ -91,7 +91,9 @@ class Client:
         delay: _Seconds | None,
         wait: _Seconds | None,
         max_hold: _Seconds | None,
-        auto_renew: bool | None,
+        auto_renew: bool,
+        shared: bool,
+        permits: int | None,
         label: str | None,
         is_group: bool,
     ) -> Lock: ...
@@ -123,9 +125,13 @@ class Lease:
     @property
     def _keys(self) -> dict[str, str]: ...
     @property
+    def _slots(self) -> dict[str, int]: ...
+    @property
     def fence(self) -> int: ...
     @property
     def key(self) -> str | None: ...
+    @property
+    def slot(self) -> int | None: ...
     @property
     def ttl(self) -> float: ...
     @property

@@ -29,6 +29,11 @@ class Leases(Lease):
         """With etcd: the key of each name, whose create_revision is its fence."""
         return self._keys
 
+    @property
+    def slots(self) -> dict[str, int]:
+        """With permits: the slot of each name."""
+        return self._slots
+
     if not TYPE_CHECKING:
 
         @property
@@ -38,6 +43,10 @@ class Leases(Lease):
         @property
         def key(self) -> NoReturn:
             raise AttributeError("several locks have several keys: leases.keys['name']")
+
+        @property
+        def slot(self) -> NoReturn:
+            raise AttributeError("several locks have several slots: leases.slots['name']")
 
     def __repr__(self) -> str:
         state = f"{self.remaining:.3f} s left" if self.is_valid else (self.lost.reason or "over")

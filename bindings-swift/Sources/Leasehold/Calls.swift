@@ -57,10 +57,11 @@ extension Duration {
 extension Settings {
     init(
         ttl: Duration?, delay: Duration?, wait: Duration?, maxHold: Duration?, autoRenew: Bool? = nil,
-        label: String?
+        shared: Bool? = nil, permits: Int? = nil, label: String?
     ) {
         self.init(
             ttl: ttl?.nanos, delay: delay?.nanos, wait: wait?.nanos, maxHold: maxHold?.nanos,
-            autoRenew: autoRenew, label: label)
+            autoRenew: autoRenew, shared: shared, permits: permits.map(UInt32.init(clamping:)),
+            label: label)
     }
 }

@@ -11,7 +11,7 @@ internal import LeaseholdCore
 ///
 /// - Parameters:
 ///   - url: The backend, with options behind a `?`, which win over those here.
-///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:delay:wait:maxHold:autoRenew:label:)``.
+///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:delay:wait:maxHold:autoRenew:shared:permits:label:)``.
 ///   - delay: That of locks that set none.
 ///   - wait: How long a busy lock is waited for; without end unless set.
 ///   - maxHold: The longest a lease is held; unbounded unless set.
@@ -56,6 +56,10 @@ public final class Client: Sendable {
     ///   - wait: How long a busy lock is waited for; without end unless set.
     ///   - maxHold: The longest a lease is held, however healthy its renewals.
     ///   - autoRenew: Whether a lease is renewed in the background; yes unless set.
+    ///   - shared: Share it: any number of leases that share a lock are held at once, with one
+    ///     fence, and no other one beside them.
+    ///   - permits: Let as many hold it at once, from 1 to 1000, each with a ``Lease/slot`` of its
+    ///     own. All who use the name say the same number.
     ///   - label: What others see of the holder, after its host and process id.
     /// - Throws: ``LeaseError/Code/invalid`` for a name or options that cannot be used.
     public func lock(
@@ -65,10 +69,13 @@ public final class Client: Sendable {
         wait: Duration? = nil,
         maxHold: Duration? = nil,
         autoRenew: Bool? = nil,
+        shared: Bool? = nil,
+        permits: Int? = nil,
         label: String? = nil
     ) throws(LeaseError) -> Lock {
         let settings = Settings(
-            ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
+            ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew,
+            shared: shared, permits: permits, label: label)
         let lock = native.lock(names: [name], settings: settings)
         if let failure = lock.check() { throw LeaseError(failure) }
         return Lock(name: name, native: lock)
@@ -79,11 +86,13 @@ public final class Client: Sendable {
     ///
     /// - Parameters:
     ///   - names: One at least, and none twice.
-    ///   - ttl: As for ``lock(_:ttl:delay:wait:maxHold:autoRenew:label:)``, and so all others.
+    ///   - ttl: As for ``lock(_:ttl:delay:wait:maxHold:autoRenew:shared:permits:label:)``, and so all others.
     ///   - delay: How long each stays taken after an end that is no release.
     ///   - wait: How long all of them are waited for, together.
     ///   - maxHold: The longest a lease is held.
     ///   - autoRenew: Whether the leases are renewed in the background.
+    ///   - shared: Share each of them.
+    ///   - permits: Let as many hold each of them at once.
     ///   - label: What others see of the holder.
     /// - Throws: ``LeaseError/Code/invalid`` for names or options that cannot be used.
     public func locks(
@@ -93,10 +102,13 @@ public final class Client: Sendable {
         wait: Duration? = nil,
         maxHold: Duration? = nil,
         autoRenew: Bool? = nil,
+        shared: Bool? = nil,
+        permits: Int? = nil,
         label: String? = nil
     ) throws(LeaseError) -> Locks {
         let settings = Settings(
-            ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew, label: label)
+            ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew,
+            shared: shared, permits: permits, label: label)
         let lock = native.lock(names: names, settings: settings)
         if let failure = lock.check() { throw LeaseError(failure) }
         return Locks(lock: Lock(name: names[0], native: lock))
@@ -162,16 +174,19 @@ public struct Status: Sendable, Hashable {
     public let name: String
     /// That of the last grant.
     public let fence: UInt64
-    /// Who holds it.
-    public let holder: Holder?
+    /// Who holds it: one, or all who share it.
+    public let holders: [Holder]
     /// The labels of those who wait, first come first: of each client the first, and then all
     /// others of the client that asks, though they may be served before.
     public let waiters: [String]
 
     init(_ native: LeaseholdCore.Status) {
         (name, fence, waiters) = (native.name, native.fence, native.waiters)
-        holder = native.holder.map(Holder.init)
+        holders = native.holders.map(Holder.init)
     }
+
+    /// Who holds it; of several the first.
+    public var holder: Holder? { holders.first }
 }
 
 /// Who holds a lock.
@@ -182,9 +197,24 @@ public struct Holder: Sendable, Hashable {
     public let heldFor: Duration
     /// When the lease ends unless it is renewed.
     public let freeIn: Duration
+    /// How it is held.
+    public let mode: Mode
+    /// Which of the permits it has.
+    public let slot: Int?
 
     init(_ native: LeaseholdCore.Holder) {
-        label = native.label
+        (label, slot) = (native.label, native.slot.map(Int.init))
+        mode = Mode(rawValue: native.mode) ?? .exclusive
         (heldFor, freeIn) = (.nanoseconds(native.heldFor), .nanoseconds(native.freeIn))
     }
+}
+
+/// How a lock is held. The raw values are stable, the same in every language.
+public enum Mode: String, Sendable, CaseIterable {
+    /// By one.
+    case exclusive
+    /// By all who share it.
+    case shared
+    /// By as many as there are permits.
+    case counted
 }

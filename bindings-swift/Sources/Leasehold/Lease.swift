@@ -21,6 +21,9 @@ public final class Lease: Sendable {
     /// With etcd: the key whose create_revision is the fence.
     public var key: String? { native.key() }
 
+    /// With permits: which of them it is, from 0; nobody else has it meanwhile.
+    public var slot: Int? { native.slot().map(Int.init) }
+
     /// The ttl that it is renewed by.
     public var ttl: Duration { .nanoseconds(native.ttl()) }
 

@@ -42,6 +42,9 @@ public final class Leases: Sendable {
     /// The ``Lease/key`` of each name, with etcd.
     public var keys: [String: String] { lease.native.keys() }
 
+    /// The ``Lease/slot`` of each name, with permits.
+    public var slots: [String: Int] { lease.native.slots().mapValues(Int.init) }
+
     /// The ttl that they are renewed by.
     public var ttl: Duration { lease.ttl }
 

@@ -9,9 +9,14 @@ private let operations: [String: [String]] = {
     let s = Duration.seconds(1)
     func compiles(_: (Client, Lock, Lease) async throws -> Any?) {}
     compiles { _, _, _ in try await Leasehold.connect("", ttl: s, delay: s, wait: s, maxHold: s, label: "") as Client }
-    compiles { c, _, _ in try c.lock("", ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, label: "") as Lock }
     compiles { c, _, _ in
-        try c.locks([""], ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, label: "") as Locks
+        try c.lock(
+            "", ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, shared: true, permits: 4, label: "") as Lock
+    }
+    compiles { c, _, _ in
+        try c.locks(
+            [""], ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, shared: true, permits: 4, label: "")
+            as Locks
     }
     compiles { c, _, _ in try await c.list() as [Status] }
     compiles { c, _, _ in try await c.status("") as Status? }
@@ -22,7 +27,7 @@ private let operations: [String: [String]] = {
     compiles { _, l, _ in try await l.acquire(timeout: s) as Lease }
     compiles { _, l, _ in try await l.tryAcquire() as Lease? }
     compiles { _, l, _ in try await l.withLease { _ in 1 } as Int }
-    compiles { _, _, l in (l.name as String, l.fence as UInt64, l.key as String?) }
+    compiles { _, _, l in (l.name as String, l.fence as UInt64, l.key as String?, l.slot as Int?) }
     compiles { _, _, l in (l.ttl as Duration, l.remaining as Duration, l.isValid as Bool) }
     compiles { _, _, l in (await l.lost() as Loss?, l.loss as Loss?) }
     compiles { _, _, l in (try l.check(), try await l.renew(for: s), try await l.renew(), try await l.release()) }
@@ -30,7 +35,7 @@ private let operations: [String: [String]] = {
         "client": ["connect", "lock", "locks", "list", "status", "breakLock", "close", "backend", "caveats", "events"],
         "lock": ["acquire", "tryAcquire", "withLease"],
         "lease": [
-            "name", "fence", "key", "ttl", "remaining", "isValid", "lost", "loss", "check", "renew", "release",
+            "name", "fence", "key", "slot", "ttl", "remaining", "isValid", "lost", "loss", "check", "renew", "release",
         ],
     ]
 }()
@@ -75,7 +80,7 @@ private let own: [String: [String]] = ["client": [], "lock": ["name"], "lease": 
         let names = try #require(parameters).matches(of: /\n +(?:_ )?(\w+):/).map { String($0.1) }
         #expect(Set(listed) == Set(names).subtracting(["isolation"]))
         // The binding holds no value of its own: the core decides.
-        #expect(!sources.contains(/: (?:Duration|Bool|String)\?? = [^n"]/))
+        #expect(!sources.contains(/: (?:Duration|Bool|Int|String)\?? = [^n"]/))
     }
 
     @Test func everyPublicNameIsExplained() {
@@ -104,6 +109,10 @@ private let own: [String: [String]] = ["client": [], "lock": ["name"], "lease": 
         let client = try await Leasehold.connect("memory:")
         for (ttl, isFine) in [(100, true), (99, false), (86_400_000, true), (86_400_001, false)] {
             let taken = await code { try await client.lock("\(ttl)", ttl: .milliseconds(ttl)).acquire().release() }
+            #expect(taken == (isFine ? nil : .invalid))
+        }
+        for (permits, isFine) in [(1, true), (0, false), (-1, false), (1_000, true), (1_001, false), (Int.max, false)] {
+            let taken = await code { try await client.lock("p", permits: permits).acquire().release() }
             #expect(taken == (isFine ? nil : .invalid))
         }
         #expect(try await client.lock("n").acquire().ttl == .seconds(10))

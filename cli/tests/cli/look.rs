@@ -28,10 +28,11 @@ fn ls_shows_who_holds_and_who_waits() {
 
     let table = rig.call(&["ls"]).stdout;
     let lines: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["NAME", "HOLDER", "FENCE", "HELD", "REMAINING", "WAITERS"]);
+    assert_eq!(lines[0], ["NAME", "HOLDER", "KIND", "FENCE", "HELD", "REMAINING", "WAITERS"]);
     assert_eq!(lines.len(), 2);
     assert_eq!((lines[1][0], lines[1][2]), ("n", "importer"));
-    assert_eq!((lines[1][3], lines[1].last()), (&*fence.to_string(), Some(&"1")));
+    assert_eq!(lines[1][3..5], ["exclusive", &*fence.to_string()]);
+    assert_eq!(lines[1].last(), Some(&"1"));
 
     rig.touch("go");
     assert_eq!((holder.end().code, waiter.end().code), (0, 0));

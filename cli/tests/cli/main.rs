@@ -3,6 +3,7 @@
 
 mod etcd;
 #[cfg(target_os = "linux")]
+mod kinds;
 mod limits;
 mod look;
 mod lost;

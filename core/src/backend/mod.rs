@@ -250,6 +250,13 @@ pub struct Holder {
     pub free_in: Duration,
 }
 
+impl Holder {
+    /// Which of the permits it has, if there are any.
+    pub fn permit(&self) -> Option<u32> {
+        matches!(self.mode, Mode::Counted { .. }).then_some(self.slot)
+    }
+}
+
 /// The engine that stores leases; one value per client.
 ///
 /// Errors: `unavailable` when the server cannot be reached. An error with

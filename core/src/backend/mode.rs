@@ -19,6 +19,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Its name, the same in every language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+            Self::Counted { .. } => "counted",
+        }
+    }
+
     /// Whether others can hold the lock, too.
     pub fn is_shared(self) -> bool {
         self != Self::Exclusive

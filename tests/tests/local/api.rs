@@ -39,6 +39,8 @@ struct Parameter {
     longest: Option<String>,
     shortest_bytes: Option<usize>,
     longest_bytes: Option<usize>,
+    least: Option<u32>,
+    most: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -96,13 +98,14 @@ fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options)
     let _ = (lock.check(), lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
     let _ = (lease.name(), lease.fence(), lease.key(), lease.ttl(), lease.remaining());
     let _ = (lease.is_valid(), lease.lost(), lease.loss(), lease.check());
-    let _ = (lease.renew(), lease.release());
+    let _ = (lease.renew(), lease.release(), lease.slot());
 }
 
 #[test]
 fn every_operation_is_listed_and_no_other() {
     let api = api();
-    let options = set(["ttl", "delay", "wait", "max_hold", "auto_renew", "label"]);
+    let of_a_lock = set(["auto_renew", "shared", "permits"]);
+    let options = &set(["ttl", "delay", "wait", "max_hold", "label"]) | &of_a_lock;
     // What comes from options alone is for programs in Rust.
     let mut client = methods(include_str!("../../../core/src/client.rs"), "Client");
     // What other languages are made with.
@@ -111,13 +114,9 @@ fn every_operation_is_listed_and_no_other() {
     let mut lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
     // What others do when they make one.
     assert!(lock.remove("check"));
-    // Which the other languages do not have yet.
-    assert!(lock.remove("shared") && lock.remove("permits"));
     assert_eq!(lock, &set(api.lock.keys()) | &options);
     let mut lease = methods(include_str!("../../../core/src/lease.rs"), "Lease");
     assert!(lease.remove("watch"));
-    // Which they do not have yet.
-    assert!(lease.remove("slot"));
     // The end of their blocks.
     assert!(lease.remove("finish"));
     // A descriptor for a child process, which the command line has.
@@ -131,11 +130,11 @@ fn every_operation_is_listed_and_no_other() {
     let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
     let for_programs = ["watch", "finish", "proof_of_life", "renew_for", "fence", "first"];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
-    let singular = set(["name", "fence", "key"]);
+    let singular = set(["name", "fence", "key", "slot"]);
     assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());
     assert_eq!(parameters("lock"), &options | &set(["name"]));
-    assert_eq!(&parameters("connect") | &set(["auto_renew"]), &options | &set(["url"]));
+    assert_eq!(&parameters("connect") | &of_a_lock, &options | &set(["url"]));
 }
 
 #[test]
@@ -194,7 +193,14 @@ fn defaults_are_those_of_the_core() {
     scene.pass(SECOND * 3 / 2);
     assert!(!waiter.is_finished());
     assert_eq!(default("max_hold").as_str(), Some("none"));
-    assert_eq!(api.client["lock"].parameters["auto_renew"].default, Some(true.into()));
+    let of_a_lock = &api.client["lock"].parameters;
+    assert_eq!(of_a_lock["auto_renew"].default, Some(true.into()));
+    assert_eq!(of_a_lock["shared"].default, Some(false.into()));
+    assert_eq!(of_a_lock["permits"].default, Some("none".into()));
+    assert_eq!(
+        (lease.slot(), status.holder().map(|holder| holder.mode.name())),
+        (None, Some("exclusive"))
+    );
     assert!(short.is_valid(), "it is renewed");
     waiter.abort();
 }
@@ -221,6 +227,12 @@ fn limits_are_those_of_the_core() {
         assert_eq!(tried(client.lock("f").label(label.clone())), is_fine);
         assert_eq!(tried(client.lock("g").label(label + "l")), is_refused);
     }
+    let permits = &api.client["lock"].parameters["permits"];
+    let (least_of_all, most) = (permits.least.expect("a bound"), permits.most.expect("a bound"));
+    assert_eq!(tried(client.lock("h").permits(least_of_all)), is_fine);
+    assert_eq!(tried(client.lock("i").permits(most)), is_fine);
+    assert_eq!(tried(client.lock("j").permits(least_of_all - 1)), is_refused);
+    assert_eq!(tried(client.lock("j").permits(most + 1)), is_refused);
     let name = &api.client["lock"].parameters["name"];
     assert_eq!((name.shortest_bytes, name.longest_bytes), (Some(1), Some(LockName::MAX_BYTES)));
 }
