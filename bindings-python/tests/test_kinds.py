@@ -101,7 +101,7 @@ def test_several_locks_can_be_shared_and_counted(client):
 
 def test_the_readme(client, capsys):
     readme = pathlib.Path(__file__).parents[1] / "README.md"
-    found = re.search(r"\*\*Shared, or.*\n\n```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    found = re.search(r"\*\*Shared, or.*?\n\n```python\n(.*?)```", readme.read_text(), re.DOTALL)
     read, rendered = [], []
     calls = {"read_config": lambda fence: read.append(fence), "render": lambda gpu, fence: rendered.append(gpu)}
     exec(found[1], {"client": client, **calls})

@@ -94,7 +94,7 @@ def test_a_delay_is_for_others_alone(client):
 
 def test_the_readme(client):
     readme = pathlib.Path(__file__).parents[1] / "README.md"
-    found = re.search(r"\*\*Several locks.*\n\n```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    found = re.search(r"\*\*Several locks.*?\n\n```python\n(.*?)```", readme.read_text(), re.DOTALL)
     moved = []
     exec(found[1], {"client": client, "move": lambda *fences: moved.append(fences)})
     assert len(moved[0]) == 2 and client.list() == []

@@ -15,6 +15,13 @@ def threads(client: leasehold.Client) -> None:
     assert_type(lock.try_acquire(), leasehold.Lease | None)
     assert_type(client.list(), list[leasehold.Status])
     client.lock("a", ttl="10")  # type: ignore[arg-type]
+    with client.lock("a", permits=4) as counted, client.locks(["b"], shared=True) as leases:
+        assert_type(counted.slot, int | None)
+        assert_type(leases.slots, dict[str, int])
+    client.lock("a", permits="4")  # type: ignore[arg-type]
+    if status := client.status("a"):
+        assert_type(status.holders, list[leasehold.Holder])
+        assert_type(status.holder, leasehold.Holder | None)
 
 
 async def tasks(client: leasehold.Client) -> None:

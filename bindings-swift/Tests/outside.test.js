@@ -32,6 +32,12 @@ function start(program, ...given) {
   return child
 }
 
+test('so do the examples of the README with other kinds of locks', () => {
+  const { status, stdout, stderr } = spawnSync(process.env.LEASEHOLD_SWIFT_EXAMPLES, { encoding: 'utf8', timeout: 30_000 })
+  assert.deepEqual([status, stderr], [0, ''])
+  assert.match(stdout, /moving with fences .*\nreading with fence \d+\nworking on GPU 0 .*Mode\.counted/)
+})
+
 for (const place of ['a file', 'Redis']) {
   test(`the program of the README runs in a new package, on ${place}`, () => {
     const url = place === 'Redis' ? redis.url : `sqlite:${path.join(folder, 'readme.db')}`

@@ -48,6 +48,7 @@ pub(crate) fn check(node: &Path) -> Result<(), Failure> {
     outside.env("LEASEHOLD_SWIFT_NIGHTLY", build(&swift, NIGHTLY, "debug")?);
     let fresh = fresh(&swift)?;
     outside.env("LEASEHOLD_SWIFT_APP", swift.program(&fresh.join("app"))?);
+    outside.env("LEASEHOLD_SWIFT_EXAMPLES", swift.program(&fresh.join("examples"))?);
     run(outside.env("LEASEHOLD_SWIFT_HOLDER", swift.program(&fresh.join("holder"))?))
 }
 
@@ -130,17 +131,30 @@ fn fresh(swift: &Toolchain) -> Result<PathBuf, Failure> {
             .map_err(|e| failed(&path, e))
     };
     let here = source().display().to_string();
-    let both =
-        "\n        .executableTarget(name: \"holder\", dependencies: [\"Leasehold\"]),\n    ]\n)";
+    let target = |name| {
+        format!("\n        .executableTarget(name: {name:?}, dependencies: [\"Leasehold\"]),")
+    };
+    let both = format!("{}{}\n    ]\n)", target("holder"), target("examples"));
     let manifest = manifest.replace("../leasehold/bindings-swift", &here);
-    write("Package.swift", &manifest.replace("\n    ]\n)", both))?;
+    let examples = ["Several locks", "Shared, or"].map(|heading| example(&text, heading));
+    let examples = examples.into_iter().collect::<Result<String, Failure>>()?;
+    write("Package.swift", &manifest.replace("\n    ]\n)", &both))?;
     let url = "CommandLine.arguments[1]";
     write("Sources/app/main.swift", &program.replace("\"redis://127.0.0.1\"", url))?;
+    let begin = "import Leasehold\nlet client = try await Leasehold.connect(\"memory:\")\n";
+    write("Sources/examples/main.swift", &format!("{begin}{examples}await client.close()\n"))?;
     let holder = source().join("Tests/holder.swift");
     let holder = fs::read_to_string(&holder).map_err(|e| failed(&holder, e))?;
     write("Sources/holder/main.swift", &holder)?;
     run(&mut swift.build(&folder, &place("fresh"), &[]))?;
     Ok(place("fresh").join("debug"))
+}
+
+/// What the README shows behind that heading.
+fn example<'a>(readme: &'a str, heading: &str) -> Result<&'a str, Failure> {
+    let (_, behind) = readme.split_once(&format!("**{heading}")).unwrap_or_default();
+    let code = behind.split("```swift\n").nth(1).and_then(|rest| rest.split("```").next());
+    code.ok_or(format!("the README has no example of {heading:?} any more"))
 }
 
 fn source() -> PathBuf {

@@ -156,6 +156,64 @@ fn groups_a_b_against_b_a() {
 }
 
 #[test]
+fn groups_that_share_and_groups_that_do_not_get_their_turns() {
+    on_virtual_time(async |world| {
+        const WRITER: u32 = 1000;
+        let (inside, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let mut tasks = Vec::new();
+        for task in 0..8 {
+            let (client, _) = world.client();
+            let names = if task % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
+            let writes = task % 4 == 0;
+            let (inside, most, truth) = (inside.clone(), most.clone(), world.truth);
+            tasks.push(spawn(async move {
+                let locks = client.locks(names);
+                let locks = if writes { locks } else { locks.shared() };
+                let (weight, mut turns) = (if writes { WRITER } else { 1 }, 0);
+                while truth.elapsed() < SECOND * 60 {
+                    let leases = locks.acquire().await.expect("its turn comes");
+                    let others = inside.fetch_add(weight, Ordering::SeqCst);
+                    assert!(if writes { others == 0 } else { others < WRITER }, "{others}");
+                    most.fetch_max(if writes { 0 } else { others + 1 }, Ordering::SeqCst);
+                    truth.sleep(Duration::from_millis(20)).await;
+                    inside.fetch_sub(weight, Ordering::SeqCst);
+                    turns += 1;
+                    leases.release().await.expect("held");
+                }
+                turns
+            }));
+        }
+        for task in tasks {
+            let turns = task.await.expect("no panic");
+            assert!(turns > 200, "{turns} turns of 20 ms in a minute");
+        }
+        let most = most.load(Ordering::SeqCst);
+        assert!(most > 1, "{most} shared it at once");
+        assert!(are_free(&world, &["a", "b"]).await);
+    });
+}
+
+#[test]
+fn a_group_with_permits_has_a_slot_of_each_name() {
+    on_virtual_time(async |world| {
+        let ((client, _), (other, _)) = (world.client(), world.client());
+        let counted = |client: &Client| client.locks(["a", "b"]).permits(2);
+        let ahead = other.lock("b").permits(2).acquire().await.expect("free");
+        let first = counted(&client).acquire().await.expect("there is room");
+        let slots = |a, b| [("a".to_owned(), a), ("b".to_owned(), b)].into();
+        assert_eq!(first.slots(), slots(0, 1));
+        assert!(counted(&other).try_acquire().await.expect("an answer").is_none());
+        ahead.release().await.expect("held");
+        let second = counted(&other).acquire().await.expect("there is room");
+        assert_eq!(second.slots(), slots(1, 0));
+        let both = client.locks(["c"]).permits(2).shared().check();
+        assert_eq!(both.expect_err("not both").kind(), Kind::Invalid);
+        let alone = client.locks(["c", "d"]).acquire().await.expect("free");
+        assert!(alone.slots().is_empty());
+    });
+}
+
+#[test]
 fn the_loss_of_one_is_the_loss_of_all() {
     on_virtual_time(async |world| {
         let ((client, _), (other, _)) = (world.client(), world.client());

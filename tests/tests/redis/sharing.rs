@@ -155,8 +155,11 @@ fn nobody_shares_a_lock_in_quarantine() {
     let url = format!("{}?quarantine=on&max_ttl=1s&ttl=1s", place.server.url());
     let client = place.client_of(&url);
     let lock = client.lock("x").shared();
+    let (started, quarantine) = (now(), SECOND * 9 / 10);
     let lease = place.wait(lock.acquire()).unwrap();
+    assert!(started.elapsed() > quarantine, "{:?}", started.elapsed());
     place.server.restart_empty();
+    let restarted = now();
     let refused = until(LIMIT, || {
         let error = place.wait(client.lock("y").shared().try_acquire()).err()?;
         error.to_string().contains("in quarantine").then_some(())
@@ -164,6 +167,7 @@ fn nobody_shares_a_lock_in_quarantine() {
     refused.expect("it says so");
     let next = place.wait(lock.acquire()).unwrap();
     assert!(!lease.is_valid() && next.fence() > lease.fence());
+    assert!(restarted.elapsed() > quarantine, "{:?}", restarted.elapsed());
 }
 
 #[test]
