@@ -313,6 +313,20 @@ pub(super) const RULES: &[Rule] = &[
         "if hold.held.mode.is_shared() && false {",
     ),
     rule(
+        "a group is not shared",
+        "groups::groups_that_share_and_groups_that_do_not_get_their_turns",
+        "locks.rs",
+        "lock: self.lock.shared(), ..self",
+        "lock: self.lock, ..self",
+    ),
+    rule(
+        "a group has the slot of another name",
+        "groups::a_group_with_permits_has_a_slot_of_each_name",
+        "leases.rs",
+        "counted.map(|(lease, slot)| (lease.name().to_owned(), slot)).collect()",
+        "counted.map(|(lease, _)| (lease.name().to_owned(), 0)).collect()",
+    ),
+    rule(
         "another number of permits is waited for",
         "sharing::another_number_of_permits_is_refused_and_said_why",
         "engine/acquire.rs",
