@@ -101,20 +101,23 @@ fn a_lock_of_a_client_that_is_closed_stays_for_its_delay() {
 
 #[test]
 fn a_lock_that_a_server_hands_on_has_its_delay_from_the_start() {
-    on_virtual_time(async |world| {
-        let world = world.granting();
-        let ((holder, _), (client, _, machine)) = (world.client(), world.client_that_stops());
-        let first = hold(&holder, "x").await;
-        let waiter = client.lock("x").delay(DELAY);
-        let waiter = spawn(machine.within(async move { waiter.acquire().await }));
-        world.truth.sleep(SECOND).await;
-        first.release().await.expect("held");
-        let lease = waiter.await.expect("no panic").expect("its turn");
-        // Before it could be renewed.
-        machine.stop();
-        assert!(lease.remaining() > TTL * 9 / 10);
-        is_free_after(&world, deadline(&world, &lease), DELAY).await;
-    });
+    // One that is longer than the window of a grant, and one that is not.
+    for delay in [DELAY, SECOND] {
+        on_virtual_time(async |world| {
+            let world = world.granting();
+            let ((holder, _), (client, _, machine)) = (world.client(), world.client_that_stops());
+            let first = hold(&holder, "x").await;
+            let waiter = client.lock("x").delay(delay);
+            let waiter = spawn(machine.within(async move { waiter.acquire().await }));
+            world.truth.sleep(SECOND).await;
+            first.release().await.expect("held");
+            let lease = waiter.await.expect("no panic").expect("its turn");
+            // Before it could be renewed.
+            machine.stop();
+            assert!(lease.remaining() > TTL * 9 / 10, "{:?}", lease.remaining());
+            is_free_after(&world, deadline(&world, &lease), delay).await;
+        });
+    }
 }
 
 #[test]
