@@ -1,25 +1,24 @@
 //! Calls of the core that JavaScript waits for. They are polled on its own thread,
-//! at first while it begins them, and their answers are read there, too, if Node's event
-//! loop can watch for them. Other threads only note which can go on, and ring one bell, a
-//! threadsafe function. None of it outlives its environment: the end of a worker cancels
-//! what it waits for.
+//! at first while it begins them, and their answers are read and told there, too, if Node's
+//! event loop can watch for them. Other threads only note which can go on, and ring one
+//! bell, a threadsafe function. None of it outlives its environment: the end of a worker
+//! cancels what it waits for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, ready};
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use leasehold::host::Poller;
 use leasehold::time::{Clock, Instant, SystemClock};
 use leasehold::{Error, Kind, Options};
-use napi::bindgen_prelude::Either6 as Either;
+use napi::bindgen_prelude::{Either6 as Either, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode as Mode};
 use napi::{Env, Status as Code, sys};
 use napi_derive::napi;
@@ -38,11 +37,50 @@ type Rope = ThreadsafeFunction<(), (), (), Code, false, true>;
 /// What other threads have of an environment. After its end it is silent.
 struct Bell {
     rope: Rope,
-    is_rung: AtomicBool,
-    /// Where calls are noted that can go on.
-    note: Sender<i64>,
+    noted: Arc<Noted>,
     /// By which answers are read here.
     poller: Option<Arc<Poller>>,
+}
+
+/// Which calls can go on.
+#[derive(Default)]
+struct Noted(Mutex<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    ids: Vec<i64>,
+    /// The event loop reads, and looks here when it has.
+    is_turn: bool,
+}
+
+impl Noted {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.notes().ids.is_empty()
+    }
+
+    /// Whether to ring for it.
+    fn add(&self, id: i64) -> bool {
+        let mut notes = self.notes();
+        notes.ids.push(id);
+        notes.ids.len() == 1 && !notes.is_turn
+    }
+
+    fn take(&self) -> Vec<i64> {
+        std::mem::take(&mut self.notes().ids)
+    }
+
+    /// Read what has come, in the thread of the event loop. Whether calls can go on.
+    fn read(&self, poller: &Poller) -> bool {
+        self.notes().is_turn = true;
+        safely(|| poller.turn());
+        let mut notes = self.notes();
+        notes.is_turn = false;
+        !notes.ids.is_empty()
+    }
 }
 
 impl Bell {
@@ -64,8 +102,7 @@ struct Ring {
 
 impl Wake for Ring {
     fn wake(self: Arc<Self>) {
-        let _ = self.bell.note.send(self.id);
-        if !self.bell.is_rung.swap(true, Ordering::AcqRel) {
+        if self.bell.noted.add(self.id) {
             self.bell.rope.call((), Mode::NonBlocking);
         }
     }
@@ -89,8 +126,12 @@ impl Call {
 }
 
 /// Node would not survive a panic.
+fn safely(work: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(work)));
+}
+
 fn end<T>(work: T) {
-    drop(catch_unwind(AssertUnwindSafe(|| drop(work))));
+    safely(|| drop(work));
 }
 
 /// The calls of one environment: the main thread of Node, or a worker. Nothing here
@@ -98,7 +139,6 @@ fn end<T>(work: T) {
 pub(crate) struct Shared {
     env: Env,
     bell: Arc<Bell>,
-    noted: Receiver<i64>,
     waiting: RefCell<HashMap<i64, Call>>,
     /// How many of them are needed.
     needed: Cell<usize>,
@@ -160,7 +200,7 @@ impl Shared {
     /// Have the process go on while somebody waits, or is about to be told.
     #[allow(unsafe_code)] // the binding's own way to say it needs the bell for itself
     fn keep_alive(&self) {
-        let is_needed = self.needed.get() > 0 || self.bell.is_rung.load(Ordering::Acquire);
+        let is_needed = self.needed.get() > 0 || !self.bell.noted.is_empty();
         let set = match is_needed {
             true => sys::napi_ref_threadsafe_function,
             false => sys::napi_unref_threadsafe_function,
@@ -181,14 +221,18 @@ impl Calls {
     /// `ring` is called when calls that were waited for can go on. `can_watch`: the event
     /// loop is that of Node.
     #[napi(constructor)]
-    pub fn new(env: Env, ring: Rope, can_watch: bool) -> Self {
-        let (note, noted) = channel();
+    pub fn new(env: Env, ring: Function<'_, (), ()>, can_watch: bool) -> napi::Result<Self> {
+        let rope = ring.build_threadsafe_function().weak::<true>().build()?;
+        let noted = Arc::new(Noted::default());
         let poller = Poller::new().ok().filter(|_| can_watch).map(Arc::new);
-        let poller = poller.filter(|poller| watch::begin(env, poller.clone()));
-        let bell = Arc::new(Bell { rope: ring, is_rung: AtomicBool::new(false), note, poller });
+        let poller = poller.filter(|poller| {
+            let (descriptor, noted, poller) = (poller.as_raw_fd(), noted.clone(), poller.clone());
+            watch::begin(env, descriptor, Box::new(move || noted.read(&poller)), &ring)
+        });
+        let bell = Arc::new(Bell { rope, noted, poller });
         let (waiting, needed, turn_awaited, put_off) = Default::default();
-        let shared = Shared { env, bell, noted, waiting, needed, turn_awaited, put_off };
-        Self { shared: Rc::new(shared) }
+        let shared = Shared { env, bell, waiting, needed, turn_awaited, put_off };
+        Ok(Self { shared: Rc::new(shared) })
     }
 
     /// Let those go on; answers what came of them.
@@ -196,8 +240,7 @@ impl Calls {
     pub fn go_on(&self) -> Vec<Settled> {
         let calls = &self.shared;
         // Who is noted from here on rings again.
-        calls.bell.is_rung.swap(false, Ordering::AcqRel);
-        calls.go_on_with(calls.noted.try_iter().collect())
+        calls.go_on_with(calls.bell.noted.take())
     }
 
     /// JavaScript has given answers that were there at once, and says when its event

@@ -1,16 +1,16 @@
 //! Node's event loop watches for answers, so that they are read in the thread that
-//! waits for them. Node has libuv with it, and gives its functions to addons; where they
-//! are missing, as in other runtimes, the client's thread reads.
+//! waits for them, and told there at once. Node has libuv with it, and gives its functions
+//! to addons; where they are missing, as in other runtimes, the client's thread reads.
 #![allow(unsafe_code)] // libuv's functions are C; nothing else here is unsafe
 
 use std::ffi::{CStr, c_int, c_void};
-use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::null_mut;
-use std::sync::{Arc, OnceLock};
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
 
-use leasehold::host::Poller;
-use napi::{Env, sys};
+use napi::bindgen_prelude::{Function, JsValue};
+use napi::{Env, Status as Code, sys};
 
 type Handle = *mut c_void;
 type OnReadable = unsafe extern "C" fn(Handle, c_int, c_int);
@@ -63,10 +63,72 @@ unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
     (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
 }
 
+/// A function of JavaScript that the event loop calls.
+struct Callback {
+    env: sys::napi_env,
+    function: sys::napi_ref,
+    context: sys::napi_async_context,
+}
+
+impl Callback {
+    fn new(env: Env, function: &Function<'_, (), ()>) -> Option<Self> {
+        let (env, name) = (env.raw(), c"leasehold");
+        let (mut label, mut context, mut kept) = (null_mut(), null_mut(), null_mut());
+        // SAFETY: called by JavaScript, in the thread of its environment.
+        let made = unsafe {
+            is_ok(sys::napi_create_string_utf8(env, name.as_ptr(), -1, &mut label))
+                && is_ok(sys::napi_create_reference(env, function.raw(), 1, &mut kept))
+                && is_ok(sys::napi_async_init(env, null_mut(), label, &mut context))
+        };
+        made.then_some(Self { env, function: kept, context })
+    }
+
+    /// Call it, and then what JavaScript has to do after a callback.
+    /// SAFETY: in the thread of the environment, called by its loop.
+    unsafe fn call(&self) {
+        let Self { env, function, context } = *self;
+        let (mut scope, mut global, mut callee, mut thrown) =
+            (null_mut(), null_mut(), null_mut(), null_mut());
+        // SAFETY: all handles are of this scope. A JavaScript that is being ended answers
+        // that it cannot run, and is told nothing.
+        unsafe {
+            if !is_ok(sys::napi_open_handle_scope(env, &mut scope)) {
+                return;
+            }
+            if is_ok(sys::napi_get_global(env, &mut global))
+                && is_ok(sys::napi_get_reference_value(env, function, &mut callee))
+                && sys::napi_make_callback(env, context, global, callee, 0, null(), null_mut())
+                    == sys::Status::napi_pending_exception
+                && is_ok(sys::napi_get_and_clear_last_exception(env, &mut thrown))
+            {
+                sys::napi_fatal_exception(env, thrown);
+            }
+            sys::napi_close_handle_scope(env, scope);
+        }
+    }
+
+    /// SAFETY: in the thread of the environment, while that is there.
+    unsafe fn end(self) {
+        // SAFETY: as said, and nothing uses them after this.
+        unsafe {
+            sys::napi_delete_reference(self.env, self.function);
+            sys::napi_async_destroy(self.env, self.context);
+        }
+    }
+}
+
+fn is_ok(status: sys::napi_status) -> bool {
+    Code::from(status) == Code::Ok
+}
+
+/// What is done when the descriptor is readable; whether JavaScript is then to be called.
+type Turn = Box<dyn Fn() -> bool>;
+
 /// What belongs to a handle of libuv until that is closed.
 struct Watch {
     uv: Uv,
-    poller: Arc<Poller>,
+    turn: Turn,
+    tell: Callback,
     handle: Handle,
     /// Room for the handle, aligned as `malloc` does it.
     _room: Vec<u128>,
@@ -74,34 +136,34 @@ struct Watch {
     ending: sys::napi_async_cleanup_hook_handle,
 }
 
-/// Have the event loop of this environment watch the poller until it ends. Whether it
+/// Have the event loop of this environment watch a descriptor until it ends. Whether it
 /// does.
-pub(crate) fn begin(env: Env, poller: Arc<Poller>) -> bool {
+pub(crate) fn begin(env: Env, descriptor: RawFd, turn: Turn, tell: &Function<'_, (), ()>) -> bool {
     let Some(uv) = Uv::of_this_process() else { return false };
     let mut event_loop = null_mut();
     // SAFETY: called by JavaScript, in the thread of its environment.
     let found = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut event_loop) };
-    if found != sys::Status::napi_ok || event_loop.is_null() {
+    if !is_ok(found) || event_loop.is_null() {
         return false;
     }
+    let Some(tell) = Callback::new(env, tell) else { return false };
     // SAFETY: as `uv.h` has it: the room is as large as libuv says, stays where it is
     // until `closed`, and all of this happens in the thread of its loop.
     unsafe {
         let mut room = vec![0u128; (uv.handle_size)(POLL).div_ceil(size_of::<u128>())];
         let handle: Handle = room.as_mut_ptr().cast();
-        let descriptor = poller.as_raw_fd();
-        let watch = Watch { uv, poller, handle, _room: room, ending: null_mut() };
         if (uv.poll_init)(event_loop.cast(), handle, descriptor) != 0 {
+            tell.end();
             return false;
         }
+        let watch = Watch { uv, turn, tell, handle, _room: room, ending: null_mut() };
         let watch = Box::into_raw(Box::new(watch));
         (uv.set_data)(handle, watch.cast());
         // What keeps the process alive is said elsewhere.
         (uv.unref)(handle);
         let ending = &raw mut (*watch).ending;
         let is_begun = (uv.poll_start)(handle, READABLE, readable) == 0
-            && sys::napi_add_async_cleanup_hook(env.raw(), Some(end), watch.cast(), ending)
-                == sys::Status::napi_ok;
+            && is_ok(sys::napi_add_async_cleanup_hook(env.raw(), Some(end), watch.cast(), ending));
         if !is_begun {
             (uv.close)(handle, closed);
         }
@@ -111,13 +173,16 @@ pub(crate) fn begin(env: Env, poller: Arc<Poller>) -> bool {
 
 /// SAFETY: called by libuv with a handle of [`begin`].
 unsafe extern "C" fn readable(handle: Handle, _status: c_int, _events: c_int) {
-    // SAFETY: the handle's data is its watch, which lives until the handle is closed.
-    let poller = unsafe {
-        let uv = Uv::of_this_process();
-        uv.map(|uv| (*(uv.get_data)(handle).cast::<Watch>()).poller.clone())
-    };
-    // Node would not survive a panic.
-    drop(catch_unwind(AssertUnwindSafe(|| poller.into_iter().for_each(|poller| poller.turn()))));
+    let Some(uv) = Uv::of_this_process() else { return };
+    // SAFETY: the handle's data is its watch, which lives until the handle is closed: not
+    // before the loop that calls here goes on.
+    unsafe {
+        let watch = (uv.get_data)(handle).cast::<Watch>();
+        // Node would not survive a panic.
+        if catch_unwind(AssertUnwindSafe(|| ((*watch).turn)())).unwrap_or(true) {
+            (*watch).tell.call();
+        }
+    }
 }
 
 /// The environment ends, and waits for the handle to be closed.
@@ -125,8 +190,8 @@ unsafe extern "C" fn readable(handle: Handle, _status: c_int, _events: c_int) {
 unsafe extern "C" fn end(_: sys::napi_async_cleanup_hook_handle, watch: *mut c_void) {
     // SAFETY: in the thread of the loop, once.
     unsafe {
-        let Watch { uv, handle, .. } = *watch.cast::<Watch>();
-        (uv.close)(handle, closed);
+        let watch = watch.cast::<Watch>();
+        ((*watch).uv.close)((*watch).handle, closed);
     }
 }
 
@@ -135,9 +200,10 @@ unsafe extern "C" fn closed(handle: Handle) {
     // SAFETY: the data is the watch, which nobody else has.
     unsafe {
         let Some(uv) = Uv::of_this_process() else { return };
-        let watch = Box::from_raw((uv.get_data)(handle).cast::<Watch>());
-        if !watch.ending.is_null() {
-            sys::napi_remove_async_cleanup_hook(watch.ending);
+        let Watch { tell, ending, .. } = *Box::from_raw((uv.get_data)(handle).cast::<Watch>());
+        tell.end();
+        if !ending.is_null() {
+            sys::napi_remove_async_cleanup_hook(ending);
         }
     }
 }

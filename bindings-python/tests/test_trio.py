@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -117,6 +118,14 @@ def test_a_scope_that_is_cancelled_before_takes_nothing(
     assert_free(client, name)
 
 
+def later(wake: Callable[[], None]) -> None:
+    """In the next turn of the loop, as what the reactor wakes."""
+    if sniffio.current_async_library() == "trio":
+        trio.lowlevel.current_trio_token().run_sync_soon(wake)
+    else:
+        asyncio.get_running_loop().call_soon(wake)
+
+
 class Answered:
     """A call that has its answer at the first look, or at the second."""
 
@@ -131,7 +140,7 @@ class Answered:
         return self.looks > 1
 
     def park(self, wake: Callable[[], None]) -> None:
-        wake()
+        later(wake)
 
     def answer(self) -> None:
         return None

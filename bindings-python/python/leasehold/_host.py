@@ -95,14 +95,17 @@ class _Coroutines(_Host):
     async def wait(self, call: _leasehold.Call[Any]) -> Any:
         waiting = call.begin(self.reactor)
         try:
-            waiting.poll()
-            # Always: without it a loop over free locks blocks all other tasks, and an answer
-            # that comes in this turn of the loop hides an earlier cancellation.
-            await self.step()
-            while not waiting.poll():
+            if waiting.poll():
+                # Else a loop over free locks blocks all other tasks, and an answer that is
+                # there at once hides an earlier cancellation.
+                await self.step()
+                return waiting.answer()
+            is_ready = False
+            while not is_ready:
                 event = self.event()
                 waiting.park(event.set)
                 await event.wait()
+                is_ready = waiting.poll()
             return waiting.answer()
         finally:
             waiting.close()
@@ -115,9 +118,27 @@ class _Asyncio(_Coroutines):
         super().__init__()
         import asyncio
 
-        self.event = asyncio.Event
+        self.event = partial(_Turn, loop)
         self.step = partial(asyncio.sleep, 0)
-        loop.add_reader(self.reactor.fileno(), self.reactor.ready)
+        ready = self.reactor.ready
+        if not isinstance(loop, asyncio.SelectorEventLoop):
+            # uvloop would tell of an answer before it delivers an earlier cancellation.
+            ready = partial(loop.call_soon, ready)
+        loop.add_reader(self.reactor.fileno(), ready)
+
+
+class _Turn:
+    """An event that one task of asyncio waits for, once: less than half of what theirs costs."""
+
+    def __init__(self, loop: Any) -> None:
+        self._future = loop.create_future()
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self) -> Any:
+        return self._future
 
 
 class _Trio(_Coroutines):

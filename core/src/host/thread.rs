@@ -165,24 +165,36 @@ impl Sleeper {
         let mut loans = self.take_loans();
         let how = if loans.is_empty() { PARKED } else { POLLING };
         let began = self.state.compare_exchange(AWAKE, how, Ordering::AcqRel, Ordering::Acquire);
-        let mut slept = Slept::Well;
         let bell = lock(&self.bell).clone().filter(|_| how == POLLING);
-        match (began, bell) {
-            (Ok(_), Some(bell)) => match wait_for(&bell, &mut loans, most) {
-                Ok(how) => slept = how,
-                Err(_) => {
-                    self.cannot_poll.store(true, Ordering::Relaxed);
-                    loans.clear();
+        let polled = match (began, bell) {
+            (Ok(_), Some(bell)) => wait_for(&bell, &loans, most),
+            (Ok(_), None) => {
+                match most {
+                    Some(most) => thread::park_timeout(most),
+                    None => thread::park(),
                 }
-            },
-            (Ok(_), _) => match most {
-                Some(most) => thread::park_timeout(most),
-                None => thread::park(),
-            },
-            (Err(_), _) => {}
-        }
+                Ok(Vec::new())
+            }
+            (Err(_), _) => Ok(Vec::new()),
+        };
+        // Before it reads: whoever is woken by that is this thread, and need not be rung for.
         self.state.store(AWAKE, Ordering::Release);
+        let slept = match polled {
+            Ok(seen) => {
+                let mut seen = seen.into_iter();
+                loans.retain(|loan| !seen.next().unwrap_or(false) || loan.read());
+                Slept::Well
+            }
+            Err(rustix::io::Errno::INTR) => Slept::Interrupted,
+            Err(_) => {
+                self.cannot_poll.store(true, Ordering::Relaxed);
+                loans.clear();
+                Slept::Well
+            }
+        };
         lock(&self.loans).append(&mut loans);
+        // It looks after this in any case.
+        self.state.store(AWAKE, Ordering::Release);
         slept
     }
 }
@@ -191,33 +203,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Until the bell rings or there is something to read, which is read then.
+/// Until the bell rings or there is something to read; of which loans there is.
 fn wait_for(
     bell: &Bell,
-    loans: &mut Vec<Loan>,
+    loans: &[Loan],
     most: Option<Duration>,
-) -> Result<Slept, rustix::io::Errno> {
+) -> Result<Vec<bool>, rustix::io::Errno> {
     let most = most.and_then(|most| Timespec::try_from(most).ok());
     let watch = |of| PollFd::from_borrowed_fd(of, PollFlags::IN);
     let sockets = loans.iter().map(|loan| watch(loan.link.socket()));
     let mut all: Vec<PollFd<'_>> =
-        std::iter::once(watch(bell.door.as_fd())).chain(sockets).collect();
-    let polled = poll(&mut all, most.as_ref());
-    let seen: Vec<bool> = all.iter().map(|one| !one.revents().is_empty()).collect();
-    match polled {
-        Err(rustix::io::Errno::INTR) => return Ok(Slept::Interrupted),
-        Err(e) => return Err(e),
-        Ok(_) => {}
-    }
-    if seen[0] {
+        sockets.chain(std::iter::once(watch(bell.door.as_fd()))).collect();
+    poll(&mut all, most.as_ref())?;
+    let mut seen: Vec<bool> = all.iter().map(|one| !one.revents().is_empty()).collect();
+    if seen.pop() == Some(true) {
         bell.silence();
     }
-    let mut at = 0;
-    loans.retain(|loan| {
-        at += 1;
-        !seen[at] || loan.read()
-    });
-    Ok(Slept::Well)
+    Ok(seen)
 }
 
 /// Wakes a thread that waits for sockets.
@@ -267,5 +269,56 @@ impl Bell {
     fn silence(&self) {
         let mut bytes = [0; 64];
         while matches!((&self.door).read(&mut bytes), Ok(64)) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::os::fd::BorrowedFd;
+
+    use super::*;
+    use crate::host::{self, Lent};
+
+    /// Whoever waits for its answer is woken by reading it.
+    struct Link {
+        socket: UnixStream,
+        asker: Mutex<Option<Waker>>,
+    }
+
+    impl Lent for Link {
+        fn socket(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+
+        fn read_as(&self, _: u64) -> bool {
+            drop((&self.socket).read(&mut [0]));
+            lock(&self.asker).take().into_iter().for_each(Waker::wake);
+            true
+        }
+
+        fn leave(&self, _: u64) {}
+    }
+
+    #[test]
+    fn a_thread_that_reads_its_answer_does_not_ring_its_own_bell() {
+        let (socket, server) = UnixStream::pair().unwrap();
+        let link = Arc::new(Link { socket, asker: Mutex::default() });
+        let mut is_asked = false;
+        let mut asking = pin!(poll_fn(|context| {
+            if is_asked && lock(&link.asker).is_none() {
+                return Poll::Ready(());
+            }
+            is_asked = true;
+            *lock(&link.asker) = Some(context.waker().clone());
+            host::borrow(host::Loan { link: link.clone(), number: 1 });
+            (&server).write_all(&[1]).unwrap();
+            Poll::Pending
+        }));
+        let waiter = Waiter::new();
+        waiter.wait(asking.as_mut(), None).unwrap();
+        let bell = lock(&waiter.0.bell).clone().unwrap();
+        let heard = (&bell.door).read(&mut [0]).unwrap_err();
+        assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
     }
 }
