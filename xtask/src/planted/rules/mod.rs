@@ -4,6 +4,7 @@ use super::bugs::Bug;
 
 mod backends;
 mod etcd;
+mod kinds;
 mod local;
 mod redis;
 mod redlock;
@@ -18,6 +19,7 @@ pub(super) struct Rule {
 pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("backends", backends::RULES),
     ("etcd", etcd::RULES),
+    ("local", kinds::RULES),
     ("local", local::RULES),
     ("redis", redis::RULES),
     ("redlock", redlock::RULES),
