@@ -75,6 +75,12 @@ impl Reactor {
         (call, Waker::from(Arc::new(Ring { bell: self.bell.clone(), call })))
     }
 
+    /// Have this called once when the call can go on.
+    fn park(&self, call: u64, wake: Py<PyAny>) {
+        let before = self.parked().insert(call, wake);
+        drop(before);
+    }
+
     fn forget(&self, call: u64) {
         let wake = self.parked().remove(&call);
         drop(wake);
@@ -103,27 +109,36 @@ impl Reactor {
         self.process != std::process::id()
     }
 
-    /// Wake whoever can go on; called by the scheduler.
-    fn ready(&self, py: Python<'_>) {
+    /// Wake whoever can go on; called by the scheduler. What a signal's handler raises
+    /// meanwhile is the scheduler's, and the others are woken when it goes on.
+    fn ready(&self, py: Python<'_>) -> PyResult<()> {
         let _visit = exit::Visit::begin(py);
         if self.is_foreign() {
-            return;
+            return Ok(());
         }
         self.bell.rung().is_heard = true;
         self.bell.poller.turn();
-        let calls = {
+        let mut calls = {
             let mut rung = self.bell.rung();
             rung.is_heard = false;
             std::mem::take(&mut rung.calls)
         };
-        for call in calls {
+        // The first comes last, and is taken first.
+        calls.reverse();
+        while let Some(call) = calls.pop() {
             let wake = self.parked().remove(&call);
-            if let Some(wake) = wake
-                && let Err(failed) = wake.call0(py)
-            {
-                failed.write_unraisable(py, None);
+            let Some(wake) = wake else { continue };
+            if let Err(raised) = wake.call0(py) {
+                // It may not have been woken. To be woken twice does no harm.
+                self.park(call, wake);
+                calls.push(call);
+                calls.reverse();
+                self.bell.rung().calls.append(&mut calls);
+                self.bell.poller.ring();
+                return Err(raised);
             }
         }
+        Ok(())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -189,8 +204,7 @@ impl Waiting {
 
     /// Call this once when it is worth polling again.
     fn park(&self, wake: Py<PyAny>) {
-        let before = self.reactor.get().parked().insert(self.call, wake);
-        drop(before);
+        self.reactor.get().park(self.call, wake);
     }
 
     /// The answer, once it is there; it can be taken once.

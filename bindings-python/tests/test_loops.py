@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import time
 import weakref
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import leasehold
 import pytest
 import uvloop
+from leasehold import _host
 from rig import LONG, assert_free, run
 
 
@@ -137,6 +139,63 @@ def test_a_loop_closed_with_a_waiter_leaves_nothing_and_a_new_one_works(
     held.release()
     assert_free(client, name)
     asyncio.run(use(client, name))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_is_closed_is_garbage_without_a_collection(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], client: leasehold.Client, name: str
+) -> None:
+    def use_one() -> int:
+        loop = new_loop()
+        loop.run_until_complete(use(client, name, 3))
+        loop.close()
+        del loop
+        return len(os.listdir("/proc/self/fd"))
+
+    use_one()
+    gc.collect()
+    gc.disable()
+    try:
+        counts = [use_one() for _ in range(10)]
+    finally:
+        gc.enable()
+    assert counts[-1] == counts[0], counts
+
+
+class Stop(KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_a_signal_raises_while_waiters_are_woken_is_raised_and_all_of_them_are_woken(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    client: leasehold.Client,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wake, times = _host._Turn.set, iter(range(1_000_000))
+
+    def wake_or_raise(turn: _host._Turn) -> None:
+        if next(times) % 3 == 2:
+            raise Stop
+        wake(turn)
+
+    monkeypatch.setattr(_host._Turn, "set", wake_or_raise)
+    loop = new_loop()
+    holder = client.lock(name, ttl=LONG).acquire()
+    using = loop.create_task(use(client, name, 10))
+    loop.run_until_complete(asyncio.sleep(0.02))
+    holder.release()
+    raised = 0
+    while not using.done():
+        try:
+            loop.run_until_complete(using)
+        except Stop:
+            raised += 1
+    using.result()
+    loop.close()
+    assert raised
+    assert_free(client, name)
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -118,20 +118,22 @@ class _Asyncio(_Coroutines):
         super().__init__()
         import asyncio
 
-        self.event = partial(_Turn, loop)
+        self.event = _Turn
         self.step = partial(asyncio.sleep, 0)
-        ready = self.reactor.ready
-        if not isinstance(loop, asyncio.SelectorEventLoop):
-            # uvloop would tell of an answer before it delivers an earlier cancellation.
-            ready = partial(loop.call_soon, ready)
-        loop.add_reader(self.reactor.fileno(), ready)
+        # uvloop would tell of an answer before it delivers an earlier cancellation.
+        is_eager = not isinstance(loop, asyncio.SelectorEventLoop)
+        loop.add_reader(self.reactor.fileno(), self._soon if is_eager else self.reactor.ready)
+
+    def _soon(self) -> None:
+        _running_loop().call_soon(self.reactor.ready)
 
 
 class _Turn:
     """An event that one task of asyncio waits for, once: less than half of what theirs costs."""
 
-    def __init__(self, loop: Any) -> None:
-        self._future = loop.create_future()
+    def __init__(self) -> None:
+        # Nothing here keeps the loop: one that is closed is garbage at once, with its descriptors.
+        self._future = _running_loop().create_future()
 
     def set(self) -> None:
         if not self._future.done():
@@ -249,7 +251,7 @@ class _Eventlet(_Greenlets):
         self._listener: Any = None
 
     def setter(self, event: Any) -> Callable[[], Any]:
-        return event.send  # type: ignore[no-any-return]
+        return lambda: event.ready() or event.send()
 
     def watch(self) -> None:
         self._listener = self._hub.add("read", self.reactor.fileno(), self.ready, self.ready, None)
