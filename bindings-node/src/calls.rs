@@ -10,7 +10,7 @@ use std::future::{Future, ready};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use napi_derive::napi;
 
 use crate::client::Client;
 use crate::values::{Answer, Settings, Settled, with};
-use crate::watch;
+use crate::watch::{self, Callback, Watching};
 
 /// So long answers may be told at once, one after the other, before the event loop
 /// has its turn.
@@ -38,8 +38,6 @@ type Rope = ThreadsafeFunction<(), (), (), Code, false, true>;
 struct Bell {
     rope: Rope,
     noted: Arc<Noted>,
-    /// By which answers are read here.
-    poller: Option<Arc<Poller>>,
 }
 
 /// Which calls can go on.
@@ -83,13 +81,10 @@ impl Noted {
     }
 }
 
-impl Bell {
-    fn poll(&self, work: Pin<&mut Work>, context: &mut Context<'_>) -> Poll<Answer> {
-        match &self.poller {
-            Some(poller) => poller.poll(work, context),
-            None => work.poll(context),
-        }
-    }
+/// Answers are read here, for as long as somebody has this.
+pub(crate) struct Watched {
+    poller: Arc<Poller>,
+    _until_dropped: Watching,
 }
 
 type Work = dyn Future<Output = Answer>;
@@ -117,9 +112,12 @@ struct Call {
 }
 
 impl Call {
-    fn poll(&mut self, bell: &Bell) -> Poll<Answer> {
+    fn poll(&mut self, watched: Option<&Watched>) -> Poll<Answer> {
         let mut context = Context::from_waker(&self.waker);
-        let work = AssertUnwindSafe(|| bell.poll(self.work.as_mut(), &mut context));
+        let work = AssertUnwindSafe(|| match watched {
+            Some(watched) => watched.poller.poll(self.work.as_mut(), &mut context),
+            None => self.work.as_mut().poll(&mut context),
+        });
         let bug = || Err(Error::new(Kind::Internal, "a call ended without an answer"));
         catch_unwind(work).unwrap_or_else(|_| Poll::Ready(bug()))
     }
@@ -139,6 +137,9 @@ fn end<T>(work: T) {
 pub(crate) struct Shared {
     env: Env,
     bell: Arc<Bell>,
+    /// What the event loop calls when it has read; none where it cannot watch.
+    tell: Option<Rc<Callback>>,
+    watched: RefCell<Weak<Watched>>,
     waiting: RefCell<HashMap<i64, Call>>,
     /// How many of them are needed.
     needed: Cell<usize>,
@@ -163,7 +164,8 @@ impl Shared {
     }
 
     fn go_on(&self, id: i64, mut call: Call, is_new: bool) -> Option<Settled> {
-        let Poll::Ready(answer) = call.poll(&self.bell) else {
+        let watched = self.watched.borrow().upgrade();
+        let Poll::Ready(answer) = call.poll(watched.as_deref()) else {
             self.wait(id, call);
             return None;
         };
@@ -177,6 +179,23 @@ impl Shared {
         }
         end(call);
         Some(Settled::new(id, answer))
+    }
+
+    /// Have answers read here from now on, if that can be.
+    fn watch(&self) -> Option<Rc<Watched>> {
+        if let Some(watched) = self.watched.borrow().upgrade() {
+            return Some(watched);
+        }
+        let tell = self.tell.clone()?;
+        let poller = Arc::new(Poller::new().ok()?);
+        let turn = {
+            let (noted, poller) = (self.bell.noted.clone(), poller.clone());
+            Rc::new(move || noted.read(&poller))
+        };
+        let _until_dropped = watch::begin(self.env, poller.as_raw_fd(), turn, tell)?;
+        let watched = Rc::new(Watched { poller, _until_dropped });
+        self.watched.replace(Rc::downgrade(&watched));
+        Some(watched)
     }
 
     fn wait(&self, id: i64, call: Call) {
@@ -223,15 +242,10 @@ impl Calls {
     #[napi(constructor)]
     pub fn new(env: Env, ring: Function<'_, (), ()>, can_watch: bool) -> napi::Result<Self> {
         let rope = ring.build_threadsafe_function().weak::<true>().build()?;
-        let noted = Arc::new(Noted::default());
-        let poller = Poller::new().ok().filter(|_| can_watch).map(Arc::new);
-        let poller = poller.filter(|poller| {
-            let (descriptor, noted, poller) = (poller.as_raw_fd(), noted.clone(), poller.clone());
-            watch::begin(env, descriptor, Box::new(move || noted.read(&poller)), &ring)
-        });
-        let bell = Arc::new(Bell { rope, noted, poller });
-        let (waiting, needed, turn_awaited, put_off) = Default::default();
-        let shared = Shared { env, bell, waiting, needed, turn_awaited, put_off };
+        let tell = if can_watch { Callback::new(env, &ring).map(Rc::new) } else { None };
+        let bell = Arc::new(Bell { rope, noted: Arc::default() });
+        let (watched, waiting, needed, turn_awaited, put_off) = Default::default();
+        let shared = Shared { env, bell, tell, watched, waiting, needed, turn_awaited, put_off };
         Ok(Self { shared: Rc::new(shared) })
     }
 
@@ -271,7 +285,8 @@ impl Calls {
         self.shared.start(id, true, async move {
             let core = with!(Options::new(), settings, label).client(&url)?;
             core.connect().await?;
-            Ok(Some(Either::E(Client { core, calls })))
+            let watched = calls.watch();
+            Ok(Some(Either::E(Client::new(core, calls, watched))))
         })
     }
 }

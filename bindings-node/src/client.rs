@@ -1,13 +1,14 @@
 //! The core's client, lock and lease, as calls. The classes in `lib` are made of
 //! these, and wait for the calls.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 
 use napi::bindgen_prelude::Either6 as Either;
 use napi_derive::napi;
 
-use crate::calls::Shared;
+use crate::calls::{Shared, Watched};
 use crate::values::{Answer, Failure, Fence, Settings, Settled, millis, span, with};
 
 impl Shared {
@@ -18,8 +19,20 @@ impl Shared {
 
 #[napi]
 pub struct Client {
-    pub(crate) core: leasehold::Client,
-    pub(crate) calls: Rc<Shared>,
+    core: leasehold::Client,
+    calls: Rc<Shared>,
+    /// Until it is closed.
+    watched: Cell<Option<Rc<Watched>>>,
+}
+
+impl Client {
+    pub(crate) fn new(
+        core: leasehold::Client,
+        calls: Rc<Shared>,
+        watched: Option<Rc<Watched>>,
+    ) -> Self {
+        Self { core, calls, watched: Cell::new(watched) }
+    }
 }
 
 #[napi]
@@ -74,13 +87,14 @@ impl Client {
 
     #[napi]
     pub fn close(&self, id: i64, at_exit: bool) -> Option<Settled> {
-        let core = self.core.clone();
+        let (core, watched) = (self.core.clone(), self.watched.take());
         self.calls.call(id, async move {
             if at_exit {
                 core.close_at_exit().await
             } else {
                 core.close().await
             }
+            drop(watched);
             Ok(None)
         })
     }

@@ -1,12 +1,16 @@
 //! Node's event loop watches for answers, so that they are read in the thread that
 //! waits for them, and told there at once. Node has libuv with it, and gives its functions
 //! to addons; where they are missing, as in other runtimes, the client's thread reads.
+//! It watches while there are clients: under a test runner each file may have this package
+//! anew, in one environment that goes on.
 #![allow(unsafe_code)] // libuv's functions are C; nothing else here is unsafe
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{null, null_mut};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use napi::bindgen_prelude::{Function, JsValue};
@@ -64,14 +68,14 @@ unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
 }
 
 /// A function of JavaScript that the event loop calls.
-struct Callback {
+pub(crate) struct Callback {
     env: sys::napi_env,
     function: sys::napi_ref,
     context: sys::napi_async_context,
 }
 
 impl Callback {
-    fn new(env: Env, function: &Function<'_, (), ()>) -> Option<Self> {
+    pub(crate) fn new(env: Env, function: &Function<'_, (), ()>) -> Option<Self> {
         let (env, name) = (env.raw(), c"leasehold");
         let (mut label, mut context, mut kept) = (null_mut(), null_mut(), null_mut());
         // SAFETY: called by JavaScript, in the thread of its environment.
@@ -106,10 +110,12 @@ impl Callback {
             sys::napi_close_handle_scope(env, scope);
         }
     }
+}
 
-    /// SAFETY: in the thread of the environment, while that is there.
-    unsafe fn end(self) {
-        // SAFETY: as said, and nothing uses them after this.
+impl Drop for Callback {
+    fn drop(&mut self) {
+        // SAFETY: whoever has it is dropped in the thread of the environment, at the latest
+        // when that ends.
         unsafe {
             sys::napi_delete_reference(self.env, self.function);
             sys::napi_async_destroy(self.env, self.context);
@@ -122,52 +128,81 @@ fn is_ok(status: sys::napi_status) -> bool {
 }
 
 /// What is done when the descriptor is readable; whether JavaScript is then to be called.
-type Turn = Box<dyn Fn() -> bool>;
+type Turn = Rc<dyn Fn() -> bool>;
 
 /// What belongs to a handle of libuv until that is closed.
 struct Watch {
     uv: Uv,
-    turn: Turn,
-    tell: Callback,
-    handle: Handle,
+    /// Until it is being closed: then the descriptor need not wait for the loop's next turn.
+    turn: Cell<Option<Turn>>,
+    tell: Rc<Callback>,
+    own: Rc<Cell<Handle>>,
     /// Room for the handle, aligned as `malloc` does it.
     _room: Vec<u128>,
     /// Set while the environment waits for the handle to be closed.
     ending: sys::napi_async_cleanup_hook_handle,
 }
 
-/// Have the event loop of this environment watch a descriptor until it ends. Whether it
-/// does.
-pub(crate) fn begin(env: Env, descriptor: RawFd, turn: Turn, tell: &Function<'_, (), ()>) -> bool {
-    let Some(uv) = Uv::of_this_process() else { return false };
+/// While the event loop watches. It ends with this, or with the environment.
+pub(crate) struct Watching {
+    uv: Uv,
+    /// Null when it is being closed.
+    handle: Rc<Cell<Handle>>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        close(self.uv, &self.handle);
+    }
+}
+
+fn close(uv: Uv, handle: &Cell<Handle>) {
+    let handle = handle.replace(null_mut());
+    if !handle.is_null() {
+        // SAFETY: in the thread of the loop, once, so its data is there. It is not watched
+        // any more when this returns, and `closed` comes later.
+        unsafe {
+            (uv.close)(handle, closed);
+            drop((*(uv.get_data)(handle).cast::<Watch>()).turn.take());
+        }
+    }
+}
+
+/// Have the event loop of this environment watch a descriptor, which `turn` keeps. `None`
+/// where it cannot.
+pub(crate) fn begin(
+    env: Env,
+    descriptor: RawFd,
+    turn: Turn,
+    tell: Rc<Callback>,
+) -> Option<Watching> {
+    let uv = Uv::of_this_process()?;
     let mut event_loop = null_mut();
     // SAFETY: called by JavaScript, in the thread of its environment.
     let found = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut event_loop) };
     if !is_ok(found) || event_loop.is_null() {
-        return false;
+        return None;
     }
-    let Some(tell) = Callback::new(env, tell) else { return false };
     // SAFETY: as `uv.h` has it: the room is as large as libuv says, stays where it is
     // until `closed`, and all of this happens in the thread of its loop.
     unsafe {
         let mut room = vec![0u128; (uv.handle_size)(POLL).div_ceil(size_of::<u128>())];
         let handle: Handle = room.as_mut_ptr().cast();
         if (uv.poll_init)(event_loop.cast(), handle, descriptor) != 0 {
-            tell.end();
-            return false;
+            return None;
         }
-        let watch = Watch { uv, turn, tell, handle, _room: room, ending: null_mut() };
+        let own = Rc::new(Cell::new(handle));
+        let turn = Cell::new(Some(turn));
+        let watch = Watch { uv, turn, tell, own: own.clone(), _room: room, ending: null_mut() };
         let watch = Box::into_raw(Box::new(watch));
         (uv.set_data)(handle, watch.cast());
         // What keeps the process alive is said elsewhere.
         (uv.unref)(handle);
+        let watching = Watching { uv, handle: own };
         let ending = &raw mut (*watch).ending;
         let is_begun = (uv.poll_start)(handle, READABLE, readable) == 0
             && is_ok(sys::napi_add_async_cleanup_hook(env.raw(), Some(end), watch.cast(), ending));
-        if !is_begun {
-            (uv.close)(handle, closed);
-        }
-        is_begun
+        is_begun.then_some(watching)
     }
 }
 
@@ -178,20 +213,23 @@ unsafe extern "C" fn readable(handle: Handle, _status: c_int, _events: c_int) {
     // before the loop that calls here goes on.
     unsafe {
         let watch = (uv.get_data)(handle).cast::<Watch>();
+        let Some(turn) = (*watch).turn.take() else { return };
+        (*watch).turn.set(Some(turn.clone()));
         // Node would not survive a panic.
-        if catch_unwind(AssertUnwindSafe(|| ((*watch).turn)())).unwrap_or(true) {
+        if catch_unwind(AssertUnwindSafe(|| turn())).unwrap_or(true) {
             (*watch).tell.call();
         }
     }
 }
 
-/// The environment ends, and waits for the handle to be closed.
-/// SAFETY: called by Node with a watch of [`begin`].
+/// The environment ends, and waits until the handle is closed.
+/// SAFETY: called by Node with a watch of [`begin`], which lives until `closed` removes
+/// this hook.
 unsafe extern "C" fn end(_: sys::napi_async_cleanup_hook_handle, watch: *mut c_void) {
-    // SAFETY: in the thread of the loop, once.
+    // SAFETY: as said.
     unsafe {
         let watch = watch.cast::<Watch>();
-        ((*watch).uv.close)((*watch).handle, closed);
+        close((*watch).uv, &(*watch).own);
     }
 }
 
@@ -200,10 +238,9 @@ unsafe extern "C" fn closed(handle: Handle) {
     // SAFETY: the data is the watch, which nobody else has.
     unsafe {
         let Some(uv) = Uv::of_this_process() else { return };
-        let Watch { tell, ending, .. } = *Box::from_raw((uv.get_data)(handle).cast::<Watch>());
-        tell.end();
-        if !ending.is_null() {
-            sys::napi_remove_async_cleanup_hook(ending);
+        let watch = Box::from_raw((uv.get_data)(handle).cast::<Watch>());
+        if !watch.ending.is_null() {
+            sys::napi_remove_async_cleanup_hook(watch.ending);
         }
     }
 }

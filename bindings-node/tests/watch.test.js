@@ -62,6 +62,31 @@ test('a worker that ends while it reads the answers keeps nothing, and others go
   assert.equal(await run(source, redis.url, newName()), 'on\n')
 })
 
+test('the package keeps no descriptors when its clients are closed, however often it is loaded anew', async () => {
+  const source = `
+    const { readdirSync } = require('node:fs')
+    const { setTimeout: sleep } = require('node:timers/promises')
+    const [path, url, name] = process.argv.slice(1)
+    const open = () => readdirSync('/proc/self/fd').length
+    const use = async () => {
+      for (const file of Object.keys(require.cache)) delete require.cache[file]
+      const client = await require(path).connect(url)
+      await (await client.lock(name).acquire()).release()
+      await client.close()
+    }
+    ;(async () => {
+      // Each waits for the end of the process, too.
+      process.setMaxListeners(0)
+      for (let i = 0; i < 2; i++) await use()
+      const first = open()
+      for (let i = 0; i < 20; i++) await use()
+      // What is closed is gone when the event loop and the client's thread have gone on.
+      for (const end = Date.now() + 5_000; open() > first && Date.now() < end; ) await sleep(10)
+      console.log(open() > first ? open() - first : 'none')
+    })()`
+  assert.equal(await run(source, redis.url, newName()), 'none\n')
+})
+
 /** How often the client's own thread was woken for a pair, in the thread that runs this. */
 const WAKES = `
   const fs = require('node:fs')
