@@ -5,7 +5,7 @@
 //! anew, in one environment that goes on.
 #![allow(unsafe_code)] // libuv's functions are C; nothing else here is unsafe
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -134,7 +134,7 @@ type Turn = Rc<dyn Fn() -> bool>;
 struct Watch {
     uv: Uv,
     /// Until it is being closed: then the descriptor need not wait for the loop's next turn.
-    turn: Cell<Option<Turn>>,
+    turn: RefCell<Option<Turn>>,
     tell: Rc<Callback>,
     own: Rc<Cell<Handle>>,
     /// Room for the handle, aligned as `malloc` does it.
@@ -192,7 +192,7 @@ pub(crate) fn begin(
             return None;
         }
         let own = Rc::new(Cell::new(handle));
-        let turn = Cell::new(Some(turn));
+        let turn = RefCell::new(Some(turn));
         let watch = Watch { uv, turn, tell, own: own.clone(), _room: room, ending: null_mut() };
         let watch = Box::into_raw(Box::new(watch));
         (uv.set_data)(handle, watch.cast());
@@ -213,8 +213,7 @@ unsafe extern "C" fn readable(handle: Handle, _status: c_int, _events: c_int) {
     // before the loop that calls here goes on.
     unsafe {
         let watch = (uv.get_data)(handle).cast::<Watch>();
-        let Some(turn) = (*watch).turn.take() else { return };
-        (*watch).turn.set(Some(turn.clone()));
+        let Some(turn) = (*watch).turn.borrow().clone() else { return };
         // Node would not survive a panic.
         if catch_unwind(AssertUnwindSafe(|| turn())).unwrap_or(true) {
             (*watch).tell.call();

@@ -89,8 +89,9 @@ class Client(_leasehold.Client):
         ``ttl``: how long a lease outlives its last renewal, from 0.1 s to a day; 10 s
         unless set. It bounds how long others wait for a holder that vanished, not how
         long one can hold. ``delay``: how long the lock stays taken after the end of a lease
-        that was not released, for resources that cannot check a fence. ``wait``: how long a busy lock is waited for; without end
-        unless set. ``max_hold``: the longest a lease is held, however healthy.
+        that was not released, for resources that cannot check a fence. ``wait``: how long
+        a busy lock is waited for; without end unless set. ``max_hold``: the longest a
+        lease is held, however healthy.
         ``shared``: any number of leases that share it are held at once, and no other one
         beside them. ``permits``: so many are held at once, from 1 to 1000, each with a
         ``slot`` of its own; all who use the name say the same number.

@@ -193,7 +193,7 @@ impl Sleeper {
             }
         };
         lock(&self.loans).append(&mut loans);
-        // It looks after this in any case.
+        // Whatever woke it meanwhile: the future is polled after this.
         self.state.store(AWAKE, Ordering::Release);
         slept
     }
