@@ -107,6 +107,9 @@ fn tested(copy: &Built, tests: &str, rule: &Rule) -> Result<(), Failure> {
     let Some(how) = how else {
         return Err(format!("a planted bug was missed: {}\n{said}", rule.bug.name));
     };
+    if how.contains(" is not here; ") {
+        return Err(format!("{}: its test could not be run: {how}", rule.bug.name));
+    }
     println!("caught in {} s: {}: {how}", started.elapsed().as_secs(), rule.bug.name);
     Ok(())
 }
