@@ -308,7 +308,7 @@ pub trait Backend: Send + Sync + 'static {
     /// `unsupported`, with the reason, for every other mode than an exclusive one unless
     /// a backend says otherwise: it must never take a claim for an exclusive one.
     fn supports(&self, mode: Mode) -> Result<(), Error> {
-        mode.alone("this backend has only exclusive locks")
+        mode.refuse_unless_exclusive("this backend has only exclusive locks")
     }
 
     /// The ttl that is given to who asks for this one: the same, or the next

@@ -34,7 +34,7 @@ impl Mode {
     }
 
     /// An error with the reason for all modes but the exclusive one.
-    pub(crate) fn alone(self, reason: &str) -> Result<(), Error> {
+    pub(crate) fn refuse_unless_exclusive(self, reason: &str) -> Result<(), Error> {
         let asked = match self {
             Self::Exclusive => return Ok(()),
             Self::Shared => "shared locks",

@@ -372,7 +372,7 @@ impl Backend for Quorum {
     }
 
     fn supports(&self, mode: Mode) -> Result<(), Error> {
-        mode.alone(match mode {
+        mode.refuse_unless_exclusive(match mode {
             Mode::Counted { .. } => {
                 "each majority of the nodes would grant all permits, so more would hold it than \
                  there are"
