@@ -277,7 +277,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error>;
 
     /// Give a lease back, and in the same request hand the lock to `then`, a
-    /// claim for the same name, ahead of the server's line; a backend whose
+    /// claim for the same name whose mode [goes with](Mode::goes_with) the lease's,
+    /// ahead of the server's line; a backend whose
     /// fences come from the order of its line lets it stand there. When the
     /// lease was not held any more, `then` is an ordinary claim. When the lock
     /// is free afterwards, wakes the first of the line, or hands it the lock.

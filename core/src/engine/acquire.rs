@@ -12,7 +12,7 @@ use super::seat::{Busy, Seat};
 use super::turn::Asked;
 use super::word::{SILENCE, Verdict, Word, silent};
 use super::{Engine, Hold, Patience, Phase, Plan};
-use crate::backend::{Answer, Claim, Grant};
+use crate::backend::{Answer, Claim, Grant, Mode};
 use crate::error::{Error, Kind, Outcome};
 use crate::time::Instant;
 
@@ -75,6 +75,9 @@ impl Engine {
             place: waits.then_some(PLACE),
             renewed: plan.auto_renew,
         };
+        if !Mode::Exclusive.goes_with(plan.mode) && self.lines.holder(&plan.name).is_some() {
+            return Err(other_kind(Mode::Exclusive, plan.mode));
+        }
         let seat = Seat::new(plan, claim, self.runtime.now());
         match self.lines.join(&seat, !waits) {
             Some(word) => Visit { engine: self, seat, word, patience }.wait().await,
@@ -385,7 +388,10 @@ impl Visit<'_> {
             }
             Answer::OtherKind { mode } => {
                 self.word.answered();
-                drop(self.seat.take_sent());
+                if claim.place.is_none() {
+                    drop(self.seat.take_sent());
+                }
+                // Else it may have a place from before, which is given up as at every end.
                 Ok(Ask::Refused(other_kind(mode, claim.mode)))
             }
         }

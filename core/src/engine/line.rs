@@ -16,7 +16,7 @@ use super::pauses::RECHECK;
 use super::seat::{Busy, Seat};
 use super::turn::Turn;
 use super::word::Word;
-use crate::backend::{Claim, Grant};
+use crate::backend::{Claim, Grant, Mode};
 use crate::name::{ByName, Hashing, LockName, Owner, take};
 use crate::runtime::Runtime;
 use crate::time::Instant;
@@ -198,7 +198,9 @@ impl Lines {
         let state = lock(&self.state);
         let line = state.lines.get(name).filter(|line| line.holder == Some(owner))?;
         let fair = line.others == 0 || line.streak < MAX_STREAK;
-        let seat = line.head().filter(|_| fair)?;
+        // One of another kind asks the backend, whose line is of the holder's kind.
+        let goes_with = |seat: &&Arc<Seat>| Mode::Exclusive.goes_with(seat.plan.mode);
+        let seat = line.head().filter(|_| fair).filter(goes_with)?;
         Some((seat.clone(), seat.send(state.recheck())))
     }
 

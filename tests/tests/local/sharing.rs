@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use leasehold::backend::Quorum;
 use leasehold::backend::quorum::{MemoryNode, Node};
-use leasehold::{Client, Kind, Lease, Lock, Loss, Options, Outcome};
+use leasehold::backend::{Backend, Claim, Held, Mode, Quorum};
+use leasehold::{Client, Kind, Lease, Lock, LockName, Loss, Options, Outcome, Owner};
 use leasehold_tests::wire::{TTL, World, hold, on_virtual_time, spawn};
 use leasehold_tests::world::{Machine, cut_at};
 
@@ -229,6 +229,73 @@ fn another_number_of_permits_is_refused_and_said_why() {
         }
         let both = a.lock("y").shared().permits(2).try_acquire().await.expect_err("both");
         assert_eq!(both.kind(), Kind::Invalid, "{both}");
+    });
+}
+
+#[test]
+fn a_waiter_is_not_put_out_of_the_line_by_permits_that_its_holders_client_wants() {
+    with_either_server(async |world| {
+        let ((a, _), (b, _)) = (world.client(), world.client());
+        // Asked for while this client waits, too: only the first of a client's line asks.
+        let other = b.lock("x").acquire().await.expect("free");
+        let own = queue(&world, a.lock("x")).await;
+        let counted = a.lock("x").permits(2);
+        let behind = spawn(async move { counted.acquire().await });
+        world.settle().await;
+        other.release().await.expect("held");
+        let own = own.await.expect("the lock");
+        let first = queue(&world, b.lock("x")).await;
+        for refusal in [
+            a.lock("x").permits(2).acquire().await.expect_err("held alone, here"),
+            a.lock("x").permits(2).try_acquire().await.expect_err("held alone, here"),
+        ] {
+            assert_eq!(refusal.kind(), Kind::Refused, "{refusal}");
+            assert!(refusal.to_string().contains("without permits"), "{refusal}");
+        }
+        own.release().await.expect("held");
+        world.settle().await;
+        let first = first.await.expect("who came first has it");
+        let refusal = behind.await.expect("no panic").expect_err("others use it without");
+        assert_eq!(refusal.kind(), Kind::Refused, "{refusal}");
+        first.release().await.expect("held");
+    });
+}
+
+#[test]
+fn a_waiter_that_is_refused_leaves_no_place_in_the_line() {
+    with_either_server(async |world| {
+        let (client, _) = world.client();
+        // A client with a bug, which hands permits on where others wait for the lock alone.
+        let broken = world.server.client();
+        let name = LockName::new("x").expect("a name");
+        let claim = |number, mode| Claim {
+            name: name.clone(),
+            owner: Owner::from_bits(number),
+            ttl: TTL,
+            delay: Duration::ZERO,
+            mode,
+            label: "broken".into(),
+            place: None,
+            renewed: false,
+        };
+        let held = |number, mode| {
+            let (name, owner) = (name.clone(), Owner::from_bits(number));
+            Held { name, owner, mode, fence: 0, ttl: TTL, renewed: false }
+        };
+        let counted = Mode::Counted { permits: 2 };
+        broken.claim(&claim(1, Mode::Exclusive)).await.expect("an answer");
+        let waiting = client.lock("x");
+        let waiter = spawn(async move { waiting.acquire().await });
+        world.settle().await;
+        let handed = broken.release(&held(1, Mode::Exclusive), Some(&claim(2, counted))).await;
+        assert!(handed.is_ok());
+        let refusal = waiter.await.expect("no panic").expect_err("in use with permits");
+        assert_eq!(refusal.kind(), Kind::Refused, "{refusal}");
+        world.settle().await;
+        let status = client.status("x").await.expect("an answer").expect("held");
+        assert!(status.waiters.is_empty(), "{status:?}");
+        broken.release(&held(2, counted), None).await.expect("an answer");
+        assert!(client.lock("x").try_acquire().await.expect("an answer").is_some());
     });
 }
 

@@ -6,6 +6,20 @@ use super::{Rule, rule};
 #[rustfmt::skip] // as a table: name, test, file, healthy, broken
 pub(super) const RULES: &[Rule] = &[
     rule(
+        "a lock is handed to who would count it",
+        "sharing::a_waiter_is_not_put_out_of_the_line_by_permits_that_its_holders_client_wants",
+        "engine/line.rs",
+        "let goes_with = |seat: &&Arc<Seat>| Mode::Exclusive.goes_with(seat.plan.mode);",
+        "let goes_with = |seat: &&Arc<Seat>| seat.plan.mode.goes_with(seat.plan.mode);",
+    ),
+    rule(
+        "a waiter that is refused leaves its place",
+        "sharing::a_waiter_that_is_refused_leaves_no_place_in_the_line",
+        "engine/acquire.rs",
+        "                if claim.place.is_none() {\n                    drop(self.seat.take_sent());\n                }\n                // Else it may have",
+        "                drop(self.seat.take_sent());\n                // Else it may have",
+    ),
+    rule(
         "who shares keeps its own client from sharing",
         "sharing::all_who_try_at_once_in_one_client_share",
         "engine/line.rs",
