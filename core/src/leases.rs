@@ -160,6 +160,8 @@ impl Leases {
     /// # Cancel safety
     /// Once polled it cannot be lost: dropped midway, it goes on in the background.
     pub async fn release(&self) -> Result<(), Error> {
+        // One that stays for its delay because of another's loss does so whoever is first.
+        self.engine().end_together(&self.tie);
         let ended = together(self.leases.iter().rev().map(|lease| lease.release())).await;
         if self.loss().is_some() { Err(self.over()) } else { first_error(ended) }
     }
@@ -182,6 +184,7 @@ impl Leases {
 
 impl Drop for Leases {
     fn drop(&mut self) {
+        self.engine().end_together(&self.tie);
         while self.leases.pop().is_some() {}
     }
 }

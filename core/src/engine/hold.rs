@@ -87,6 +87,8 @@ pub(crate) struct Hold {
     let_go: AtomicBool,
     /// Whether the backend was asked to release it.
     asked: AtomicBool,
+    /// Whether it is lost because another one of its group is: the backend has it still.
+    lost_with_others: AtomicBool,
     offer: Mutex<Offer>,
     /// Whether the backend is asked if it is held, and not to renew it.
     checking: AtomicBool,
@@ -160,6 +162,7 @@ impl Hold {
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            lost_with_others: AtomicBool::new(false),
             offer: Mutex::new(Offer::Open { renew_at: None }),
             checking: AtomicBool::new(false),
             trouble: Mutex::default(),
@@ -273,7 +276,11 @@ impl Hold {
     /// Whether it is lost and its delay is not over. Of one that is gone from the server
     /// nothing is left to stay there.
     pub(super) fn rests(&self, now: Instant) -> bool {
-        let is_there = matches!(self.loss(), Some(Loss::Expired | Loss::MaxHold | Loss::Closed));
+        let is_there = match self.loss() {
+            Some(Loss::Expired | Loss::MaxHold | Loss::Closed) => true,
+            Some(Loss::Gone) => self.lost_with_others.load(Ordering::Acquire),
+            None => false,
+        };
         is_there && !self.delay.is_zero() && now < self.given_back_at()
     }
 
@@ -353,6 +360,11 @@ impl Hold {
     /// it may not be held because the first time was carried out.
     pub(super) fn ask(&self) -> bool {
         !self.asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// Its end comes from another one of its group.
+    pub(super) fn lose_with_others(&self) {
+        self.lost_with_others.store(true, Ordering::Release);
     }
 
     /// It is offered to somebody who waits, and renewed from then on when it is taken.

@@ -69,16 +69,24 @@ impl Engine {
                 () = engine.stopped() => return,
                 ended = tie.ended() => ended,
             };
-            if let Some(loss) = ended {
-                tie.holds().iter().for_each(|hold| engine.lose_with_others(hold, loss));
+            if ended.is_some() {
+                engine.end_together(&tie);
             }
         }));
+    }
+
+    /// If one was lost, all are from here on.
+    pub(crate) fn end_together(self: &Arc<Self>, tie: &Tie) {
+        if let Some((_, loss)) = tie.lost() {
+            tie.holds().iter().for_each(|hold| self.lose_with_others(hold, loss));
+        }
     }
 
     /// Another one of its group was lost. It is not renewed any more, and given back when
     /// its holder says that it has stopped, at its deadline at the latest.
     fn lose_with_others(self: &Arc<Self>, hold: &Arc<Hold>, loss: Loss) {
         if !hold.is_over() {
+            hold.lose_with_others();
             self.keep_lost(hold);
             self.lose(hold, loss);
         }

@@ -77,6 +77,26 @@ fn a_lost_lock_stays_for_its_delay_whoever_releases_it() {
 }
 
 #[test]
+fn the_rest_of_a_group_of_which_one_was_broken_stays_for_its_delay() {
+    for says_so in [false, true] {
+        on_virtual_time(async |world| {
+            let ((client, _), (other, _)) = (world.client(), world.client());
+            let leases = client.locks(["x", "y"]).delay(DELAY).acquire().await.expect("both");
+            let deadline = world.truth.elapsed() + leases.remaining();
+            assert!(other.break_lock("y").await.expect("an answer"));
+            assert_eq!(leases.lost().await, Loss::Gone);
+            if says_so {
+                assert_eq!(leases.release().await.expect_err("lost").lock(), Some("y"));
+            }
+            drop(leases);
+            world.settle().await;
+            assert!(world.is_free("y").await, "nothing is left of it there");
+            is_free_after(&world, deadline, DELAY).await;
+        });
+    }
+}
+
+#[test]
 fn a_lock_that_was_held_for_too_long_stays_for_its_delay() {
     on_virtual_time(async |world| {
         let (client, _) = world.client();
