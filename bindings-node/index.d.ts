@@ -68,6 +68,9 @@ export interface Holder {
   mode: Mode
   /** Which of the permits it has. */
   slot: number | null
+  /** Its fencing token: each permit has its own, those who share have the same. 0 for a client of another
+   *  library, which has none. */
+  fence: bigint
 }
 
 /** How a lock is held: by one, by all who share it, or by as many as there are permits. */

@@ -63,6 +63,7 @@ pub struct Holder {
     pub free_in: f64,
     pub mode: &'static str,
     pub slot: Option<u32>,
+    pub fence: u64,
 }
 
 impl From<&leasehold::Holder> for Holder {
@@ -73,6 +74,7 @@ impl From<&leasehold::Holder> for Holder {
             free_in: millis(holder.free_in),
             mode: holder.mode.name(),
             slot: holder.permit(),
+            fence: holder.fence,
         }
     }
 }

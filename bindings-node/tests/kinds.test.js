@@ -46,6 +46,7 @@ test('each permit has a slot and there is no more', async () => {
   assert.equal(await gpu.tryAcquire(), null)
   const { holders } = await client.status('gpu')
   assert.deepEqual(holders.map(({ mode, slot }) => [mode, slot]), [['counted', 0], ['counted', 1]])
+  assert.deepEqual(new Set(holders.map(({ fence }) => fence)), new Set([one.fence, other.fence]))
   assert.equal(JSON.parse(JSON.stringify(one)).slot, one.slot)
   await one.release()
   await gpu.run(({ lease }) => assert.ok(lease.slot === one.slot && lease.fence > one.fence))

@@ -167,12 +167,13 @@ fn told(event: &Event) -> (&str, u64, &'static str, Option<&'static str>, String
     (lock, event.fence, what.code(), what.reason(), event.to_string())
 }
 
-type Holder = (String, f64, f64, &'static str, Option<u32>);
+type Holder = (String, f64, f64, &'static str, Option<u32>, u64);
 
 fn row(status: &Status) -> (String, u64, Vec<Holder>, Vec<String>) {
     let holders = status.holders.iter().map(|holder| {
         let (held_for, free_in) = (holder.held_for.as_secs_f64(), holder.free_in.as_secs_f64());
-        (holder.label.to_string(), held_for, free_in, holder.mode.name(), holder.permit())
+        let (label, mode) = (holder.label.to_string(), holder.mode.name());
+        (label, held_for, free_in, mode, holder.permit(), holder.fence)
     });
     let holders = holders.collect();
     let waiters = status.waiters.iter().map(|label| label.to_string()).collect();

@@ -53,6 +53,7 @@ def test_each_permit_has_a_slot_and_there_is_no_more(client):
     assert {one.slot, other.slot} == {0, 1} and gpu.try_acquire() is None
     holders = client.status("gpu").holders
     assert [(holder.mode, holder.slot) for holder in holders] == [("counted", 0), ("counted", 1)]
+    assert [holder.fence for holder in holders] == sorted([one.fence, other.fence])
     one.release()
     with gpu as next_one:
         assert next_one.slot == one.slot and next_one.fence > one.fence

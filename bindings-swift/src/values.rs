@@ -40,6 +40,7 @@ pub struct Holder {
     pub free_in: i64,
     pub mode: String,
     pub slot: Option<u32>,
+    pub fence: u64,
 }
 
 impl From<leasehold::Status> for Status {
@@ -50,6 +51,7 @@ impl From<leasehold::Status> for Status {
             free_in: nanos(holder.free_in),
             mode: holder.mode.name().to_owned(),
             slot: holder.permit(),
+            fence: holder.fence,
         });
         let holders = holders.collect();
         let waiters = status.waiters.iter().map(|label| label.to_string()).collect();

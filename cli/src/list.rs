@@ -48,6 +48,7 @@ struct Held<'a> {
     label: &'a str,
     mode: &'static str,
     slot: Option<u32>,
+    fence: u64,
     held_for_ms: u64,
     remaining_ms: u64,
 }
@@ -59,6 +60,7 @@ impl<'a> Held<'a> {
             label: &holder.label,
             mode: holder.mode.name(),
             slot: holder.permit(),
+            fence: holder.fence,
             held_for_ms: millis(holder.held_for),
             remaining_ms: millis(holder.free_in),
         }
@@ -109,7 +111,10 @@ fn row(status: &Status, holder: Option<&Holder>) -> [String; HEADS.len()] {
         }
         None => ("-".into(), "-".into(), "-".into(), "-".into()),
     };
-    let (fence, waiters) = (status.fence.to_string(), status.waiters.len().to_string());
+    // Each permit has a fence of its own.
+    let fence = holder.map_or(status.fence, |holder| holder.fence);
+    let fence = if fence == 0 { "-".into() } else { fence.to_string() };
+    let waiters = status.waiters.len().to_string();
     [show::text(status.name.as_str()), label, kind, fence, held, remaining, waiters]
 }
 

@@ -30,6 +30,9 @@ class Holder(NamedTuple):
     """``"exclusive"``, ``"shared"``, or ``"counted"`` where there are permits."""
     slot: int | None
     """Which of the permits it has."""
+    fence: int
+    """Its fencing token: each permit has its own, those who share have the same. 0 for a client
+    of another library, which has none."""
 
 
 class Status(NamedTuple):

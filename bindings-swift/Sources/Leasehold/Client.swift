@@ -201,9 +201,12 @@ public struct Holder: Sendable, Hashable {
     public let mode: Mode
     /// Which of the permits it has.
     public let slot: Int?
+    /// Its fencing token: each permit has its own, those who share have the same. 0 for a client of
+    /// another library, which has none.
+    public let fence: UInt64
 
     init(_ native: LeaseholdCore.Holder) {
-        (label, slot) = (native.label, native.slot.map(Int.init))
+        (label, slot, fence) = (native.label, native.slot.map(Int.init), native.fence)
         mode = Mode(rawValue: native.mode) ?? .exclusive
         (heldFor, freeIn) = (.nanoseconds(native.heldFor), .nanoseconds(native.freeIn))
     }

@@ -29,6 +29,7 @@ import Testing
         #expect(Set([one.slot, other.slot]) == [0, 1])
         #expect(try await gpu.tryAcquire() == nil)
         #expect(try await client.status("gpu")!.holders.map(\.slot) == [0, 1])
+        #expect(try await Set(client.status("gpu")!.holders.map(\.fence)) == [one.fence, other.fence])
         #expect(try await client.status("gpu")!.holders.allSatisfy { $0.mode == .counted })
         try await one.release()
         let next = try await gpu.acquire()

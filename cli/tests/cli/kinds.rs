@@ -48,7 +48,9 @@ fn runs_that_share_a_lock_go_on_together_and_keep_others_out() {
 fn each_of_the_permits_has_a_slot() {
     let rig = Rig::new();
     let run = |name: &str| {
-        let script = format!("echo $LEASEHOLD_SLOT > {name}; {}", wait_for("go"));
+        let own =
+            format!("echo $LEASEHOLD_FENCE > fence$LEASEHOLD_SLOT; echo $LEASEHOLD_SLOT > {name}");
+        let script = format!("{own}; {}", wait_for("go"));
         rig.start(&["gpu", "--permits=2"], &script)
     };
     let mut runs = vec![run("first")];
@@ -57,8 +59,13 @@ fn each_of_the_permits_has_a_slot() {
     let slots = [first, rig.line("second")];
     assert!(slots == ["0", "1"] || slots == ["1", "0"], "{slots:?}");
     assert_eq!(of_holders(&rig, "slot"), [0, 1]);
+    let fences: Vec<u64> = ["fence0", "fence1"].map(|it| rig.line(it).parse().unwrap()).into();
+    assert!(fences[0] != fences[1]);
+    assert_eq!(of_holders(&rig, "fence"), fences);
     let table = rig.call(&["ls"]).stdout;
-    assert!(table.contains("  slot 0 of 2  ") && table.contains("  slot 1 of 2  "), "{table}");
+    for (slot, fence) in fences.iter().enumerate() {
+        assert!(table.contains(&format!("  slot {slot} of 2  {fence}  ")), "{table}");
+    }
     let busy = rig.run(&["gpu", "--permits=2", "--no-wait"], "true");
     assert!(busy.code == 75 && busy.stderr.contains(" and another"), "{busy:?}");
     let other = rig.run(&["gpu", "--permits=3", "--no-wait"], "true");

@@ -244,6 +244,9 @@ pub struct Holder {
     pub mode: Mode,
     /// Which of the permits it has, from 0; 0 where nothing is counted.
     pub slot: u32,
+    /// Its fencing token: each permit has its own, those who share have the same. 0 for a
+    /// client of another library, which has none.
+    pub fence: u64,
     /// For how long.
     pub held_for: Duration,
     /// When the lease ends unless it is renewed.

@@ -73,13 +73,29 @@ impl Record {
         self.line.retain(|waiter| waiter.client != client);
     }
 
-    /// Whose end may let `owner` advance: the one just before it in the line, or
-    /// a holder for the first. Everybody watches one, so that a death wakes one.
+    /// Whose ends may let the claim advance: the one just before it in the line, so that
+    /// a death wakes one; for the first all who keep it out, for any of them may be the
+    /// last that does.
     #[cfg(feature = "sqlite")]
-    pub(super) fn before(&self, owner: Owner) -> Option<Address> {
-        let ahead = self.line.iter().take_while(|w| w.owner != owner).last();
-        let holder = self.tenants.iter().find(|t| t.owner != owner);
-        ahead.map(|w| w.client).or(holder.map(|t| t.client))
+    pub(super) fn before(&self, claim: &Claim) -> Vec<Address> {
+        let ahead = self.line.iter().take_while(|w| w.owner != claim.owner).last();
+        let mut before = match ahead {
+            _ if self.tenants.iter().any(|t| t.owner == claim.owner) => Vec::new(),
+            _ if self.other_kind(claim.mode).is_some() => self.clients(),
+            Some(ahead) => vec![ahead.client],
+            None if self.has_room(claim.mode) => Vec::new(),
+            None => self.tenants.iter().map(|t| t.client).collect(),
+        };
+        before.sort_unstable();
+        before.dedup();
+        before
+    }
+
+    /// In which way the name is used that does not go with this one.
+    fn other_kind(&self, mode: Mode) -> Option<Mode> {
+        let mut in_use =
+            self.tenants.iter().map(|t| t.mode).chain(self.line.iter().map(|w| w.mode));
+        in_use.find(|used| !used.goes_with(mode))
     }
 
     /// Everyone's clients.
@@ -100,8 +116,7 @@ impl Record {
             return tenant.granted();
         }
         let place = self.line.iter().position(|w| w.owner == claim.owner);
-        let in_use = self.tenants.iter().map(|t| t.mode).chain(self.line.iter().map(|w| w.mode));
-        if let Some(mode) = in_use.into_iter().find(|mode| !mode.goes_with(claim.mode)) {
+        if let Some(mode) = self.other_kind(claim.mode) {
             return Answer::OtherKind { mode };
         }
         let ahead = place.unwrap_or(self.line.len());
@@ -225,6 +240,7 @@ impl Record {
             label: tenant.label.clone(),
             mode: tenant.mode,
             slot: tenant.slot,
+            fence: tenant.fence,
             held_for: now.since(tenant.since),
             free_in: tenant.expires.since(now),
         };

@@ -2,7 +2,8 @@
 //!
 //! `worker count DATABASE REGISTER NUMBER ROUNDS FENCED`: increment the
 //! register under the lock until this number's share is done.
-//! `worker hold DATABASE TTL_MS`: hold the lock and answer questions on stdin.
+//! `worker hold DATABASE TTL_MS [shared|PERMITS]`: hold the lock and answer questions on
+//! stdin.
 //! The database may also be a URL, of a server.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
 //! `worker fork-waiting URL SERVER`: fork while a thread waits for an answer, and wait
@@ -37,8 +38,8 @@ fn main() -> Result<(), Failure> {
             };
             runtime.block_on(count.run(database))
         }
-        ["hold", database, ttl] => {
-            runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?)))
+        ["hold", database, ttl, ref kind @ ..] => {
+            runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?), kind))
         }
         ["fork", database] => fork(&runtime, database),
         ["fork-waiting", url, server] => {
@@ -124,9 +125,15 @@ impl Count {
     }
 }
 
-async fn hold(database: &str, ttl: Duration) -> Result<(), Failure> {
+async fn hold(database: &str, ttl: Duration, kind: &[&str]) -> Result<(), Failure> {
     let client = connect(database).await?;
-    let lease = client.lock(NAME).ttl(ttl).acquire().await?;
+    let lock = client.lock(NAME).ttl(ttl);
+    let lock = match kind {
+        [] => lock,
+        ["shared"] => lock.shared(),
+        [permits, ..] => lock.permits(permits.parse()?),
+    };
+    let lease = lock.acquire().await?;
     say(&format!("held {}", lease.fence()));
     for question in std::io::stdin().lock().lines() {
         match question?.as_str() {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::time::Clock;
-use leasehold::{Client, Error, Kind};
+use leasehold::{Client, Error, Kind, Lease, Lock};
 use leasehold_tests::patience::now;
 use leasehold_tests::processes::Process;
 use leasehold_tests::register::{Register, WORKERS};
@@ -16,6 +17,9 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const ROUNDS: u64 = 200;
 /// Far more than anything here takes; for tests that would otherwise hang.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The same for one who waits for a lock.
+const WAIT: Duration = Duration::from_secs(20);
 
 /// At most this long is a holder with a ttl of half a second stopped.
 const STOPPED: Duration = Duration::from_secs(3);
@@ -66,6 +70,28 @@ impl Place {
                 Err(error) => assert_eq!(error.kind(), Kind::Unavailable, "{error}"),
             }
         }
+    }
+
+    /// Processes that hold the lock together, for a day.
+    fn holders(&self, number: usize, kind: &str) -> Vec<Process> {
+        let start = |_| {
+            let mut holder = Process::start(WORKER, &["hold", &self.database(), "86400000", kind]);
+            assert!(holder.line().starts_with("held "));
+            holder
+        };
+        (0..number).map(start).collect()
+    }
+
+    /// Somebody who waits for the lock, and has its place in the line.
+    fn waiting(&self, client: &Client, lock: Lock) -> JoinHandle<Result<Lease, Error>> {
+        let lock = lock.wait(WAIT);
+        let waiting =
+            std::thread::spawn(|| leasehold::block_on(async move { lock.acquire().await }));
+        self.until("somebody waits", || {
+            let status = self.runtime.block_on(client.status("register")).expect("a status");
+            status.is_some_and(|status| status.waiters.len() == 1)
+        });
+        waiting
     }
 
     fn sleep(&self, millis: u64) {
@@ -171,18 +197,37 @@ fn the_lock_of_a_killed_process_is_free_at_once() {
     let mut holder = Process::start(WORKER, &["hold", &place.database(), "86400000"]);
     assert!(holder.line().starts_with("held "));
     let client = place.client();
-    let waiting = std::thread::spawn({
-        let lock = client.lock("register").wait(PATIENCE);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        move || runtime.block_on(lock.acquire()).map(|lease| lease.fence())
-    });
-    place.until("somebody waits", || {
-        let status = place.runtime.block_on(client.status("register")).expect("a status");
-        status.is_some_and(|status| status.waiters.len() == 1)
-    });
+    let waiting = place.waiting(&client, client.lock("register"));
     holder.signal(Signal::KILL);
     // Its ttl is a day.
     waiting.join().expect("no panic").expect("the lock");
+}
+
+#[test]
+fn the_permit_of_a_killed_process_is_free_at_once_whichever_it_has() {
+    let place = Place::new();
+    let client = place.client();
+    for victim in 0..4 {
+        let holders = place.holders(4, "4");
+        let waiting = place.waiting(&client, client.lock("register").permits(4));
+        holders[victim].signal(Signal::KILL);
+        let slot = waiting.join().expect("no panic").expect("a permit").slot();
+        assert_eq!(slot.map(|slot| slot as usize), Some(victim));
+    }
+}
+
+#[test]
+fn a_writer_waits_for_no_reader_that_was_killed() {
+    let place = Place::new();
+    let client = place.client();
+    for order in [[2, 1, 0], [0, 1, 2], [1, 2, 0]] {
+        let mut holders = place.holders(3, "shared");
+        let waiting = place.waiting(&client, client.lock("register"));
+        holders[order[0]].signal(Signal::KILL);
+        holders[order[1]].signal(Signal::KILL);
+        assert_eq!(holders[order[2]].ask("release"), "Ok(())");
+        drop(waiting.join().expect("no panic").expect("the lock"));
+    }
 }
 
 #[test]

@@ -64,7 +64,8 @@ impl Etcd {
         };
         let held_for = note::held_for(&first.value, self.runtime.wall_micros());
         let (label, mode) = (note::label(&first.value), Mode::Exclusive);
-        let holders = vec![Holder { label, mode, slot: 0, held_for, free_in }];
-        Ok(Status { name, fence: first.created, holders, waiters })
+        let fence = first.created;
+        let holders = vec![Holder { label, mode, slot: 0, fence, held_for, free_in }];
+        Ok(Status { name, fence, holders, waiters })
     }
 }

@@ -57,16 +57,17 @@ mod tests {
     use super::*;
 
     fn node(holder: Option<(u64, &str)>, waiters: &[&str]) -> Seen {
-        let of = |label: &str| Holder {
+        let of = |fence, label: &str| Holder {
             label: label.into(),
             mode: Default::default(),
             slot: 0,
+            fence,
             held_for: Duration::ZERO,
             free_in: Duration::from_secs(1),
         };
         Seen {
             name: LockName::new("x").unwrap(),
-            holder: holder.map(|(ballot, label)| (ballot, of(label))),
+            holder: holder.map(|(ballot, label)| (ballot, of(ballot, label))),
             waiters: waiters.iter().map(|label| (*label).into()).collect(),
         }
     }

@@ -244,6 +244,7 @@ impl Slot {
                 label: tenant.label.clone(),
                 mode: Mode::Exclusive,
                 slot: 0,
+                fence: tenant.ballot,
                 held_for: Duration::from_micros(now.saturating_sub(tenant.ballot)),
                 free_in: Duration::from_micros(tenant.expires - now),
             };

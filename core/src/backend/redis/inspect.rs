@@ -166,6 +166,7 @@ impl<'a> Seen<'a> {
             label: label.unwrap_or("a client of another library").into(),
             mode: Mode::Exclusive,
             slot: 0,
+            fence: if is_ours { ballot.unwrap_or(self.fence) } else { 0 },
             // A fence is at least, and a ballot about, the clock at its grant.
             held_for: Duration::from_micros(if is_ours {
                 now.saturating_sub(ballot.unwrap_or(self.fence))
@@ -191,11 +192,11 @@ fn sharer(one: &[Value], mode: Mode, now: u64) -> Option<Holder> {
     let [end, held] = one else { return None };
     let (ends, held) = (number_in(&text(end)?) * 1000, text(held)?);
     let mut words = held.splitn(6, ' ').skip(1);
-    let (slot, _fence, since) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
+    let (slot, fence, since) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
     let held_for = Duration::from_micros(now.saturating_sub(number_in(since)));
     let label = words.nth(1)?.into();
     let free_in = Duration::from_micros(ends.checked_sub(now).filter(|left| *left > 0)?);
-    Some(Holder { label, mode, slot, held_for, free_in })
+    Some(Holder { label, mode, slot, fence: number_in(fence), held_for, free_in })
 }
 
 /// The label in a holder's value `owner channel label`, if it is one of ours.

@@ -182,14 +182,15 @@ impl Sqlite {
         loop {
             let now = now();
             record.expire(now.instant);
-            match record.before(claim.owner).filter(|client| self.is_dead(*client)) {
-                Some(dead) => record.bury(dead),
-                None => {
-                    let answer = record.claim(claim, self.world.address(), now);
-                    outlive(record, claim);
-                    return answer;
-                }
+            let mut dead = record.before(claim);
+            // Each is asked, so that its death is a wake.
+            dead.retain(|client| self.is_dead(*client));
+            if dead.is_empty() {
+                let answer = record.claim(claim, self.world.address(), now);
+                outlive(record, claim);
+                return answer;
             }
+            dead.into_iter().for_each(|client| record.bury(client));
         }
     }
 
@@ -291,7 +292,8 @@ impl Backend for Sqlite {
         let release = |record: &mut Record| {
             let now = now();
             let was_held = record.release(held.owner, now.instant);
-            let next = then.map(|then| match was_held && !self.is_retired(then) {
+            let is_free = was_held && record.tenants.is_empty();
+            let next = then.map(|then| match is_free && !self.is_retired(then) {
                 true => {
                     let answer = record.hand_over(then, self.world.address(), now);
                     outlive(record, then);

@@ -165,5 +165,6 @@ pub async fn inspect_shows_who_holds_and_who_waits(on: On) {
     assert!(shown.free_in <= LONG && shown.held_for < LONG, "{shown:?}");
     b.withdraw(&waiter).await.expect("withdraw");
     assert!(free(&a, &lease).await);
+    assert_eq!(status.holders[0].fence, lease.fence);
     assert!(a.inspect(Some(&lease.name)).await.expect("inspect").is_empty());
 }

@@ -360,7 +360,10 @@ pub async fn inspect_shows_all_who_share(on: On) {
         assert_eq!(status.fence, leases[1].0.fence);
         let mut holders = status.holders;
         holders.sort_by_key(|holder| (holder.slot, holder.label.clone()));
-        for (holder, (claim, (_, slot))) in holders.iter().zip([&one, &other].iter().zip(&leases)) {
+        for (holder, (claim, (lease, slot))) in
+            holders.iter().zip([&one, &other].iter().zip(&leases))
+        {
+            assert_eq!(holder.fence, lease.fence);
             assert_eq!((&holder.label, holder.mode, holder.slot), (&claim.label, mode, *slot));
             assert!(holder.free_in <= LONG && holder.held_for < LONG, "{holder:?}");
         }

@@ -111,6 +111,20 @@ pub(super) const RULES: &[Rule] = &[
         "        if hold.is_over() {\n",
     ),
     rule(
+        "what is lost with others of its group has no delay",
+        "delay::the_rest_of_a_group_of_which_one_was_broken_stays_for_its_delay",
+        "engine/tie.rs",
+        "            hold.lose_with_others();\n",
+        "",
+    ),
+    rule(
+        "only the first holder is known dead",
+        "processes::the_permit_of_a_killed_process_is_free_at_once_whichever_it_has",
+        "backend/record.rs",
+        "None => self.tenants.iter().map(|t| t.client).collect(),",
+        "None => self.tenants.iter().map(|t| t.client).take(1).collect(),",
+    ),
+    rule(
         "each of a group has the whole wait",
         "groups::a_group_is_all_or_nothing_and_has_one_wait",
         "locks.rs",

@@ -173,6 +173,13 @@ pub(super) const RULES: &[Rule] = &[
         "            if past.retired.contains(claim.owner) && false {\n                return Ok(Answer::Retired);",
     ),
     rule(
+        "all holders are shown on Redis with one fence",
+        "conformance::redis_7::inspect_shows_all_who_share",
+        "backend/redis/inspect.rs",
+        "fence: number_in(fence), held_for",
+        "fence: now, held_for",
+    ),
+    rule(
         "who would share on Redis passes who waits",
         "conformance::redis_7::who_would_share_does_not_pass_an_exclusive_one_that_waits",
         "backend/redis/lua/claim_share.lua",
