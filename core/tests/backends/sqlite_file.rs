@@ -63,6 +63,39 @@ async fn a_database_of_another_program_or_a_newer_version_is_refused_and_left_al
     assert_refused_untouched(&newer, &["newer", "schema 99", "upgrade"]).await;
 }
 
+/// As if a client of another version had migrated the file, or nobody had yet.
+fn rename(place: &Place, from: &str, to: &str, version: u32) {
+    let db = rusqlite::Connection::open(&place.db).expect("a database");
+    db.execute_batch(&format!(
+        "BEGIN IMMEDIATE; ALTER TABLE {from} RENAME TO {to}; PRAGMA user_version = {version}; COMMIT"
+    ))
+    .expect("renamed");
+}
+
+#[tokio::test]
+async fn a_client_of_an_older_version_goes_on_in_no_file_that_a_newer_one_has_migrated() {
+    let place = Place::new();
+    let older = place.client().await;
+    let lease = take(&older, "x").await;
+    rename(&place, "locks_4", "locks_5", 5);
+    let words = ["taken over by a newer Leasehold", "upgrade"];
+    assert_says(older.lock("y").try_acquire().await, Kind::Refused, &words);
+    assert_says(lease.renew().await, Kind::Refused, &words);
+    assert_says(connect(&url(&place.db)).await, Kind::Refused, &["newer", "schema 5"]);
+}
+
+#[tokio::test]
+async fn what_is_held_in_a_file_is_held_when_it_was_migrated() {
+    let place = Place::new();
+    let holder = place.client().await;
+    let lease = take(&holder, "x").await;
+    rename(&place, "locks_4", "locks", 3);
+    let other = place.client().await;
+    assert!(!is_free(&other, "x").await);
+    lease.release().await.expect("held");
+    assert!(is_free(&other, "x").await);
+}
+
 #[tokio::test]
 async fn every_way_to_write_a_path_leads_to_the_same_locks() {
     let place = Place::new();

@@ -125,7 +125,7 @@ impl Place {
                 let delete = || {
                     let db = rusqlite::Connection::open(dir.join("locks.db"))?;
                     db.busy_timeout(crate::patience::LIMIT)?;
-                    db.execute("UPDATE locks SET owner = NULL WHERE name = ?1", [name])
+                    db.execute("UPDATE locks_4 SET owner = NULL WHERE name = ?1", [name])
                 };
                 delete().map_err(|e| e.to_string())?;
                 return Ok(());

@@ -16,11 +16,13 @@ use crate::error::{Error, Kind};
 
 /// "Leas", so that `file` and we can tell the database from another one.
 const APPLICATION_ID: i32 = 0x4c65_6173;
-const SCHEMA_VERSION: i32 = 3;
-/// From version 1 to 2, and so on.
-const MIGRATIONS: [&str; 2] = [
+const SCHEMA_VERSION: i32 = 4;
+/// From version 1 to 2, and so on. Each renames the table of the locks, so that nothing
+/// that a client of an older version does in a file which it has open succeeds any more.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] = [
     "ALTER TABLE boot ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE locks ADD COLUMN sharers TEXT",
+    "ALTER TABLE locks RENAME TO locks_4",
 ];
 
 const CANNOT_OPEN: &str =
@@ -166,8 +168,8 @@ fn make_schema(db: &Connection, path: &Path) -> Result<(), Failure> {
             0 => db.execute_batch(include_str!("schema.sql"))?,
             SCHEMA_VERSION.. => return Ok(()),
             older => {
-                let missing = if older == 1 { &MIGRATIONS[..] } else { &MIGRATIONS[1..] };
-                missing.iter().try_for_each(|step| db.execute_batch(step))?;
+                let missing = MIGRATIONS.iter().skip(usize::try_from(older - 1).unwrap_or(0));
+                missing.into_iter().try_for_each(|step| db.execute_batch(step))?;
             }
         }
         db.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -191,7 +193,7 @@ pub(super) fn settle(db: &Connection, path: &Path, kernel: &str) -> Result<(), F
     let settle = || {
         db.execute_batch("BEGIN IMMEDIATE")?;
         db.execute("UPDATE boot SET id = ?1", [kernel])?;
-        let free = "UPDATE locks SET owner = NULL, client = NULL, label = NULL, since = NULL,
+        let free = "UPDATE locks_4 SET owner = NULL, client = NULL, label = NULL, since = NULL,
                     expires = NULL, line = NULL, sharers = NULL";
         db.execute(free, [])?;
         db.execute_batch("COMMIT")
@@ -232,8 +234,32 @@ fn explain(path: &Path, e: rusqlite::Error) -> Error {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             (Kind::Unavailable, "cannot be written, nor its directory; check their permissions")
         }
+        _ if is_table_gone(&e) => (
+            Kind::Refused,
+            "was taken over by a newer Leasehold while this program had it open; upgrade this \
+             program, or end the others and use another file",
+        ),
         Some(ErrorCode::DiskFull) => (Kind::Unavailable, "cannot grow, the disk is full"),
         _ => (Kind::Unavailable, "failed"),
     };
     Error::new(kind, format!("the database {path:?} {what}")).because(e)
+}
+
+/// As a migration leaves it for clients of older versions.
+fn is_table_gone(e: &rusqlite::Error) -> bool {
+    e.to_string().contains("no such table: locks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::Entry;
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_locks_has_the_version_of_the_schema_in_its_name() {
+        let entry = Entry::of(&tempfile::tempdir().unwrap(), 1);
+        let sql = "SELECT name FROM sqlite_schema WHERE name LIKE 'locks%' AND type = 'table'";
+        let name: String = entry.database.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(name, format!("locks_{SCHEMA_VERSION}"));
+    }
 }

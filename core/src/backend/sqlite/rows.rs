@@ -13,7 +13,7 @@ use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
 fn load(db: &Connection, name: &LockName) -> rusqlite::Result<Option<Record>> {
-    let sql = "SELECT fence, owner, client, label, since, expires, line, sharers FROM locks
+    let sql = "SELECT fence, owner, client, label, since, expires, line, sharers FROM locks_4
                WHERE name = ?1";
     db.prepare_cached(sql)?.query_row([name.as_str()], record).optional()
 }
@@ -48,11 +48,11 @@ pub(super) fn change<T>(
 fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusqlite::Result<()> {
     let sql = match is_new {
         false => {
-            "UPDATE locks SET fence = ?2, owner = ?3, client = ?4, label = ?5, since = ?6,
+            "UPDATE locks_4 SET fence = ?2, owner = ?3, client = ?4, label = ?5, since = ?6,
                  expires = ?7, line = ?8, sharers = ?9 WHERE name = ?1"
         }
         true => {
-            "INSERT INTO locks (name, fence, owner, client, label, since, expires, line, sharers)
+            "INSERT INTO locks_4 (name, fence, owner, client, label, since, expires, line, sharers)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
         }
     };

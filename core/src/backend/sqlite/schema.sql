@@ -5,7 +5,7 @@ CREATE TABLE boot (
     forgotten INTEGER NOT NULL  -- the largest fence of all locks that were dropped
 );
 INSERT INTO boot VALUES ('', 0);
-CREATE TABLE locks (
+CREATE TABLE locks_4 (  -- the schema's version: see file.rs
     name    TEXT PRIMARY KEY,
     fence   INTEGER NOT NULL,   -- of the last grant; at least its wall clock in µs
     owner   BLOB,               -- null: nobody holds it

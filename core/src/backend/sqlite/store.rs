@@ -83,7 +83,7 @@ impl Store {
     /// The records that are held or waited for: all, or the one of this name.
     pub(super) fn read(&self, name: Option<&LockName>) -> Result<Vec<(LockName, Record)>, Failure> {
         let sql =
-            "SELECT fence, owner, client, label, since, expires, line, sharers, name FROM locks
+            "SELECT fence, owner, client, label, since, expires, line, sharers, name FROM locks_4
                    WHERE (owner IS NOT NULL OR line IS NOT NULL) AND name = ifnull(?1, name)
                    ORDER BY name";
         let rows = self.select(sql, [name.map(LockName::as_str)])?;
@@ -145,7 +145,7 @@ impl Store {
         const BATCH: usize = 1000;
         const AT_ONCE: usize = 100;
         let sql =
-            "SELECT fence, owner, client, label, since, expires, line, sharers, name FROM locks
+            "SELECT fence, owner, client, label, since, expires, line, sharers, name FROM locks_4
                    WHERE name > ?1 ORDER BY name LIMIT ?2";
         let after = self.swept_to.take();
         let mut rows = self.select(sql, params![after, BATCH as u32])?;
@@ -192,7 +192,7 @@ impl Store {
 
 fn forget(db: &Connection, some: &[(String, Record)]) -> rusqlite::Result<()> {
     // Whoever was granted it since has another fence.
-    let mut delete = db.prepare_cached("DELETE FROM locks WHERE name = ?1 AND fence = ?2")?;
+    let mut delete = db.prepare_cached("DELETE FROM locks_4 WHERE name = ?1 AND fence = ?2")?;
     let mut largest = 0;
     for (name, record) in some {
         delete.execute(params![name, record.fence as i64])?;
@@ -260,7 +260,7 @@ mod tests {
         let far_ahead = Now { wall_micros: at(20 * DAY).wall_micros, ..today };
         let first = fence("x", 1, ahead);
         assert!(store.forget_old(far_ahead).is_ok());
-        let left = store.db().query_row("SELECT count(*) FROM locks", [], |row| row.get(0));
+        let left = store.db().query_row("SELECT count(*) FROM locks_4", [], |row| row.get(0));
         assert_eq!(left, Ok(0));
         let second = fence("x", 2, today);
         assert!(second > first, "{second} after {first}");
@@ -278,7 +278,7 @@ mod tests {
             assert!(taken.is_ok());
         };
         let left = || -> u32 {
-            store.db().query_row("SELECT count(*) FROM locks", [], |row| row.get(0)).unwrap()
+            store.db().query_row("SELECT count(*) FROM locks_4", [], |row| row.get(0)).unwrap()
         };
         // None is released: these are the leases of processes that died.
         (0..1500).for_each(|number| take(&format!("old {number}"), number, at(Duration::ZERO)));

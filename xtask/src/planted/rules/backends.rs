@@ -12,6 +12,13 @@ pub(super) const RULES: &[Rule] = &[
         "found.nlink() > 9",
     ),
     rule(
+        "an older client takes a migrated file for a broken one",
+        "sqlite_file::a_client_of_an_older_version_goes_on_in_no_file_that_a_newer_one_has_migrated",
+        "backend/sqlite/file.rs",
+        "        _ if is_table_gone(&e) => (",
+        "        _ if is_table_gone(&e) && false => (",
+    ),
+    rule(
         "a file that is mounted alone is let in",
         "sqlite_world::a_database_that_is_mounted_without_its_directory_is_refused",
         "backend/sqlite/disk.rs",
