@@ -209,7 +209,9 @@ impl Anchor {
     }
 
     fn new(target: Option<Arc<Target>>, telling: Arc<Telling>) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let system = rustix::system::uname();
+        // A space ends it in a label.
+        let host = system.nodename().to_string_lossy().replace(char::is_whitespace, "-");
         Self { host, target, home: Home::new(std::process::id(), telling) }
     }
 

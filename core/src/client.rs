@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::backend::{Backend, Status};
+use crate::election::Election;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Events, Telling};
@@ -172,6 +173,11 @@ impl Client {
     /// The lock of this name: 1 to 1024 bytes without NUL.
     pub fn lock(&self, name: impl Into<String>) -> Lock {
         Lock::new(self.anchor.clone(), name.into(), self.settings.clone())
+    }
+
+    /// The election of this name, which is led by who holds the lock of the same name.
+    pub fn election(&self, name: impl Into<String>) -> Election {
+        Election::new(self.lock(name))
     }
 
     /// The locks that are held or waited for, by name. See [`status`](Client::status).

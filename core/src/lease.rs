@@ -24,13 +24,13 @@ pub struct Lease {
     hold: Arc<Hold>,
     key: Option<String>,
     /// The engine works for as long as this is there.
-    _anchor: Arc<Anchor>,
+    anchor: Arc<Anchor>,
 }
 
 impl Lease {
     pub(crate) fn new(anchor: Arc<Anchor>, engine: Arc<Engine>, hold: Arc<Hold>) -> Self {
         let key = engine.backend().key(hold.held());
-        Self { engine, hold, key, _anchor: anchor }
+        Self { engine, hold, key, anchor }
     }
 
     pub(crate) fn hold(&self) -> Arc<Hold> {
@@ -165,11 +165,19 @@ impl Lease {
     /// # Cancel safety
     /// As [`renew`](Lease::renew).
     pub async fn renew_for(&self, ttl: Duration) -> Result<(), Error> {
-        let held = |e: Error| {
-            e.with_outcome(Outcome::Held).about(&self.hold.held().name, self.engine.describe())
-        };
-        Settings::check_ttl(ttl, self.hold.delay()).map_err(held)?;
+        Settings::check_ttl(ttl, self.hold.delay()).map_err(|e| self.held(e))?;
         self.engine.renew_for(&self.hold, ttl).await
+    }
+
+    /// Show another text to others in its label.
+    pub(crate) async fn show(&self, text: &str) -> Result<(), Error> {
+        Settings::check_label(text, "the value of an election").map_err(|e| self.held(e))?;
+        self.engine.relabel(&self.hold, self.anchor.label(text)).await
+    }
+
+    /// The error of who still holds it.
+    fn held(&self, error: Error) -> Error {
+        error.with_outcome(Outcome::Held).about(&self.hold.held().name, self.engine.describe())
     }
 
     /// The error for using it after its end.

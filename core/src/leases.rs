@@ -43,6 +43,12 @@ impl Leases {
         &self.leases[0]
     }
 
+    /// [`Term::proclaim`](crate::Term::proclaim), for the same.
+    #[doc(hidden)]
+    pub async fn proclaim(&self, value: &str) -> Result<(), Error> {
+        self.first().show(value).await
+    }
+
     /// The names, in the order in which they were taken.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.leases.iter().map(Lease::name)

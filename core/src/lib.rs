@@ -33,6 +33,20 @@
 //! # }
 //! ```
 //!
+//! [`Election::lead`] does so again and again, and shows others who leads.
+//!
+//! ```
+//! # async fn serve(_term: u64) {}
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), leasehold::Error> {
+//! # let client = leasehold::connect("memory:").await?;
+//! let election = client.election("scheduler").value("10.0.0.7:8080");
+//! election.lead(async |term| serve(term.number()).await).await?;
+//! assert!(election.leader().await?.is_none());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The fence
 //!
 //! No lock can stop a write that is already on its way when its lease ends. So
@@ -80,11 +94,13 @@ compile_error!("Leasehold runs on Linux and macOS; its clock and sockets need a 
 mod anchor;
 pub mod backend;
 mod client;
+mod election;
 mod engine;
 mod error;
 mod event;
 #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only Redis lends its connections"))]
 pub mod host;
+mod leaders;
 mod lease;
 mod leases;
 mod lock;
@@ -98,10 +114,12 @@ pub mod time;
 
 pub use backend::{Holder, Status};
 pub use client::{Client, Options, connect};
+pub use election::{Election, Leader, Term};
 pub use engine::Loss;
 pub use error::{Error, Kind, Outcome};
 pub use event::{Event, Events, What};
 pub use host::block_on;
+pub use leaders::Leaders;
 pub use lease::{Lease, Watch};
 pub use leases::Leases;
 pub use lock::Lock;

@@ -76,11 +76,16 @@ impl Settings {
                 Self::SHORTEST
             )));
         }
-        if self.label.len() > Self::LONGEST_LABEL || self.label.chars().any(char::is_control) {
+        Self::check_label(&self.label, "a label")
+    }
+
+    /// Refuse what is not shown to others as it is; `what` is its name for the user.
+    pub(crate) fn check_label(text: &str, what: &str) -> Result<(), Error> {
+        if text.len() > Self::LONGEST_LABEL || text.chars().any(char::is_control) {
             return Err(Error::invalid(format!(
-                "a label is a short text of at most {} bytes without control characters, not {:?}",
+                "{what} is a short text of at most {} bytes without control characters, not \
+                 {text:?}",
                 Self::LONGEST_LABEL,
-                self.label,
             )));
         }
         Ok(())
@@ -241,6 +246,14 @@ impl Lock {
             None | Some(Duration::MAX) => Patience::Forever,
             Some(wait) => Patience::Wait(wait),
         }
+    }
+
+    pub(crate) fn anchor(&self) -> &Arc<Anchor> {
+        &self.anchor
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Another, with the same options.

@@ -39,6 +39,8 @@ pub struct Wire {
     deaf: AtomicBool,
     release_takes: AtomicU64,
     response_timeout: AtomicU64,
+    looks: AtomicU64,
+    look_takes: AtomicU64,
 }
 
 impl Wire {
@@ -60,6 +62,16 @@ impl Wire {
     /// How long a release is on its way to the server from now on, and as long back.
     pub fn slow_releases(&self, takes: Duration) {
         self.release_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// How long the answer to who holds a lock is on its way from now on.
+    pub fn slow_looks(&self, takes: Duration) {
+        self.look_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// How often it was asked who holds a lock, or told what a holder shows.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// What the server tells unasked is lost from now on, or not any more.
@@ -156,8 +168,17 @@ impl Backend for Wire {
         self.inner.evict(name).await
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        self.check(&self.looks)?;
+        self.inner.relabel(held, label).await
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
-        self.inner.inspect(name).await
+        self.check(&self.looks)?;
+        let found = self.inner.inspect(name).await;
+        let millis = self.look_takes.load(Ordering::SeqCst);
+        self.truth.sleep(Duration::from_millis(millis)).await;
+        found
     }
 
     async fn wake(&self) -> Wake {
@@ -223,6 +244,8 @@ impl World {
             deaf: AtomicBool::new(false),
             release_takes: AtomicU64::new(0),
             response_timeout: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
+            look_takes: AtomicU64::new(0),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
         let machine = Machine::new(self.truth, 1.0, seed);

@@ -210,6 +210,11 @@ impl Backend for MemoryClient {
         Ok(!evicted.is_empty())
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        let now = self.server.now().instant;
+        Ok(self.server.state().record(&held.name).relabel(held.owner, label, now))
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let now = self.server.now().instant;
         let mut state = self.server.state();

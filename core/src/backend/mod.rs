@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::Error;
+use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
 #[cfg(any(feature = "redis", feature = "etcd"))]
@@ -254,10 +254,20 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// The user's free text in its label, exactly.
+    pub fn text(&self) -> &str {
+        let is_ours = |who: &str| who.rsplit_once(':').is_some_and(|(_, id)| is_number(id));
+        self.label.split_once(' ').filter(|(who, _)| is_ours(who)).map_or("", |(_, text)| text)
+    }
+
     /// Which of the permits it has, if there are any.
     pub fn permit(&self) -> Option<u32> {
         matches!(self.mode, Mode::Counted { .. }).then_some(self.slot)
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The engine that stores leases; one value per client.
@@ -294,6 +304,15 @@ pub trait Backend: Send + Sync + 'static {
     /// Take the lock from whoever holds it and tell both sides by a [`Wake`].
     /// Answers whether somebody held it.
     async fn evict(&self, name: &LockName) -> Result<bool, Error>;
+
+    /// Show another label of the lease's owner from now on, if it holds the lock;
+    /// answers whether it does. Its fence stays, and its ttl is perhaps restarted. A
+    /// claim of the owner that comes late does not put the old one back, but a change
+    /// without an answer may come after a later one.
+    async fn relabel(&self, _held: &Held, _label: &Arc<str>) -> Result<bool, Error> {
+        let message = "this backend cannot change what the holder of a lock shows";
+        Err(Error::new(Kind::Unsupported, message).with_outcome(Outcome::Held))
+    }
 
     /// The locks that are held or waited for: all, or the one of this name.
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error>;

@@ -198,6 +198,14 @@ impl Record {
         true
     }
 
+    /// Whether `owner` holds the lock and so shows another label.
+    pub(super) fn relabel(&mut self, owner: Owner, label: &Arc<str>, now: Instant) -> bool {
+        self.expire(now);
+        let Some(tenant) = self.tenant(owner) else { return false };
+        tenant.label = label.clone();
+        true
+    }
+
     /// Give back what `owner` holds; answers whether it did.
     pub(super) fn release(&mut self, owner: Owner, now: Instant) -> bool {
         self.expire(now);

@@ -45,6 +45,10 @@ impl Backend for Closed {
         Err(closed())
     }
 
+    async fn relabel(&self, _: &Held, _: &Arc<str>) -> Result<bool, Error> {
+        Err(closed())
+    }
+
     async fn inspect(&self, _: Option<&LockName>) -> Result<Vec<Status>, Error> {
         Err(closed())
     }

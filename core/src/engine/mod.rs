@@ -21,6 +21,7 @@ mod debts;
 mod hold;
 mod keeper;
 mod kept;
+mod label;
 mod line;
 mod pauses;
 mod payer;
@@ -246,6 +247,11 @@ impl Engine {
         drop(self.phase.subscribe().wait_for(|now| *now >= phase).await);
     }
 
+    /// Ready when the client is closed.
+    pub(crate) async fn closed(&self) {
+        self.reached(Phase::Closed).await;
+    }
+
     async fn stopped(&self) {
         self.reached(Phase::Stopped).await;
     }
@@ -332,6 +338,12 @@ impl Engine {
             status.waiters.extend(self.lines.unseen(&status.name));
         }
         Ok(all)
+    }
+
+    /// Who holds and who waits for one lock, answered in time or not at all.
+    pub(crate) async fn look_at(&self, name: &LockName) -> Result<Option<Status>, Error> {
+        let limit = Self::LONGEST_REQUEST.max(self.backend().response_timeout());
+        Ok(self.request(limit, self.inspect(Some(name))).await?.pop())
     }
 
     /// The error for using a lease after its end.

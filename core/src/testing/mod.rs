@@ -108,6 +108,7 @@ macro_rules! conformance_tests {
             a_stranger_can_neither_renew_nor_release
             a_renewal_never_takes_a_lock_again
             renewals_are_answered_one_by_one_in_order
+            a_holder_shows_another_label_and_nobody_else_can
             a_second_release_says_that_nothing_was_held
             busy_tells_when_the_lease_ends
             the_line_is_first_come_first_served

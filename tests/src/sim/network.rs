@@ -84,6 +84,10 @@ impl Backend for Network {
         self.link.inner().evict(name).await
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        self.link.inner().relabel(held, label).await
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         self.link.inner().inspect(name).await
     }

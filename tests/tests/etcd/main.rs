@@ -3,6 +3,7 @@
 
 mod access;
 mod conformance;
+mod elections;
 mod leases;
 mod liar;
 mod members;

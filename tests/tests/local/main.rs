@@ -7,6 +7,7 @@ mod closing;
 mod crowd;
 mod debts;
 mod delay;
+mod elections;
 mod endings;
 mod events;
 mod fence_check;

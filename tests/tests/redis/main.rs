@@ -5,6 +5,7 @@ mod broken_connections;
 mod conformance;
 mod connection;
 mod dead_waiters;
+mod elections;
 mod facts_giving_back;
 mod facts_granting;
 mod facts_holding;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod conformance;
+mod elections;
 mod founding;
 mod names;
 mod nodes;

@@ -1,12 +1,13 @@
-//! Who holds and who waits, for people; and taking a lock away.
+//! Who holds and who waits, for people; what a holder shows; and taking a lock away.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::cluster::{Condition, Entry, Keys, Order, Read, Step, Txn};
-use super::txns::read_oldest;
+use super::cluster::{Condition, Entry, Failure, Found, Keys, Order, Read, Step, Txn};
+use super::proof::{is_of, strange};
+use super::txns::{read_oldest, read_one};
 use super::{Etcd, note};
-use crate::backend::{Holder, Mode, Status};
+use crate::backend::{Held, Holder, Mode, Status};
 use crate::error::Error;
 use crate::name::LockName;
 
@@ -31,6 +32,45 @@ impl Etcd {
             if self.txn(&txn).await?.met {
                 return Ok(true);
             }
+        }
+    }
+
+    /// Show another label in the key of a holder.
+    pub(super) async fn show(&self, held: &Held, label: &str) -> Result<bool, Error> {
+        let key = self.key_of(&held.name, held.owner);
+        let then = vec![read_one(&key)];
+        let done = self.txn(&Txn { then, ..Txn::default() }).await?;
+        let is_held = |entry: &&Entry| entry.created == held.fence;
+        let Some(entry) = done.reads.first().and_then(Found::first).filter(is_held) else {
+            return Ok(false);
+        };
+        if !is_of(entry, &key, held.owner) {
+            return Err(strange("the key of another owner"));
+        }
+        let (Some(session), value) = (entry.session, note::relabelled(&entry.value, label)) else {
+            return Err(strange("the key of a holder, and no session"));
+        };
+        let txn = Txn {
+            conditions: vec![
+                Condition::Created(key.clone(), held.fence),
+                // What comes late must not undo a move to another session.
+                Condition::Within(key.clone(), session),
+            ],
+            then: vec![Step::Put { key: key.clone(), value, session: Some(session) }],
+            otherwise: vec![read_one(&key)],
+        };
+        let done = match self.txn(&txn).await {
+            Err(Failure::NoSession) => {
+                self.session_over(session);
+                return Ok(false);
+            }
+            done => done?,
+        };
+        let is_there = done.reads.first().and_then(Found::first).is_some_and(|e| is_held(&e));
+        match (done.met, is_there) {
+            (true, _) => Ok(true),
+            (false, false) => Ok(false),
+            (false, true) => Err(Error::unavailable("the lease was moved; ask again")),
         }
     }
 

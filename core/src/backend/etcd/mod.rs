@@ -294,6 +294,10 @@ impl Backend for Etcd {
         self.evict_holder(name).await
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        self.show(held, label).await
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         self.look_at(name).await
     }

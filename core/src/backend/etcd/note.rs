@@ -19,6 +19,12 @@ pub(super) fn is_of(note: &str, owner: Owner) -> bool {
     written.is_some_and(|written| written == owner.to_string())
 }
 
+/// The same with another label.
+pub(super) fn relabelled(note: &str, by: &str) -> String {
+    let rest = note.strip_prefix(&*label(note)).unwrap_or_default();
+    format!("{by}{rest}")
+}
+
 /// Who it is.
 pub(super) fn label(note: &str) -> Arc<str> {
     let before = note.rsplit_once(" since ").and_then(|(who, _)| who.rsplit_once(", "));
@@ -50,6 +56,10 @@ mod tests {
         assert!(is_of(&said, owner) && !is_of(&said, other) && !is_of("nobody", owner));
         assert_eq!(&*label(&said), "host 7 a, (b) since c");
         assert_eq!(held_for(&said, 3_000_000), Duration::from_secs(2));
+        let other = relabelled(&said, "host 7 d, held since e");
+        assert!(is_of(&other, owner));
+        assert_eq!(&*label(&other), "host 7 d, held since e");
+        assert_eq!(held_for(&other, 3_000_000), Duration::from_secs(2));
         // What others have written.
         assert_eq!(&*label("nobody"), "nobody");
         assert_eq!(held_for("nobody", 3_000_000), Duration::ZERO);

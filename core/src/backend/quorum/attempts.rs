@@ -4,7 +4,7 @@
 //! ballot and its turn, and one that ends must be found to be given back.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::node::Role;
@@ -125,6 +125,11 @@ impl Attempts {
         // By a shorter ttl perhaps, and then it may yet be held for the one before.
         attempt.until = attempt.until.max(self.end(now, ttl));
         Some(attempt.claim.clone())
+    }
+
+    /// What holds by this claim shows another label from its next renewal on.
+    pub(super) fn relabel(&self, owner: Owner, label: &Arc<str>) {
+        self.change(owner, |attempt| attempt.claim.label = label.clone());
     }
 
     /// Nothing is asked for this owner any more.

@@ -22,10 +22,16 @@ pub(super) fn merge(
         let votes = |ballot: u64| {
             seen.iter().filter(|one| one.holder.as_ref().is_some_and(|h| h.0 == ballot)).count()
         };
+        // A node that was slow may show what the holder showed before.
+        let shown = |label: &Arc<str>| {
+            seen.iter()
+                .filter(|one| one.holder.as_ref().is_some_and(|h| h.1.label == *label))
+                .count()
+        };
         let holders = seen.iter().filter_map(|one| one.holder.clone());
         let holder = holders
             .filter(|(ballot, _)| votes(*ballot) + silent >= majority)
-            .max_by_key(|(ballot, holder)| (votes(*ballot), holder.free_in));
+            .max_by_key(|(ballot, holder)| (votes(*ballot), shown(&holder.label), holder.free_in));
         let waiters = seen.iter().map(|one| besides(one, holder.as_ref()));
         let waiters = waiters.max_by_key(Vec::len).unwrap_or_default();
         Status {

@@ -334,6 +334,19 @@ impl Backend for Quorum {
         Ok(round.answers().any(|evicted| *evicted))
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        // Nodes that do not hear of it now hear of it by the next renewal.
+        self.attempts.relabel(held.owner, label);
+        match self.renew_or_heal(std::slice::from_ref(held)).await?.first() {
+            Some(Renewal::Kept) => Ok(true),
+            Some(Renewal::Gone) | None => Ok(false),
+            Some(Renewal::Unknown) => {
+                let message = "too few nodes answered; the others hear of it with the next renewal";
+                Err(Error::unavailable(message).with_outcome(Outcome::Unknown))
+            }
+        }
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let round = Round::of_all(self.nodes.iter().map(|node| node.inspect(name)));
         let round = self.ask_patiently(round).await?;

@@ -193,6 +193,10 @@ impl Slot {
                 return Kept::No;
             }
             tenant.expires = expires;
+            // One without a label is not known any more.
+            if !claim.label.is_empty() {
+                tenant.label = claim.label.clone();
+            }
             // It may have been granted by an earlier ballot of the attempt.
             tenant.ballot = tenant.ballot.max(vow.ballot);
             self.stored = self.stored.max(vow.ballot);

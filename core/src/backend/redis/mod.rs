@@ -343,6 +343,16 @@ impl Backend for Redis {
         }
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        let session = self.connection.session().await?;
+        let request = Request::over(&scripts::RELABEL, &[self.keys(&held.name).lock()]);
+        let who = [&*self.channel, " ", &**label];
+        match request.arg(held.owner).arg(who).send(&session.link).await? {
+            ::redis::Value::Int(shown) => Ok(shown == 1),
+            other => Err(strange(&other)),
+        }
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let session = self.connection.session().await?;
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;

@@ -63,6 +63,7 @@ pub(super) static GIVE_BACK: LazyLock<Script> =
     script!("give_back_last", "line", "ballot", "give_back");
 pub(super) static OUST: LazyLock<Script> = script!("line", "ballot", "oust");
 pub(super) static KEEP: LazyLock<Script> = script!("keep");
+pub(super) static RELABEL: LazyLock<Script> = script!("relabel");
 pub(super) static RENEW: LazyLock<Script> = script!("renew");
 pub(super) static RENEW_SHARE: LazyLock<Script> = script!("renew_share");
 pub(super) static INSPECT: LazyLock<Script> = script!("inspect");

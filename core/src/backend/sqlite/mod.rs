@@ -340,6 +340,15 @@ impl Backend for Sqlite {
         Ok(!evicted.is_empty())
     }
 
+    async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        let relabel = |record: &mut Record| record.relabel(held.owner, label, now().instant);
+        match self.request(|store| store.change(&held.name, relabel)).await {
+            // As at a renewal: whoever opens the file now finds no lease.
+            Err(_) if self.world.check().is_err() => Ok(false),
+            shown => shown,
+        }
+    }
+
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let name = name.cloned();
         let records = self.chores.run(move |store| store.read(name.as_ref())).await?;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    AFTER_SHORT, LONG, On, SHORT, ask, busy, claim, free, grant, held, renewed, short, try_only,
+    AFTER_SHORT, Client, LONG, On, SHORT, ask, busy, claim, free, grant, held, name, renewed,
+    short, try_only,
 };
-use crate::backend::{Answer, Claim, Renewal};
+use crate::backend::{Answer, Claim, Held, Renewal};
 use crate::name::LockName;
 
 pub async fn a_held_lock_is_busy_until_it_is_released(on: On) {
@@ -162,6 +163,42 @@ pub async fn renewals_are_answered_one_by_one_in_order(on: On) {
         assert_eq!(matches!(now, Answer::Busy { .. }), *answer == Renewal::Kept, "{}", lease.name);
     }
     assert!(a.renew(&[]).await.expect("renew nothing").is_empty());
+}
+
+pub async fn a_holder_shows_another_label_and_nobody_else_can(on: On) {
+    let (a, b) = (on.client().await, on.client().await);
+    let claim_of_a = Claim { label: "a:1 before".into(), ..claim("x") };
+    let lease = grant(&a, &claim_of_a).await;
+    assert!(shows(&a, &lease, "a:1 , held since then (now)").await);
+    assert_eq!(shown(&b, "x").await, ", held since then (now)");
+    assert_eq!(renewed(&a, &lease).await, Renewal::Kept);
+    // A claim that comes once more does not put the old one back.
+    assert_eq!(grant(&a, &claim_of_a).await.fence, lease.fence);
+    assert_eq!(shown(&b, "x").await, ", held since then (now)");
+    let waiter = Claim { label: "b:1 waits".into(), ..claim("x") };
+    busy(&b, &waiter).await;
+    for stranger in [&claim("x"), &waiter] {
+        assert!(!shows(&b, &held(stranger, lease.fence), "b:1 stranger").await);
+    }
+    assert_eq!(shown(&a, "x").await, ", held since then (now)");
+    assert!(free(&a, &lease).await);
+    let next = grant(&b, &waiter).await;
+    assert!(!shows(&a, &lease, "a:1 former").await);
+    assert_eq!(shown(&a, "x").await, "waits");
+    assert!(free(&b, &next).await);
+    let expired = grant(&a, &short("x")).await;
+    on.pass(AFTER_SHORT).await;
+    assert!(!shows(&a, &expired, "a:1 expired").await);
+    assert!(a.inspect(Some(&expired.name)).await.expect("inspect").is_empty());
+}
+
+async fn shows(client: &Client, held: &Held, label: &str) -> bool {
+    client.relabel(held, &label.into()).await.expect("an answer")
+}
+
+async fn shown(client: &Client, lock: &str) -> String {
+    let found = client.inspect(Some(&name(lock))).await.expect("inspect");
+    found[0].holder().expect("a holder").text().to_owned()
 }
 
 pub async fn a_second_release_says_that_nothing_was_held(on: On) {

@@ -3,6 +3,7 @@
 use super::bugs::Bug;
 
 mod backends;
+mod elections;
 mod etcd;
 mod kinds;
 mod local;
@@ -19,6 +20,7 @@ pub(super) struct Rule {
 pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("backends", backends::RULES),
     ("etcd", etcd::RULES),
+    ("local", elections::RULES),
     ("local", kinds::RULES),
     ("local", local::RULES),
     ("redis", redis::RULES),

@@ -5,6 +5,20 @@ use super::{Rule, rule};
 #[rustfmt::skip] // as a table: name, test, file, healthy, broken
 pub(super) const RULES: &[Rule] = &[
     rule(
+        "a former leader proclaims on a real server",
+        "elections::a_former_leader_cannot_proclaim",
+        "backend/redis/lua/relabel.lua",
+        "if redis.call('GETRANGE', KEYS[1], 0, #before - 1) ~= before then return 0 end\n",
+        "",
+    ),
+    rule(
+        "what is proclaimed has no end",
+        "elections::a_leader_proclaims_another_value_and_keeps_its_term_and_its_end",
+        "backend/redis/lua/relabel.lua",
+        ", 'KEEPTTL')",
+        ")",
+    ),
+    rule(
         "an answer belongs to the oldest request",
         "liars::a_server_that_says_anything_at_any_time_makes_nobody_believe_to_hold",
         "backend/redis/queue.rs",

@@ -5,6 +5,13 @@ use super::{Rule, rule};
 #[rustfmt::skip] // as a table: name, test, file, healthy, broken
 pub(super) const RULES: &[Rule] = &[
     rule(
+        "a node that was away shows what a leader showed before",
+        "elections::what_a_leader_proclaims_comes_to_all_nodes_also_to_one_that_was_not_there",
+        "backend/redis/lua/keep.lua",
+        "    if holder ~= value and string.find(who, ' .') then redis.pcall('SET', lock, value, 'KEEPTTL') end\n",
+        "",
+    ),
+    rule(
         "clients need not agree",
         "founding::whoever_counts_otherwise_is_refused",
         "backend/redis/lua/epoch.lua",

@@ -1,5 +1,5 @@
--- Restart the ttl of many leases on a node of a quorum, and take in those that
--- it does not have while nobody else holds the lock. A ballot below others that
+-- Restart the ttl of many leases on a node of a quorum, show their labels, and take
+-- in those that it does not have while nobody else holds the lock. A ballot below others that
 -- were granted here is no obstacle, only having been released is.
 -- KEYS: lock and side of each, then epoch
 -- ARGV: 1 ms to remember, then owner, channel and label, ttl in ms and ballot of
@@ -33,6 +33,9 @@ for i = 1, (#KEYS - 1) / 2 do
   kept[i] = '0'
   if type(holder) == 'string' and string.sub(holder, 1, #owner + 1) == owner .. ' ' then
     redis.call('PEXPIRE', lock, ttl)
+    -- Another label since, which this node has not heard of. One without is not known.
+    local value = owner .. ' ' .. who
+    if holder ~= value and string.find(who, ' .') then redis.pcall('SET', lock, value, 'KEEPTTL') end
     local seen = redis.call('HMGET', side, 'fence', 'ballot')
     local is_other = ballot ~= seen[2] -- it was granted by an earlier one of the attempt
     if is_other then
