@@ -13,7 +13,7 @@ use crate::exit;
 const EXIT_CODES: &str = "\
 Exit codes:
   0        it worked
-  1        break: nobody held the lock, or you said no
+  1        break: nobody held the lock, or you said no; leader: nobody leads
   64       bad usage
   69       the backend is unavailable, or there are no descriptors or threads left
   70       an internal error
@@ -24,11 +24,12 @@ Exit codes:
   126      the command cannot be executed
   127      the command was not found
   128+n    ended by signal n, the command or the wait
-  others   run: the command's own";
+  others   run and lead: the command's own";
 
 const EXAMPLES: &str = "\
 Examples:
   leasehold run nightly -- ./backup.sh
+  leasehold lead scheduler --value 10.0.0.7:8080 -- ./scheduler
   leasehold ls
   leasehold break nightly
 
@@ -57,6 +58,33 @@ not a setuid program such as sudo), and the lock stays busy until its ttl has pa
 at most: it is free when none of them is left. What the command leaves running in the background \
 is not waited for.
 
+";
+
+const LEAD_EXAMPLES: &str = "\
+Examples:
+  leasehold lead scheduler -- ./scheduler
+  leasehold lead scheduler --value 10.0.0.7:8080 -- sh -c './scheduler --term \"$LEASEHOLD_FENCE\"'
+
+The command is started when this process leads. When its term is lost, the command and all its \
+descendants are stopped as by `leasehold run`, before the term ends, and the campaign begins \
+again; a backend that does not answer is waited for without end. When the command ends by itself, \
+this process resigns and exits with its code. A signal is passed on to the command, or ends the \
+campaign; when the command is told to end, there is no further campaign.
+
+";
+
+const LEADER_EXAMPLES: &str = "\
+Examples:
+  curl \"http://$(leasehold leader scheduler)/\"
+  leasehold leader scheduler --follow
+  leasehold leader scheduler --json | jq .term
+
+It prints the value that the leader shows, or if that shows nothing its host and process id. With \
+--follow, nobody is an empty line.
+
+Exit codes:
+  0    somebody leads
+  1    nobody leads
 ";
 
 const LS_EXAMPLES: &str = "\
@@ -102,6 +130,22 @@ pub(crate) enum Task {
     /// Wait for a lock, run a command while holding it, release it
     #[command(after_help = format!("{RUN_EXAMPLES}{EXIT_CODES}"))]
     Run(Run),
+    /// Wait to lead, run a command while leading, and again after every loss
+    #[command(after_help = format!("{LEAD_EXAMPLES}{EXIT_CODES}"))]
+    Lead(Lead),
+    /// Show who leads
+    #[command(after_help = LEADER_EXAMPLES)]
+    Leader {
+        #[command(flatten)]
+        name: Name,
+        /// Go on, and print a line whenever another one leads, the leader shows another value, or
+        /// nobody leads; within a second
+        #[arg(long)]
+        follow: bool,
+        /// Print an object, or null when nobody leads; times are in milliseconds
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the locks that are held or waited for
     #[command(after_help = LS_EXAMPLES)]
     Ls {
@@ -197,6 +241,30 @@ pub(crate) struct Run {
     pub(crate) command: Vec<OsString>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lead {
+    #[command(flatten)]
+    pub(crate) name: Name,
+    /// What others see of the leader, such as its address; nothing without this option
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) value: Option<String>,
+    /// How long others wait for a leader that vanished, such as 500ms or 1m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) ttl: Option<Duration>,
+    /// How long nobody leads after the end of a term that was not given back, such as 15s
+    /// [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) delay: Option<Duration>,
+    /// The longest term, however healthy; then it is lost
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) max_hold: Option<Duration>,
+    /// The command and its arguments. It finds the election's name in LEASEHOLD_NAME and the
+    /// number of the term, which is its fencing token, in LEASEHOLD_FENCE; with etcd, also the key
+    /// that has it as its create_revision, in LEASEHOLD_KEY
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnLost {
     /// Stop it and all its descendants before the lease ends
@@ -219,6 +287,13 @@ impl Run {
 impl Names {
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         self.plain.iter().chain(&self.dashed).map(String::as_str)
+    }
+}
+
+impl From<Name> for Names {
+    fn from(name: Name) -> Self {
+        let (plain, dashed) = (name.plain, name.dashed);
+        Self { plain: plain.into_iter().collect(), dashed: dashed.into_iter().collect() }
     }
 }
 

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 pub(crate) const OK: u8 = 0;
 /// `break`: nobody held the lock, or the answer was no.
 pub(crate) const NOT_BROKEN: u8 = 1;
+/// `leader`: nobody leads.
+pub(crate) const NO_LEADER: u8 = 1;
 /// The arguments cannot be used (EX_USAGE of sysexits, as are the next five).
 pub(crate) const USAGE: u8 = 64;
 /// The backend cannot be reached, or there are no descriptors or threads left.

@@ -1,5 +1,5 @@
-//! The command line of Leasehold: run a command under a lock, see who holds
-//! what, take a lock away. The wheel and the npm package ship this program, too.
+//! The command line of Leasehold: run a command under a lock or while it leads, see who
+//! holds what, take a lock away. The wheel and the npm package ship this program, too.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -11,6 +11,8 @@ mod args;
 mod child;
 mod evict;
 mod exit;
+mod lead;
+mod leader;
 mod list;
 mod run;
 mod show;
@@ -57,6 +59,11 @@ fn perform(args: Args) -> Result<u8, Failure> {
     runtime.block_on(async {
         match args.task {
             Task::Run(run) => run::run(&args.url, run).await,
+            Task::Lead(lead) => lead::lead(&args.url, lead).await,
+            Task::Leader { name, follow, json } => {
+                let client = Options::new().client(&args.url)?;
+                leader::leader(&client, name.as_str(), follow, json).await
+            }
             Task::Ls { json } => list::list(&Options::new().connect(&args.url).await?, json).await,
             Task::Break { name, yes } => {
                 let client = Options::new().connect(&args.url).await?;
@@ -80,10 +87,16 @@ fn check_descriptors() -> Result<(), Failure> {
 
 /// Write to stdout. Whoever closed it early, as `head` does, has seen enough.
 fn print(text: &str) -> Result<u8, Failure> {
+    write(text).map(|_| exit::OK)
+}
+
+/// The same; answers whether anybody still reads it.
+fn write(text: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::output(e)),
-        _ => Ok(exit::OK),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::output(e)),
     }
 }
 

@@ -18,28 +18,22 @@ use crate::signals::Signals;
 use crate::{show, tree, wait};
 
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
-    let signals = Signals::listen().map_err(|e| Failure::system("cannot heed signals", &e))?;
-    if args.on_lost == OnLost::Terminate && !tree::is_seen() {
-        let message = "/proc does not show this process, so the command's descendants could not be stopped \
-                       when the lease is lost; mount it, or let them go on with --on-lost=warn";
-        return Err(Failure::new(exit::REFUSED, message));
-    }
-    let runtime = ThreadRuntime::start()?;
-    // Connected by the wait for the lock: a server may come up later than this.
-    let client = Options::new().runtime(runtime.clone()).client(url)?;
-    let mut session = Session { args, client, runtime, signals };
+    let mut session = Session::new(url, args)?;
     let code = session.run().await;
     session.clean_up().await;
     code
 }
 
 /// One `run` from its first signal to its last.
-struct Session {
+pub(crate) struct Session {
     args: Run,
     client: Client,
     /// The client's own, so that all timers here run on the lease's clock.
     runtime: Arc<dyn Runtime>,
     signals: Signals,
+    /// The last signal that was passed on and by which programs are told to end.
+    end: Option<Signal>,
+    is_noted: bool,
 }
 
 /// How long what failed to be given back is tried again, before it is left to
@@ -48,28 +42,36 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// How long nobody wonders what is going on.
 const SILENCE: Duration = Duration::from_millis(500);
 
-enum Wait {
+pub(crate) enum Wait {
     Granted(Leases),
     Signal(Signal),
 }
 
-enum Work {
+pub(crate) enum Work {
     Ended(u8),
     Lost(Loss),
 }
 
 impl Session {
+    pub(crate) fn new(url: &str, args: Run) -> Result<Self, Failure> {
+        let signals = Signals::listen().map_err(|e| Failure::system("cannot heed signals", &e))?;
+        if args.on_lost == OnLost::Terminate && !tree::is_seen() {
+            let message = "/proc does not show this process, so the command's descendants could not be stopped \
+                           when the lease is lost; mount it, or let them go on with --on-lost=warn";
+            return Err(Failure::new(exit::REFUSED, message));
+        }
+        let runtime = ThreadRuntime::start()?;
+        // Connected by the wait for the lock: a server may come up later than this.
+        let client = Options::new().runtime(runtime.clone()).client(url)?;
+        Ok(Self { args, client, runtime, signals, end: None, is_noted: false })
+    }
+
     async fn run(&mut self) -> Result<u8, Failure> {
         let lease = match self.wait().await? {
             Wait::Granted(lease) => lease,
             Wait::Signal(signal) => return Ok(exit::by_signal(signal.as_raw())),
         };
-        let caveats = self.client.caveats();
-        caveats.iter().for_each(|caveat| crate::say(&format!("note: {caveat}")));
-        if let Some(ttl) = self.args.ttl.filter(|ttl| lease.ttl() != *ttl) {
-            let raised = lease.ttl();
-            crate::say(&format!("note: there is no ttl of {ttl:?} here; it is {raised:?}"));
-        }
+        self.note(&lease);
         let worked = self.work(&lease).await;
         let released = self.release(&lease).await;
         match worked? {
@@ -79,9 +81,36 @@ impl Session {
         }
     }
 
+    /// Tell once what is not as it was asked for.
+    pub(crate) fn note(&mut self, lease: &Leases) {
+        if std::mem::replace(&mut self.is_noted, true) {
+            return;
+        }
+        let caveats = self.client.caveats();
+        caveats.iter().for_each(|caveat| crate::say(&format!("note: {caveat}")));
+        if let Some(ttl) = self.args.ttl.filter(|ttl| lease.ttl() != *ttl) {
+            let raised = lease.ttl();
+            crate::say(&format!("note: there is no ttl of {ttl:?} here; it is {raised:?}"));
+        }
+    }
+
+    /// The signal by which the command was told to end, if it was.
+    pub(crate) fn is_asked_to_end(&self) -> Option<Signal> {
+        self.end
+    }
+
+    /// Wait a while; answers the signal that ends it sooner.
+    pub(crate) async fn pause(&mut self, span: Duration) -> Option<Signal> {
+        tokio::select! {
+            biased;
+            heard = self.signals.next() => Some(heard.signal),
+            () = self.runtime.sleep(span) => None,
+        }
+    }
+
     /// The exit code when the command has ended by itself. It was no success if it
     /// was not under the lock; a failure of its own says more.
-    fn ended(&self, code: u8, released: Result<(), leasehold::Error>) -> u8 {
+    pub(crate) fn ended(&self, code: u8, released: Result<(), leasehold::Error>) -> u8 {
         let Err(error) = released else { return code };
         if error.kind() != Kind::Lost {
             crate::say(&format!("the lock may stay busy until its ttl has passed: {error}"));
@@ -94,7 +123,7 @@ impl Session {
         }
     }
 
-    async fn wait(&mut self) -> Result<Wait, Failure> {
+    pub(crate) async fn wait(&mut self) -> Result<Wait, Failure> {
         let locks = plan(&self.client, &self.args);
         let (names, no_wait, mode) = (locks.names(), self.args.no_wait, self.args.mode());
         let acquire = async {
@@ -132,7 +161,7 @@ impl Session {
     }
 
     /// Run the command to its end, or until the lease is lost and it is stopped.
-    async fn work(&mut self, lease: &Leases) -> Result<Work, Failure> {
+    pub(crate) async fn work(&mut self, lease: &Leases) -> Result<Work, Failure> {
         if !lease.is_valid() {
             return Err(Failure::new(exit::LOST, "the lease was lost before the command started"));
         }
@@ -167,7 +196,12 @@ impl Session {
                         crate::say(&format!("lost the lease, the command goes on: {why}"));
                     }
                 },
-                heard = self.signals.next() => child.forward(heard),
+                heard = self.signals.next() => {
+                    if !matches!(heard.signal, Signal::USR1 | Signal::USR2) {
+                        self.end = Some(heard.signal);
+                    }
+                    child.forward(heard);
+                }
             }
         }
     }
@@ -218,7 +252,7 @@ impl Session {
     }
 
     /// Give the lock back; a signal says that it takes too long.
-    async fn release(&mut self, lease: &Leases) -> Result<(), leasehold::Error> {
+    pub(crate) async fn release(&mut self, lease: &Leases) -> Result<(), leasehold::Error> {
         tokio::select! {
             biased;
             released = lease.release() => released,
@@ -228,7 +262,7 @@ impl Session {
 
     /// Let the client finish what it does in the background. A signal that has ended what
     /// came before seems to have done nothing when this takes long, so that is said.
-    async fn clean_up(&mut self) {
+    pub(crate) async fn clean_up(&mut self) {
         let tell = async {
             self.runtime.sleep(SILENCE).await;
             crate::say(

@@ -4,6 +4,8 @@
 mod etcd;
 #[cfg(target_os = "linux")]
 mod kinds;
+#[cfg(target_os = "linux")]
+mod lead;
 mod limits;
 mod look;
 mod lost;
