@@ -206,7 +206,7 @@ fn first_error(ended: Vec<Result<(), Error>>) -> Result<(), Error> {
 }
 
 /// Begin all in their order, and wait for all.
-async fn together<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+pub(crate) async fn together<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
     std::future::poll_fn(|context| {
         let mut is_done = true;

@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::engine::{Patience, Tie};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
-use crate::leases::Leases;
+use crate::leases::{Leases, together};
 use crate::lock::Lock;
 
 /// Several locks to be taken together, all or nothing. Options are those of
 /// [`Lock`], and hold for each of them; `wait` is for all together.
 ///
-/// They are taken one after the other in the order of their names, byte by byte,
-/// so that groups never wait for each other in a circle. Who holds a lock already and
-/// then waits for a group may.
+/// If all are free they are taken at once. Else they are taken one after the other in
+/// the order of their names, byte by byte, so that groups never wait for each other in a
+/// circle. Who holds a lock already and then waits for a group may.
 #[derive(Clone)]
 #[must_use = "locks do nothing until they are acquired"]
 pub struct Locks {
@@ -142,6 +142,11 @@ impl Locks {
         self.check()?;
         let (engine, patience) = self.lock.connected(patience).await?;
         let since = engine.runtime().now();
+        if self.names.len() > 1
+            && let Some(leases) = self.take_at_once().await
+        {
+            return Ok(Some(leases));
+        }
         let mut taken = Taken(Vec::with_capacity(self.names.len()));
         for name in &self.names {
             let left = patience.after(engine.runtime().now().since(since));
@@ -170,6 +175,19 @@ impl Locks {
             taken.refresh().await?;
         }
         Ok(Some(Leases::of(std::mem::take(&mut taken.0))))
+    }
+
+    /// In one round trip, if all are free. Whoever gets only some of them gives those
+    /// back: two who have one each must not both be told that the other is busy.
+    async fn take_at_once(&self) -> Option<Leases> {
+        let locks: Vec<Lock> = self.names.iter().map(|name| self.lock.named(name)).collect();
+        let answers = together(locks.iter().map(|lock| lock.take(Patience::Try))).await;
+        let mut taken = Taken(answers.into_iter().filter_map(Result::ok).flatten().collect());
+        if taken.0.len() == locks.len() {
+            return Some(Leases::of(std::mem::take(&mut taken.0)));
+        }
+        taken.give_back().await;
+        None
     }
 }
 
@@ -217,9 +235,8 @@ impl Taken {
     }
 
     async fn give_back(&mut self) {
-        while let Some(lease) = self.0.pop() {
-            drop(lease.release().await);
-        }
+        drop(together(self.0.iter().rev().map(Lease::release)).await);
+        self.0.clear();
     }
 }
 

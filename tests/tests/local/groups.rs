@@ -79,6 +79,50 @@ fn a_group_is_all_or_nothing_and_has_one_wait() {
 }
 
 #[test]
+fn a_group_of_free_locks_takes_one_round_trip_and_is_given_back_in_one() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        wire.slow_claims(SECOND);
+        wire.slow_releases(SECOND / 2); // each way
+        let locks = client.locks(["a", "b", "c", "d"]);
+        let since = world.truth.elapsed();
+        let leases = locks.acquire().await.expect("free");
+        let took = world.truth.elapsed() - since;
+        assert!(took >= SECOND && took < SECOND * 2, "{took:?}");
+        leases.release().await.expect("held");
+        let took = world.truth.elapsed() - since - took;
+        assert!(took >= SECOND && took < SECOND * 2, "{took:?}");
+        // Of those that are free while one is not, nothing is left when the answer is there.
+        let _held = hold(&other, "c").await;
+        assert!(locks.try_acquire().await.expect("an answer").is_none());
+        assert!(are_free(&world, &["a", "b", "d"]).await);
+    });
+}
+
+#[test]
+fn of_two_that_try_the_same_group_at_once_one_has_it() {
+    for grants in [false, true] {
+        on_virtual_time(async |world| {
+            let world = if grants { world.granting() } else { world };
+            let ((first, fast), (second, slow)) = (world.client(), world.client());
+            let names = ["a", "b", "c"];
+            for millis in 0..40 {
+                fast.slow_claims(Duration::from_millis(3));
+                slow.slow_claims(Duration::from_millis(millis));
+                let other = second.locks(names);
+                let theirs = spawn(async move { other.try_acquire().await });
+                let ours = first.locks(names).try_acquire().await.expect("an answer");
+                let theirs = theirs.await.expect("no panic").expect("an answer");
+                assert!(ours.is_some() || theirs.is_some(), "neither, at {millis} ms");
+                assert!(ours.is_none() || theirs.is_none(), "both, at {millis} ms");
+                drop((ours, theirs));
+                world.settle().await;
+            }
+        });
+    }
+}
+
+#[test]
 fn a_group_cancelled_at_each_await_point_leaves_nothing() {
     for grants in [false, true] {
         for renews in [false, true] {

@@ -6,6 +6,7 @@ mod contender;
 mod cost;
 mod hand_over;
 mod keeping;
+mod kinds;
 mod pair;
 mod raw;
 mod redlock;
@@ -15,8 +16,8 @@ mod worker;
 
 use leasehold_tests::bench::{Failure, Workload, clock, measure, report, rounds};
 
-const WORKLOADS: [Workload; 6] =
-    [pair::run, throughput::run, hand_over::run, waiting::run, keeping::run, cost::run];
+const WORKLOADS: [Workload; 7] =
+    [pair::run, throughput::run, hand_over::run, waiting::run, keeping::run, cost::run, kinds::run];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

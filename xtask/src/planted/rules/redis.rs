@@ -333,4 +333,32 @@ pub(super) const RULES: &[Rule] = &[
         "at > -1e14 or at <= -1e15 + ms or",
         "at > -1e14 or",
     ),
+    rule(
+        "a reader on Redis passes a writer that waits",
+        "conformance::redis_7::who_would_share_does_not_pass_an_exclusive_one_that_waits",
+        "backend/redis/lua/claim_share_free.lua",
+        "and last < -1e14 and",
+        "and",
+    ),
+    rule(
+        "a lock on Redis that is shared ends before the one who joined",
+        "conformance::redis_7::each_who_shares_has_an_end_of_its_own",
+        "backend/redis/lua/claim_share_free.lua",
+        "if last < -1e15 + ms + ttl then",
+        "if false then",
+    ),
+    rule(
+        "a lock on Redis outlives all who share it",
+        "conformance::redis_7::each_who_shares_has_an_end_of_its_own",
+        "backend/redis/lua/release_share_last.lua",
+        "  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))\n",
+        "",
+    ),
+    rule(
+        "the last reader on Redis wakes nobody",
+        "conformance::redis_7::those_who_share_hold_together_and_keep_an_exclusive_one_out",
+        "backend/redis/lua/release_share_last.lua",
+        "left > 0 and tonumber(last[2]) < -1e14",
+        "left > 0",
+    ),
 ];

@@ -1,5 +1,6 @@
--- Ask once for a lock that is to be shared. The usual case of an unused lock stands
--- here, before any function is made; `claim_share.lua` goes on in all others.
+-- Ask once for a lock that is to be shared. Two usual cases stand here, before any
+-- function is made: nobody uses it, or others share it without a number and nobody
+-- waits. `claim_share.lua` goes on in all others.
 -- KEYS, ARGV and reply are those of `claim_free.lua`, and before the identity how it is
 -- to be shared: -1, or among how many. After the fence comes the slot. What is answered
 -- after 4 may be 0, alone. What is stored is told in `share.lua`.
@@ -21,5 +22,27 @@ if is_open and redis.call('EXISTS', KEYS[2]) == 0 then
     redis.call('ZADD', KEYS[3], string.format('%.0f', -1e15 + ends), ARGV[2])
     redis.call('PEXPIRE', KEYS[3], string.format('%.0f', math.max(tonumber(ARGV[1]), ttl)))
     return {1, fence, 0}
+  end
+end
+
+local turn = is_open and ARGV[7] == '-1'
+  and string.match(redis.call('GET', KEYS[1]) or '', '^shared:%-1 (%d+)$')
+if turn and redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then
+  -- Those whose time is over, who are to be forgotten, stand first; those who wait last.
+  local first = tonumber(redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2])
+  local last = tonumber(redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2])
+  local ms, ttl, kept = math.floor(now / 1000), tonumber(ARGV[4]), tonumber(ARGV[1])
+  if first and first > -1e15 + ms and last < -1e14 and redis.call('ZCARD', KEYS[3]) < 10000 then
+    -- First of all: without memory for it, nobody joins.
+    redis.call('HSET', KEYS[2], ARGV[2], string.format('held 0 %s %.0f %s', turn, now, ARGV[3]))
+    redis.call('ZADD', KEYS[3], string.format('%.0f', -1e15 + ms + ttl), ARGV[2])
+    if last < -1e15 + ms + ttl then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+    local spans = {[2] = kept + math.max(kept / 24, ttl), [3] = math.max(kept, ttl), [4] = tonumber(ARGV[6])}
+    for key, span in pairs(spans) do
+      if redis.call('PTTL', KEYS[key]) < span then
+        redis.call('PEXPIRE', KEYS[key], string.format('%.0f', span))
+      end
+    end
+    return {1, tonumber(turn), 0}
   end
 end
