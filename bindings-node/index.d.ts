@@ -54,6 +54,16 @@ export interface RenewOptions {
   ttl?: number
 }
 
+export interface TicketOptions {
+  /** How long the ticket is valid, from 100 ms to a day; as long as the ttl unless set. */
+  valid?: number
+}
+
+export interface AdoptOptions {
+  /** The lock that the ticket has to be of, if that is to be checked. */
+  name?: string
+}
+
 /** Why a lease was lost. */
 export type Loss = 'expired' | 'gone' | 'max_hold' | 'closed'
 
@@ -102,8 +112,11 @@ export interface LeaseEvent {
   /** The name of its lock. */
   lock: string
   fence: bigint
-  /** `renewal_failed`: the first after one that did not fail; it is repeated until the lease is lost. */
-  what: 'acquired' | 'renewal_failed' | 'lost' | 'released'
+  /**
+   * `handed_on`: a ticket holds it, and whoever has `adopted` that. `renewal_failed`: the first after one
+   * that did not fail; it is repeated until the lease is lost.
+   */
+  what: 'acquired' | 'adopted' | 'handed_on' | 'renewal_failed' | 'lost' | 'released'
   /** Why it was lost, or the code of the error of the renewal, or of a release that was not confirmed. */
   reason: Loss | Code | null
   /** A line for a log. */
@@ -156,6 +169,13 @@ export class Client implements AsyncDisposable {
   caveats(): string[]
   /** The backend as messages name it, without passwords. */
   readonly backend: string
+  /**
+   * Go on with a lease that another process has handed on by {@link Lease.intoTicket}: with its fence,
+   * ttl and other options. It never takes the lock anew. Rejects with InvalidInput for a text that is
+   * no ticket, Refused for a ticket of another lock or kind of backend, which stays good, and
+   * LeaseLost for one that was used, or whose time is over.
+   */
+  adopt(ticket: string, options?: AdoptOptions): Promise<Lease>
   /**
    * Give back everything and end, the client's thread and connections too. Waiting calls reject
    * with ClientClosed, leases are lost. It waits until the backend has confirmed that, or every
@@ -240,6 +260,13 @@ export class Lease implements AsyncDisposable {
    */
   renew(options?: RenewOptions): Promise<void>
   /**
+   * Hand it to another process: a text for {@link Client.adopt} there, which goes on with the same
+   * fence. It is for one use, and a secret: whoever has it can take the lease. The lease is over here:
+   * releasing it does nothing more. Rejects with Unsupported on a quorum; then it is still held. After
+   * Unavailable there is no ticket, and the lease is given back in the background.
+   */
+  intoTicket(options?: TicketOptions): Promise<string>
+  /**
    * Give it back; all calls wait for the first and get its answer. Rejects with LeaseLost when
    * it was not held to the end, which may be known only now, with Unavailable when the backend
    * did not confirm: then it was given back in time, and the release is repeated in the
@@ -306,6 +333,8 @@ export class Leases implements AsyncDisposable {
   readonly lost: Promise<Loss | null>
   check(): void
   renew(options?: RenewOptions): Promise<void>
+  /** Rejects with Unsupported: locks that are held together cannot be handed on. */
+  intoTicket(options?: TicketOptions): Promise<string>
   release(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
   toJSON(): LeasesJson

@@ -3,8 +3,9 @@
 const { inspect } = require('node:util')
 const { calls, call } = require('./calls.js')
 const { errorOf } = require('./errors.js')
+const { Lease } = require('./lease.js')
 const { Lock, Locks } = require('./lock.js')
-const { checkName, checkNames, checkOptions, checkUrl } = require('./options.js')
+const { checkName, checkNames, checkOptions, checkTicket, checkUrl } = require('./options.js')
 const parts = require('./native.js')
 const { jsonable, show } = require('./shown.js')
 
@@ -52,6 +53,13 @@ class Client {
   }
 
   async breakLock(name) { return call((id) => this.#native.breakLock(id, checkName(name))) }
+
+  async adopt(ticket, options = {}) {
+    const { name } = checkOptions(options, ['name'])
+    const native = await call((id) => this.#native.adopt(id, checkTicket(ticket), name))
+    // While there is a lease there is a client, which is closed when the program ends.
+    return new Lease(native, { name: native.fences[0].name, client: this.#native })
+  }
 
   async close() { await call((id) => this.#native.close(id, false)) }
 

@@ -44,6 +44,11 @@ class Lease {
     await call((id) => this.#native.renew(id, ttl))
   }
 
+  async intoTicket(options = {}) {
+    const { valid } = checkOptions(options, ['valid'])
+    return call((id) => this.#native.intoTicket(id, valid))
+  }
+
   async release() { await call((id) => this.#native.release(id)) }
 
   async [Symbol.asyncDispose]() { await call((id) => this.#native.finish(id)) }

@@ -21,6 +21,8 @@ const kinds = {
   shared: ['true or false', isFlag],
   permits: ['a whole number, from 1 to 1000', (value) => Number.isSafeInteger(value) && value >= 0],
   label: [TEXT, isText],
+  name: [TEXT, isText],
+  valid: span,
   signal: ['an AbortSignal', isSignal],
 }
 
@@ -54,6 +56,12 @@ function checkNames(names) {
   return Array.from(names, checkName)
 }
 
+/** It is not shown: whoever has it can take the lease. */
+function checkTicket(ticket) {
+  if (!isText(ticket)) throw new InvalidInput(`a ticket is the text that intoTicket() gave, not ${typeof ticket}`)
+  return ticket
+}
+
 /** It is not shown: it may hold a password, as an object of a URL does. */
 function checkUrl(url) {
   if (typeof url !== 'string') throw new InvalidInput(`the URL is a text, not ${typeof url}; see String()`)
@@ -61,4 +69,4 @@ function checkUrl(url) {
   return url
 }
 
-module.exports = { checkName, checkNames, checkOptions, checkUrl }
+module.exports = { checkName, checkNames, checkOptions, checkTicket, checkUrl }

@@ -86,6 +86,18 @@ impl Client {
     }
 
     #[napi]
+    pub fn adopt(&self, id: i64, ticket: String, name: Option<String>) -> Option<Settled> {
+        let (core, calls) = (self.core.clone(), self.calls.clone());
+        self.calls.call(id, async move {
+            let lease = match name {
+                Some(name) => core.lock(name).adopt(&ticket).await?,
+                None => core.adopt(&ticket).await?,
+            };
+            Ok(Some(Either::D(Lease { leases: Rc::new(lease.into()), calls })))
+        })
+    }
+
+    #[napi]
     pub fn close(&self, id: i64, at_exit: bool) -> Option<Settled> {
         let (core, watched) = (self.core.clone(), self.watched.take());
         self.calls.call(id, async move {
@@ -199,7 +211,7 @@ impl Lease {
         let leases = self.leases.clone();
         self.calls.start(id, false, async move {
             let loss = leases.watch().ended().await;
-            Ok(loss.map(|loss| Either::B(loss.code())))
+            Ok(loss.map(|loss| Either::B(loss.code().to_owned())))
         })
     }
 
@@ -212,6 +224,19 @@ impl Lease {
                 None => leases.renew().await?,
             }
             Ok(None)
+        })
+    }
+
+    #[napi]
+    #[allow(clippy::wrong_self_convention)] // as users call it
+    pub fn into_ticket(&self, id: i64, valid: Option<f64>) -> Option<Settled> {
+        let leases = self.leases.clone();
+        self.calls.call(id, async move {
+            let ticket = match valid {
+                Some(valid) => leases.into_ticket_for(span(valid)).await?,
+                None => leases.into_ticket().await?,
+            };
+            Ok(Some(Either::B(ticket.into())))
         })
     }
 

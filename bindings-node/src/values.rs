@@ -9,7 +9,7 @@ use napi_derive::napi;
 use crate::client::{Client, Lease};
 
 /// What a call answers; nothing is null.
-pub(crate) type Value = Either6<bool, &'static str, Vec<Status>, Lease, Client, Event>;
+pub(crate) type Value = Either6<bool, String, Vec<Status>, Lease, Client, Event>;
 pub(crate) type Answer = Result<Option<Value>, Error>;
 
 /// An error of the core. Its class is defined in JavaScript.

@@ -40,6 +40,10 @@ test('so does the one with several locks', async () => {
   assert.equal((await said('Several locks'))[0].length, 3)
 })
 
+test('so does the one with a ticket', async () => {
+  assert.deepEqual(await said('Take it in the web'), [['sent', 'invoices/42']])
+})
+
 test('so does the one with shared locks and permits', async () => {
   const [[, fence], [, slot, [holder]]] = await said('Shared, or')
   assert.deepEqual([typeof fence, slot, holder.slot, holder.mode], ['bigint', 0, 0, 'counted'])

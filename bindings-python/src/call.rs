@@ -26,6 +26,7 @@ pub(crate) enum Answer {
     Lease(Option<Lease>),
     Statuses(Vec<Status>),
     Event(Option<Event>),
+    Ticket(leasehold::Ticket),
 }
 
 pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
@@ -155,6 +156,7 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
         Answer::Nothing | Answer::Lease(None) | Answer::Event(None) => Ok(py.None().into_bound(py)),
         Answer::Flag(flag) => Ok(flag.into_pyobject(py)?.to_owned().into_any()),
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
+        Answer::Ticket(ticket) => Ok(ticket.as_str().into_pyobject(py)?.into_any()),
         Answer::Lease(Some(lease)) => lease.into_python(py),
         Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),

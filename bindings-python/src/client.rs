@@ -135,6 +135,23 @@ impl Client {
         Ok(Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) }))
     }
 
+    fn _adopt(
+        &self,
+        ticket: &Bound<'_, PyString>,
+        name: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<Call> {
+        let name = name.map(|name| text_of("lock's name", name)).transpose()?;
+        let (core, ticket) = (self.0.clone(), text_of("ticket", ticket)?);
+        Ok(Call::new(async move {
+            let lease = match name {
+                Some(name) => core.lock(name).adopt(&ticket).await?,
+                None => core.adopt(&ticket).await?,
+            };
+            let leases = Arc::new(lease.into());
+            Ok(Answer::Lease(Some(Lease { leases, is_group: false, _client: core })))
+        }))
+    }
+
     fn _events(&self) -> Events {
         Events(Arc::new(self.0.events()))
     }
@@ -352,6 +369,17 @@ impl Lease {
                 None => leases.renew().await?,
             }
             Ok(Answer::Nothing)
+        }))
+    }
+
+    fn _into_ticket(&self, valid: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
+        let (leases, valid) = (self.leases.clone(), span("valid", valid)?);
+        Ok(Call::new(async move {
+            let ticket = match valid {
+                Some(valid) => leases.into_ticket_for(valid).await?,
+                None => leases.into_ticket().await?,
+            };
+            Ok(Answer::Ticket(ticket))
         }))
     }
 

@@ -20,7 +20,7 @@ NAMES = {("lock", "run"): ["__enter__", "__aenter__"], ("lease", "loss"): []}
 API["locks"] = API["lock"]
 NAMES["locks", "run"] = NAMES["lock", "run"]
 # Asks nobody, so there is no second one for asyncio.
-LOCAL = {"lock", "locks", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release"}
+LOCAL = {"lock", "locks", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release", "into_ticket"}
 # What only Python has, with its reason.
 OWN = {
     "client": {"connect", "connect_async", "locked"},  # connects late; decorators

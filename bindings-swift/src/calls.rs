@@ -21,6 +21,7 @@ pub enum Answer {
     Client { value: Arc<Client> },
     Lease { value: Option<Arc<Lease>> },
     Loss { code: Option<String> },
+    Ticket { text: String },
     Statuses { value: Vec<Status> },
     Event { value: Option<Event> },
     Failed { failure: Failure },

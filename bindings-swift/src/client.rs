@@ -82,6 +82,23 @@ impl Client {
         });
     }
 
+    pub fn adopt(
+        self: Arc<Self>,
+        ticket: String,
+        name: Option<String>,
+        cancel: Arc<Cancel>,
+        reply: Box<dyn Reply>,
+    ) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            let lease = match name {
+                Some(name) => self.core.lock(name).adopt(&ticket).await?,
+                None => self.core.adopt(&ticket).await?,
+            };
+            let (leases, runtime) = (lease.into(), self.runtime.clone());
+            Ok(Answer::Lease { value: Some(Arc::new(Lease { leases, runtime })) })
+        });
+    }
+
     pub fn events(&self) -> Events {
         Events { events: Arc::new(self.core.events()), runtime: self.runtime.clone() }
     }
@@ -235,6 +252,21 @@ impl Lease {
                 None => self.leases.renew().await?,
             }
             Ok(Answer::Nothing)
+        });
+    }
+
+    pub fn into_ticket(
+        self: Arc<Self>,
+        valid: Option<i64>,
+        cancel: Arc<Cancel>,
+        reply: Box<dyn Reply>,
+    ) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            let ticket = match valid {
+                Some(valid) => self.leases.into_ticket_for(span("valid", valid)?).await?,
+                None => self.leases.into_ticket().await?,
+            };
+            Ok(Answer::Ticket { text: ticket.into() })
         });
     }
 

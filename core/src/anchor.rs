@@ -291,6 +291,12 @@ impl Anchor {
         }
     }
 
+    /// The user's own words of such a label.
+    pub(crate) fn text_of(&self, label: &str) -> String {
+        let text = label.strip_prefix(&*self.label("")).unwrap_or_default();
+        text.trim_start().to_owned()
+    }
+
     fn home(&self) -> &Arc<Home> {
         let process = std::process::id();
         let mut home = &self.home;

@@ -9,11 +9,13 @@ use crate::election::Election;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Events, Telling};
+use crate::lease::Lease;
 use crate::lock::{Lock, Settings};
 use crate::locks::Locks;
 use crate::name::LockName;
 use crate::runtime::Runtime;
 use crate::target::{Target, ground};
+use crate::ticket::Content;
 
 /// Open the backend that `url` names; see [`Options::connect`].
 pub async fn connect(url: &str) -> Result<Client, Error> {
@@ -210,6 +212,26 @@ impl Client {
     pub async fn break_lock(&self, name: &str) -> Result<bool, Error> {
         let name = LockName::new(name)?;
         self.engine().await?.evict(&name).await
+    }
+
+    /// Go on with a lease that another process has [handed
+    /// on](crate::Lease::into_ticket): the same fence, ttl and other options, renewed from
+    /// here. It never takes the lock anew. [`Lock::adopt`] also checks which lock it is of.
+    ///
+    /// A ticket is for one use. A backend that does not answer is asked again for 10 s.
+    ///
+    /// # Errors
+    /// `invalid` for a text that is no ticket, or not a whole one. `refused` for a ticket
+    /// of another kind of backend or of a newer version; it stays good. `lost` for one
+    /// that was used, whose time is over, or of another server: nothing is held.
+    /// `unavailable` when the backend did not answer, and then the ticket may be used up
+    /// and its lease given back.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, nothing stays held here: the ticket is as good as before, or used
+    /// up and the lease given back in the background.
+    pub async fn adopt(&self, ticket: &str) -> Result<Lease, Error> {
+        Lease::adopt(&self.anchor, Content::read(ticket)?).await
     }
 
     /// What happens to this client's leases from now on, for logs; in a fork, to

@@ -30,6 +30,11 @@ pub struct Event {
 pub enum What {
     /// It is held.
     Acquired,
+    /// It is held by the ticket that was [adopted](crate::Client::adopt).
+    Adopted,
+    /// It was [handed on](crate::Lease::into_ticket): a ticket holds it, and whoever
+    /// adopts that.
+    HandedOn,
     /// A renewal failed, the first after one that did not. It is repeated, and
     /// the lease is held until it is renewed or lost.
     RenewalFailed(Arc<Error>),
@@ -47,6 +52,8 @@ impl What {
     pub const fn code(&self) -> &'static str {
         match self {
             What::Acquired => "acquired",
+            What::Adopted => "adopted",
+            What::HandedOn => "handed_on",
             What::RenewalFailed(_) => "renewal_failed",
             What::Lost(_) => "lost",
             What::Released(_) => "released",
@@ -59,7 +66,7 @@ impl What {
         match self {
             What::Lost(loss) => Some(loss.code()),
             What::RenewalFailed(error) | What::Released(Some(error)) => Some(error.code()),
-            What::Acquired | What::Released(None) => None,
+            What::Acquired | What::Adopted | What::HandedOn | What::Released(None) => None,
         }
     }
 }
@@ -69,6 +76,8 @@ impl std::fmt::Display for Event {
         write!(f, "lock {:?}, fence {}: ", self.lock.as_str(), self.fence)?;
         match &self.what {
             What::Acquired => f.write_str("acquired"),
+            What::Adopted => f.write_str("adopted"),
+            What::HandedOn => f.write_str("handed on"),
             What::RenewalFailed(error) => write!(f, "a renewal failed: {error}"),
             What::Lost(loss) => write!(f, "lost: {loss}"),
             What::Released(None) => f.write_str("released"),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
-use crate::engine::{Engine, Hold, Loss, Tie};
+use crate::engine::{Engine, Given, Hold, Loss, Patience, Plan, Tie};
 use crate::error::{Error, Kind, Outcome};
 use crate::lock::Settings;
+use crate::ticket::{Content, Ticket};
 use crate::time::Instant;
 
 /// The thing you hold: a fence, a deadline, and word when it is lost.
@@ -178,6 +179,95 @@ impl Lease {
     /// The error of who still holds it.
     fn held(&self, error: Error) -> Error {
         error.with_outcome(Outcome::Held).about(&self.hold.held().name, self.engine.describe())
+    }
+
+    /// Hand it to another process: a ticket for whoever [adopts](crate::Client::adopt)
+    /// it, valid for as long as the [ttl](Lease::ttl) of the lease. See
+    /// [`into_ticket_for`](Lease::into_ticket_for).
+    ///
+    /// # Errors
+    /// As [`into_ticket_for`](Lease::into_ticket_for).
+    ///
+    /// # Cancel safety
+    /// As [`into_ticket_for`](Lease::into_ticket_for).
+    pub async fn into_ticket(&self) -> Result<Ticket, Error> {
+        self.into_ticket_for(self.ttl()).await
+    }
+
+    /// Hand it to another process: a ticket that is valid for so long, from 100 ms to
+    /// 24 h, for whoever [adopts](crate::Client::adopt) it. The lock stays taken all the
+    /// while, and whoever adopts it has the same fence and slot, ttl, delay, label and
+    /// `auto_renew`, and what was left of `max_hold` now.
+    ///
+    /// The lease is over here: it is not renewed any more, and cannot be released by
+    /// mistake; [`release`](Lease::release) has nothing to do then and says that all is
+    /// well. A ticket is for one use. If nobody adopts it in its time, the lock is
+    /// free after that and the [delay](crate::Lock::delay). It outlives this process.
+    ///
+    /// A backend that does not answer is asked again for 10 s, but not beyond the
+    /// deadline of the lease.
+    ///
+    /// # Errors
+    /// `unsupported` on a quorum, `invalid` for a time that cannot be: the lease is still
+    /// held then. `lost` and `not_held` when it is over. Any other error: the backend did
+    /// not say, there is no ticket, and the lease is given back in the background as by
+    /// a drop.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the lease is given back in the background: nobody has the ticket.
+    pub async fn into_ticket_for(&self, valid: Duration) -> Result<Ticket, Error> {
+        self.engine.check_open()?;
+        if !self.is_valid() {
+            return Err(self.over());
+        }
+        let (plan, given) = self.hold.continued(self.engine.runtime().now());
+        Settings::check_validity(valid, plan.delay).map_err(|e| self.held(e))?;
+        let scheme = self.engine.backend().tickets(valid + plan.delay);
+        let scheme = scheme.map_err(|e| self.held(e))?;
+        let label = format!("{} (handed on)", plan.label).into();
+        let ticket = self.engine.heir(&Plan { ttl: valid, label, ..plan.clone() });
+        self.engine.give(&self.hold, &ticket).await?;
+        let content = Content {
+            scheme: scheme.into(),
+            name: plan.name,
+            owner: ticket.owner,
+            mode: plan.mode,
+            fence: given.fence,
+            slot: given.slot,
+            ttl: plan.ttl,
+            delay: plan.delay,
+            max_hold: plan.max_hold,
+            auto_renew: plan.auto_renew,
+            label: self.anchor.text_of(&plan.label),
+        };
+        Ok(content.ticket())
+    }
+
+    /// Go on with what a ticket says.
+    pub(crate) async fn adopt(anchor: &Arc<Anchor>, content: Content) -> Result<Self, Error> {
+        let engine = anchor.engine(Patience::Forever.with_an_outage()).await?;
+        let about = |e: Error| e.about(&content.name, engine.describe());
+        let scheme = engine.backend().tickets(content.ttl + content.delay).map_err(about)?;
+        if scheme != content.scheme {
+            let message = format!(
+                "the ticket is for a lease on {}, and this client is one of {scheme}; adopt it \
+                 with a client of the same server",
+                content.scheme
+            );
+            return Err(about(Error::new(Kind::Refused, message)));
+        }
+        let plan = Plan {
+            name: content.name,
+            ttl: content.ttl,
+            delay: content.delay,
+            mode: content.mode,
+            label: anchor.label(&content.label),
+            max_hold: content.max_hold,
+            auto_renew: content.auto_renew,
+        };
+        let given = Given { owner: content.owner, fence: content.fence, slot: content.slot };
+        let hold = engine.adopt(plan, given).await?;
+        Ok(Self::new(anchor.clone(), engine.clone(), hold))
     }
 
     /// The error for using it after its end.

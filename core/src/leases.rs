@@ -8,8 +8,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::engine::{Engine, Loss, Tie};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 use crate::lease::{Lease, Watch};
+use crate::ticket::Ticket;
 
 /// Several locks that are held together: a fence for each name, and one end.
 ///
@@ -153,6 +154,43 @@ impl Leases {
         first_error(together(self.leases.iter().map(|lease| lease.renew_for(ttl))).await)
     }
 
+    /// Hand it to another process; see [`Lease::into_ticket`]. Not for several.
+    ///
+    /// # Errors
+    /// As [`Lease::into_ticket`]; `unsupported` for several, which are still held then.
+    ///
+    /// # Cancel safety
+    /// As [`Lease::into_ticket`].
+    pub async fn into_ticket(&self) -> Result<Ticket, Error> {
+        self.alone()?.into_ticket().await
+    }
+
+    /// The same with how long the ticket is valid; see [`Lease::into_ticket_for`].
+    ///
+    /// # Errors
+    /// As [`into_ticket`](Leases::into_ticket).
+    ///
+    /// # Cancel safety
+    /// As [`Lease::into_ticket`].
+    pub async fn into_ticket_for(&self, valid: Duration) -> Result<Ticket, Error> {
+        self.alone()?.into_ticket_for(valid).await
+    }
+
+    /// A ticket has one name, and what is held together is lost together.
+    fn alone(&self) -> Result<&Lease, Error> {
+        match &*self.leases {
+            [lease] => Ok(lease),
+            several => {
+                let message = format!(
+                    "{} locks that are held together cannot be handed to another process; take \
+                     one lock for all of them, or take them there",
+                    several.len()
+                );
+                Err(Error::new(Kind::Unsupported, message).with_outcome(Outcome::Held))
+            }
+        }
+    }
+
     /// The error for using them after their end.
     pub(crate) fn over(&self) -> Error {
         self.engine().over_together(&self.tie)
@@ -185,6 +223,13 @@ impl Leases {
             Err(error) if !matches!(error.kind(), Kind::Lost | Kind::Closed) => Ok(()),
             ended => ended,
         }
+    }
+}
+
+impl From<Lease> for Leases {
+    /// A group of one.
+    fn from(lease: Lease) -> Self {
+        Self::of(vec![lease])
     }
 }
 

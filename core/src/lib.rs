@@ -110,6 +110,7 @@ pub mod runtime;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod ticket;
 pub mod time;
 
 pub use backend::{Holder, Status};
@@ -125,3 +126,4 @@ pub use leases::Leases;
 pub use lock::Lock;
 pub use locks::Locks;
 pub use name::{LockName, Owner};
+pub use ticket::Ticket;

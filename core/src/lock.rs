@@ -9,6 +9,7 @@ use crate::engine::{Engine, Patience, Plan};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
 use crate::name::LockName;
+use crate::ticket::Content;
 use crate::time::{Clock, SystemClock};
 
 /// A lock to be taken: a name plus options. Making one does no I/O, and a bad
@@ -62,6 +63,17 @@ impl Settings {
             return Err(Error::invalid(format!(
                 "delay must be from 0 to 24h, the ttl included, not {delay:?} after a ttl of \
                  {ttl:?}; after a crash others wait for both"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuse tickets that no server counts.
+    pub(crate) fn check_validity(valid: Duration, delay: Duration) -> Result<(), Error> {
+        if valid < Self::SHORTEST || valid.saturating_add(delay) > Self::LONGEST {
+            return Err(Error::invalid(format!(
+                "a ticket is valid from {:?} to 24h, the delay of {delay:?} included, not {valid:?}",
+                Self::SHORTEST
             )));
         }
         Ok(())
@@ -239,6 +251,29 @@ impl Lock {
         };
         lease.finish().await?;
         result.ok_or_else(|| lease.over())
+    }
+
+    /// Go on with a lease of this lock that was [handed
+    /// on](crate::Lease::into_ticket), as [`Client::adopt`](crate::Client::adopt) does. Of
+    /// the lock only the name is used: the ticket says the rest.
+    ///
+    /// # Errors
+    /// `refused` for the ticket of another lock, which stays good; else as
+    /// [`Client::adopt`](crate::Client::adopt).
+    ///
+    /// # Cancel safety
+    /// As [`Client::adopt`](crate::Client::adopt).
+    pub async fn adopt(&self, ticket: &str) -> Result<Lease, Error> {
+        let (name, content) = (LockName::new(&self.name)?, Content::read(ticket)?);
+        if content.name != name {
+            let message = format!(
+                "the ticket is for the lock {:?} and not for {:?}; the two were mixed up on the way",
+                content.name.as_str(),
+                name.as_str()
+            );
+            return Err(Error::new(Kind::Refused, message));
+        }
+        Lease::adopt(&self.anchor, content).await
     }
 
     pub(crate) fn patience(&self) -> Patience {

@@ -1,6 +1,7 @@
 //! What needs more than one process, or a made-up world.
 
 pub mod bench;
+pub mod handing;
 pub mod liar;
 pub mod own_keys;
 pub mod packages;

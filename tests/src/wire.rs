@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::{
-    Answer, Backend, Claim, GRANT_WINDOW, Held, Memory, MemoryClient, Mode, Released, Renewal,
-    Status, Wake,
+    Answer, Backend, Claim, GRANT_WINDOW, Heir, Held, Memory, MemoryClient, Mode, Released,
+    Renewal, Status, Transferred, Wake,
 };
 use leasehold::{Client, Error, Kind, Lease, LockName, Options, Outcome};
 
@@ -29,6 +29,9 @@ pub struct Wire {
     renewals: AtomicU64,
     releases: AtomicU64,
     withdrawals: AtomicU64,
+    transfers: AtomicU64,
+    transfer_takes: AtomicU64,
+    lost_answers: AtomicU64,
     failure: Mutex<Option<(Kind, Outcome)>>,
     panics: AtomicBool,
     claim_takes: AtomicU64,
@@ -72,6 +75,21 @@ impl Wire {
     /// How often it was asked who holds a lock, or told what a holder shows.
     pub fn looks(&self) -> u64 {
         self.looks.load(Ordering::SeqCst)
+    }
+
+    /// How long a transfer is on its way to the server from now on, and as long back.
+    pub fn slow_transfers(&self, takes: Duration) {
+        self.transfer_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// The next so many transfers are carried out, and their answers are lost.
+    pub fn lose_answers(&self, many: u64) {
+        self.lost_answers.store(many, Ordering::SeqCst);
+    }
+
+    /// How many transfers were asked for.
+    pub fn transfers(&self) -> u64 {
+        self.transfers.load(Ordering::SeqCst)
     }
 
     /// What the server tells unasked is lost from now on, or not any more.
@@ -164,6 +182,26 @@ impl Backend for Wire {
         self.inner.withdraw(claim).await
     }
 
+    async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
+        self.check(&self.transfers)?;
+        let way = Duration::from_millis(self.transfer_takes.load(Ordering::SeqCst));
+        self.truth.sleep(way + Duration::from_millis(1)).await;
+        let answer = self.inner.transfer(held, to, heir).await;
+        if !way.is_zero() {
+            self.truth.sleep(way).await;
+        }
+        let less = |lost: u64| lost.checked_sub(1);
+        if self.lost_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            let error = Error::new(Kind::Unavailable, "the answer is lost");
+            return Err(error.with_outcome(Outcome::Unknown));
+        }
+        answer
+    }
+
+    fn tickets(&self, lasts: Duration) -> Result<&'static str, Error> {
+        self.inner.tickets(lasts)
+    }
+
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
         self.inner.evict(name).await
     }
@@ -235,6 +273,9 @@ impl World {
             renewals: AtomicU64::new(0),
             releases: AtomicU64::new(0),
             withdrawals: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
+            transfer_takes: AtomicU64::new(0),
+            lost_answers: AtomicU64::new(0),
             failure: Mutex::default(),
             panics: AtomicBool::new(false),
             claim_takes: AtomicU64::new(0),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from . import _leasehold
 from ._errors import InvalidInput
 from ._events import Events
-from ._lease import Seconds
+from ._lease import Lease, Seconds
 from ._lock import Lock
 from ._locks import Locks
 
@@ -205,6 +205,21 @@ class Client(_leasehold.Client):
     async def break_lock_async(self, name: str) -> bool:
         """:meth:`break_lock` for asyncio and trio."""
         return await self._break_lock(name)
+
+    def adopt(self, ticket: str, *, name: str | None = None) -> Lease:
+        """Go on with a lease that another process has handed on by
+        :meth:`Lease.into_ticket`: with its fence, ttl and other options. It never takes the
+        lock anew. ``name``: the lock that it has to be of, if that is to be checked.
+
+        Raises InvalidInput for a text that is no ticket, Refused for a ticket of another
+        lock or kind of backend, which stays good, and LeaseLost for one that was used, or
+        whose time is over."""
+        return self._adopt(ticket, name).wait()
+
+    async def adopt_async(self, ticket: str, *, name: str | None = None) -> Lease:
+        """:meth:`adopt` for asyncio and trio. Cancelled midway, nothing is held: the ticket is
+        as good as before, or used up and its lease given back."""
+        return await self._adopt(ticket, name)
 
     def events(self) -> Events:
         """What happens to this client's leases from now on, for logs: iterate over it, in

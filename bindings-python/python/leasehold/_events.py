@@ -15,8 +15,9 @@ class Event(NamedTuple):
     fence: int
     """Its fencing token."""
     what: str
-    """``"acquired"``, ``"released"``, ``"lost"``, or ``"renewal_failed"``: the first
-    after one that did not fail; it is repeated until the lease is lost."""
+    """``"acquired"``, ``"released"``, ``"lost"``, ``"handed_on"`` by a ticket, ``"adopted"``,
+    or ``"renewal_failed"``: the first after one that did not fail; it is repeated until
+    the lease is lost."""
     reason: str | None
     """Why it was lost, or the code of the error of the renewal, or of a release that
     was not confirmed."""

@@ -90,6 +90,22 @@ class Lease(_leasehold.Lease):
         """:meth:`release` for asyncio and trio. Cancelled midway, it goes on in the background."""
         await self._release()
 
+    def into_ticket(self, *, valid: Seconds | None = None) -> str:
+        """Hand it to another process: a text for :meth:`Client.adopt` there, which goes on
+        with the same fence. Valid for the ttl, or as long as it is said, up to a day; if
+        nobody adopts it by then the lock is free. It is for one use, and a secret: whoever
+        has it can take the lease.
+
+        The lease is over here: releasing it, or leaving its block, does nothing more. Raises
+        Unsupported on a quorum and for several locks together; then it is still held. After
+        Unavailable there is no ticket, and the lease is given back in the background."""
+        return self._into_ticket(valid).wait()
+
+    async def into_ticket_async(self, *, valid: Seconds | None = None) -> str:
+        """:meth:`into_ticket` for asyncio and trio. Cancelled midway, the lease is given back
+        in the background."""
+        return await self._into_ticket(valid)
+
     async def __aenter__(self) -> Lease:
         return self
 

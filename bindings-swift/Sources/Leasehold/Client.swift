@@ -141,6 +141,26 @@ public final class Client: Sendable {
         return wasHeld
     }
 
+    /// Go on with a lease that another process has handed on by
+    /// ``Lease/intoTicket(valid:isolation:)``: with its fence, ttl and other options. It never
+    /// takes the lock anew.
+    ///
+    /// - Parameters:
+    ///   - ticket: The text.
+    ///   - name: The lock that it has to be of, if that is to be checked.
+    /// - Throws: ``LeaseError/Code/invalid`` for a text that is no ticket,
+    ///   ``LeaseError/Code/refused`` for a ticket of another lock or kind of backend, which stays
+    ///   good, and ``LeaseError/Code/lost`` for one that was used, or whose time is over.
+    public func adopt(
+        _ ticket: String, name: String? = nil, isolation: isolated (any Actor)? = #isolation
+    ) async throws(LeaseError) -> Lease {
+        let answer = try await call {
+            native.adopt(ticket: ticket, name: name, cancel: $0, reply: $1)
+        }
+        guard case .lease(let lease?) = answer else { throw .unexpected }
+        return Lease(lease)
+    }
+
     /// What happens to this client's leases from now on, for logs, until the client is closed or
     /// the task that reads is cancelled. One task reads; one that is more than 1024 behind misses
     /// the oldest.

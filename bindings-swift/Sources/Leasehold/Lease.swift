@@ -71,6 +71,24 @@ public final class Lease: Sendable {
         _ = try await call { native.renew(ttl: ttl?.nanos, cancel: $0, reply: $1) }
     }
 
+    /// Hand it to another process: a text for ``Client/adopt(_:name:isolation:)`` there, which goes
+    /// on with the same fence. It is for one use, and a secret: whoever has it can take the lease.
+    /// The lease is over here: releasing it does nothing more.
+    ///
+    /// - Parameter valid: How long, from 100 ms to a day; as long as the ttl unless set. If nobody
+    ///   adopts it by then, the lock is free.
+    /// - Throws: ``LeaseError/Code/unsupported`` on a quorum and ``LeaseError/Code/invalid`` for a
+    ///   time that cannot be: it is still held then. ``LeaseError/Code/lost`` and
+    ///   ``LeaseError/Code/notHeld`` when it is over. After any other error there is no ticket, and
+    ///   the lease is given back in the background; so it is when the task is cancelled.
+    public func intoTicket(
+        valid: Duration? = nil, isolation: isolated (any Actor)? = #isolation
+    ) async throws(LeaseError) -> String {
+        let answer = try await call { native.intoTicket(valid: valid?.nanos, cancel: $0, reply: $1) }
+        guard case .ticket(let text) = answer else { throw .unexpected }
+        return text
+    }
+
     /// Give it back; all calls wait for the first and get its answer. It goes to its end though
     /// the task is cancelled.
     ///

@@ -6,6 +6,10 @@ public struct LeaseEvent: Sendable, Hashable, CustomStringConvertible {
     public enum What: String, Sendable, CaseIterable {
         /// It is held.
         case acquired
+        /// It is held by a ticket that another process gave.
+        case adopted
+        /// A ticket holds it, and whoever adopts that.
+        case handedOn = "handed_on"
         /// A renewal failed, the first after one that did not. It is repeated until the lease is
         /// lost.
         case renewalFailed = "renewal_failed"

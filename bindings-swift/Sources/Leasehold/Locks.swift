@@ -75,6 +75,13 @@ public final class Leases: Sendable {
         try await lease.renew(for: ttl, isolation: isolation)
     }
 
+    /// Throws ``LeaseError/Code/unsupported``: locks that are held together cannot be handed on.
+    public func intoTicket(
+        valid: Duration? = nil, isolation: isolated (any Actor)? = #isolation
+    ) async throws(LeaseError) -> String {
+        try await lease.intoTicket(valid: valid, isolation: isolation)
+    }
+
     /// Give all back; see ``Lease/release(isolation:)``.
     public func release(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) {
         try await lease.release(isolation: isolation)

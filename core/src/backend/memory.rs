@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::record::{Address, Now, Record, Retired};
-use super::{Answer, Backend, Claim, Grant, Held, Mode, Released, Renewal, Status, Wake};
+use super::{
+    Answer, Backend, Claim, Grant, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
+};
 use crate::error::Error;
 use crate::name::LockName;
 use crate::time::Clock;
@@ -23,6 +25,9 @@ pub struct Memory {
     grants: Option<Duration>,
     state: Arc<Mutex<State>>,
 }
+
+/// The address of no client.
+const NOBODY: Address = 0;
 
 #[derive(Default)]
 struct State {
@@ -196,6 +201,26 @@ impl Backend for MemoryClient {
         state.record(&claim.name).withdraw(claim.owner, now.instant);
         self.server.pass_on(&mut state, &claim.name, now);
         Ok(())
+    }
+
+    async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
+        let now = self.server.now().instant;
+        let client = match heir {
+            Heir::Ticket => NOBODY,
+            Heir::Client => self.address,
+        };
+        let mut state = self.server.state();
+        if state.retired.contains(to.owner)
+            || !state.record(&held.name).transfer(held.owner, to, client, now)
+        {
+            return Ok(Transferred::Gone);
+        }
+        state.retired.insert(held.owner);
+        Ok(Transferred::Done { term: None })
+    }
+
+    fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
+        Ok("memory")
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {

@@ -134,7 +134,7 @@ pub struct Term {
 }
 
 /// A lease as the server knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The lock.
     pub name: LockName,
@@ -160,6 +160,28 @@ pub enum Renewal {
     Gone,
     /// Of several servers too few have answered: ask again.
     Unknown,
+}
+
+/// Who is to hold a lease that is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heir {
+    /// A ticket, which is nobody's yet: the lease lasts for its ttl, whichever
+    /// processes end meanwhile.
+    Ticket,
+    /// The client that asks.
+    Client,
+}
+
+/// What a transfer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transferred {
+    /// The other owner holds the lock.
+    Done {
+        /// How long, if not for its ttl from the sending on.
+        term: Option<Term>,
+    },
+    /// Neither of the two holds it; nothing changed.
+    Gone,
 }
 
 /// What a release came to.
@@ -300,6 +322,27 @@ pub trait Backend: Send + Sync + 'static {
     /// Make a claim as if it had never been sent: leave the line, give back
     /// what was granted, refuse it if it comes late.
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error>;
+
+    /// Make another owner the holder in the place of one, with the same fence, slot and
+    /// mode, and its own ttl and label. From then on a claim, renewal or release of the
+    /// former owner changes nothing. Repeated, it restarts the ttl of the other owner.
+    /// One that comes after the [`withdraw`](Backend::withdraw) of the other owner
+    /// changes nothing. Only asked where [`tickets`](Backend::tickets) says it can be.
+    async fn transfer(&self, held: &Held, _to: &Claim, _heir: Heir) -> Result<Transferred, Error> {
+        self.tickets(held.ttl).map(|_| Transferred::Gone)
+    }
+
+    /// Whether it can hand leases on by tickets that are valid for so long: the kind of
+    /// backend, which a ticket tells so that another kind refuses it.
+    ///
+    /// # Errors
+    /// `unsupported` with the reason, unless a backend says otherwise; `invalid` for a
+    /// time that it cannot count.
+    fn tickets(&self, _lasts: Duration) -> Result<&'static str, Error> {
+        let message = "this backend cannot hand a lease to another process; release it here, and \
+                       take it there";
+        Err(Error::new(Kind::Unsupported, message))
+    }
 
     /// Take the lock from whoever holds it and tell both sides by a [`Wake`].
     /// Answers whether somebody held it.

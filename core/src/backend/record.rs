@@ -206,6 +206,26 @@ impl Record {
         true
     }
 
+    /// Make `to` the holder in the place of `from`, as part of `client`; no if neither
+    /// of them holds it.
+    pub(super) fn transfer(
+        &mut self,
+        from: Owner,
+        to: &Claim,
+        client: Address,
+        now: Instant,
+    ) -> bool {
+        self.expire(now);
+        if let Some(tenant) = self.tenant(to.owner) {
+            tenant.expires = now + to.ttl;
+            return true;
+        }
+        let Some(tenant) = self.tenant(from) else { return false };
+        (tenant.owner, tenant.client, tenant.label) = (to.owner, client, to.label.clone());
+        tenant.expires = now + to.ttl;
+        true
+    }
+
     /// Give back what `owner` holds; answers whether it did.
     pub(super) fn release(&mut self, owner: Owner, now: Instant) -> bool {
         self.expire(now);

@@ -1,6 +1,7 @@
 //! What stands in the place of the backend when a client is closed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -55,6 +56,10 @@ impl Backend for Closed {
 
     async fn wake(&self) -> Wake {
         std::future::pending().await
+    }
+
+    fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
+        Err(closed())
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Plan;
 use super::asked::Asked;
+use super::{Given, Plan};
 use crate::backend::{Held, Mode, Term};
 use crate::error::{Error, Kind};
 use crate::name::Owner;
@@ -59,6 +59,8 @@ pub(super) enum End {
     Released,
     /// It was given back before its deadline, and the backend did not say.
     Unconfirmed(Arc<Error>),
+    /// A ticket holds it, and whoever adopts that.
+    HandedOn,
     Lost(Loss),
 }
 
@@ -67,6 +69,7 @@ pub(crate) struct Hold {
     /// As it was granted.
     pub(super) held: Held,
     slot: u32,
+    label: Arc<str>,
     /// The last part of the server's ttl, which is not used.
     delay: Duration,
     /// In nanoseconds, the rest, which is.
@@ -149,6 +152,7 @@ impl Hold {
         let hold = Self {
             held,
             slot,
+            label: plan.label.clone(),
             delay: plan.delay,
             ttl: nanos(plan.ttl).into(),
             longest: nanos(plan.lasts()).into(),
@@ -179,6 +183,15 @@ impl Hold {
     /// Which of the permits it is, where they are counted.
     pub(crate) fn slot(&self) -> Option<u32> {
         matches!(self.held.mode, Mode::Counted { .. }).then_some(self.slot)
+    }
+
+    /// The lease that goes on with this one in another process, from now on.
+    pub(crate) fn continued(&self, now: Instant) -> (Plan, Given) {
+        let Held { name, owner, mode, fence, renewed, .. } = self.held.clone();
+        let max_hold = self.ends_at.map(|end| end.since(now));
+        let (ttl, delay, label) = (self.ttl(), self.delay, self.label.clone());
+        let plan = Plan { name, ttl, delay, mode, label, max_hold, auto_renew: renewed };
+        (plan, Given { owner, fence, slot: self.slot })
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -424,6 +437,10 @@ impl Hold {
             Some(End::Lost(loss)) => Some(*loss),
             _ => None,
         }
+    }
+
+    pub(super) fn is_handed_on(&self) -> bool {
+        matches!(self.end.get(), Some(End::HandedOn))
     }
 
     pub(super) fn how_ended(&self) -> Option<&End> {

@@ -108,10 +108,20 @@ impl Engine {
     /// Renew it from `renew_at` on, and report it when it is lost. No when the
     /// client was closed meanwhile; then it is given back.
     pub(super) fn keep(self: &Arc<Self>, hold: &Arc<Hold>, renew_at: Option<Instant>) -> bool {
+        self.keep_as(hold, renew_at, || What::Acquired)
+    }
+
+    /// The same, with what is told of it.
+    pub(super) fn keep_as(
+        self: &Arc<Self>,
+        hold: &Arc<Hold>,
+        renew_at: Option<Instant>,
+        what: impl FnOnce() -> What,
+    ) -> bool {
         let mut state = self.keeper.state();
         state.kept.insert(Entry::new(hold.clone(), renew_at));
         state.busy = true;
-        self.tell(hold, || What::Acquired);
+        self.tell(hold, what);
         // Usually it looks soon enough by itself, and is not worth waking.
         let lost_at = hold.lost_at();
         let event = renew_at.map_or(lost_at, |at| at.min(lost_at));

@@ -18,6 +18,7 @@ mod asked;
 mod by_hand;
 mod closed;
 mod debts;
+mod handing;
 mod hold;
 mod keeper;
 mod kept;
@@ -34,6 +35,7 @@ mod word;
 
 use closed::Closed;
 use debts::Debts;
+pub(crate) use handing::Given;
 pub(crate) use hold::Hold;
 pub use hold::Loss;
 use keeper::Keeper;
@@ -350,6 +352,10 @@ impl Engine {
     pub(crate) fn over(&self, hold: &Hold) -> Error {
         let error = match hold.loss() {
             Some(loss) => hold.lost_by(loss),
+            None if hold.is_handed_on() => Error::new(
+                Kind::NotHeld,
+                "the lease was handed on: whoever adopts its ticket holds it",
+            ),
             None if hold.is_over() => Error::new(Kind::NotHeld, "the lease was released before"),
             None if self.is_foreign() => foreign(),
             // Nobody has come to say it yet.

@@ -42,7 +42,7 @@ impl Engine {
         match hold.how_ended() {
             Some(End::Unconfirmed(error)) => Err(error.again()),
             Some(End::Lost(_)) => Err(self.over(hold)),
-            Some(End::Released) | None => Ok(()),
+            Some(End::Released | End::HandedOn) | None => Ok(()),
         }
     }
 
@@ -82,6 +82,7 @@ impl Engine {
         let what = match &end {
             End::Released => What::Released(None),
             End::Unconfirmed(error) => What::Released(Some(error.clone())),
+            End::HandedOn => What::HandedOn,
             End::Lost(loss) => What::Lost(*loss),
         };
         hold.end(end, |is_end| {

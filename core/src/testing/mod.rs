@@ -125,6 +125,28 @@ macro_rules! conformance_tests {
             odd_names_are_locks_like_any_other
             the_shortest_and_the_longest_ttl_are_kept
             a_lock_that_is_to_be_shared_is_shared_or_refused
+            a_lease_is_handed_on_or_that_is_unsupported
+        }
+    };
+}
+
+/// The same for a backend that can hand leases to another process by
+/// [tickets](crate::Lease::into_ticket).
+#[macro_export]
+macro_rules! handing_tests {
+    ($stage:expr) => {
+        $crate::__conformance_tests! { $stage =>
+            a_lease_goes_over_a_ticket_to_another_client_and_is_never_free
+            a_client_adopts_what_it_has_given_itself
+            who_has_handed_a_lease_on_can_do_nothing_with_it
+            a_ticket_is_adopted_once
+            a_repeated_transfer_answers_the_same_and_restarts_the_ttl
+            a_ticket_that_nobody_adopts_in_time_is_good_for_nothing
+            what_is_not_held_is_not_handed_on
+            a_transfer_after_its_withdraw_changes_nothing
+            a_withdraw_gives_back_what_was_handed_on
+            who_waits_is_served_when_the_adopter_releases
+            an_eviction_takes_the_lock_from_a_ticket
         }
     };
 }
@@ -153,6 +175,7 @@ macro_rules! sharing_tests {
             another_number_of_permits_is_refused_until_nobody_uses_the_lock
             an_eviction_takes_the_lock_from_all_who_share_it
             inspect_shows_all_who_share
+            who_shares_hands_on_its_turn_and_its_slot
         }
     };
 }

@@ -44,6 +44,7 @@ mod memory {
 
     leasehold::conformance_tests!(InMemory::new());
     leasehold::sharing_tests!(InMemory::new());
+    leasehold::handing_tests!(InMemory::new());
 }
 
 mod memory_that_grants {
@@ -51,6 +52,7 @@ mod memory_that_grants {
 
     leasehold::conformance_tests!(InMemory::granting());
     leasehold::sharing_tests!(InMemory::granting());
+    leasehold::handing_tests!(InMemory::granting());
 }
 
 struct OnNodes {
@@ -124,6 +126,7 @@ mod sqlite {
 
     leasehold::conformance_tests!(InFile::new());
     leasehold::sharing_tests!(InFile::new());
+    leasehold::handing_tests!(InFile::new());
 }
 
 /// Time as the manual clock has it, on a thread of its own.
@@ -179,9 +182,12 @@ impl Stage for OnCluster {
 mod etcd_in_memory {
     use super::*;
 
-    leasehold::conformance_tests!({
+    fn stage() -> OnCluster {
         let (clock, thread) = (ManualClock::new(), ThreadRuntime::start().expect("a thread"));
         let cluster = MemoryCluster::new(Arc::new(clock.clone()));
         OnCluster { cluster, runtime: Arc::new(ManualRuntime { clock, thread }) }
-    });
+    }
+
+    leasehold::conformance_tests!(stage());
+    leasehold::handing_tests!(stage());
 }

@@ -5,6 +5,7 @@
 //! `worker hold DATABASE TTL_MS [shared|PERMITS]`: hold the lock and answer questions on
 //! stdin.
 //! The database may also be a URL, of a server.
+//! `worker adopt DATABASE TICKET`: the same with a lease that was handed on.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
 //! `worker fork-waiting URL SERVER`: fork while a thread waits for an answer, and wait
 //! there, too; of the server with this process id.
@@ -41,6 +42,10 @@ fn main() -> Result<(), Failure> {
         ["hold", database, ttl, ref kind @ ..] => {
             runtime.block_on(hold(database, Duration::from_millis(ttl.parse()?), kind))
         }
+        ["adopt", database, ticket] => runtime.block_on(async {
+            let client = connect(database).await?;
+            answer(client.adopt(ticket).await?).await
+        }),
         ["fork", database] => fork(&runtime, database),
         ["fork-waiting", url, server] => {
             runtime.block_on(connect(url)).and_then(|client| fork_waiting(&client, server))
@@ -133,12 +138,19 @@ async fn hold(database: &str, ttl: Duration, kind: &[&str]) -> Result<(), Failur
         ["shared"] => lock.shared(),
         [permits, ..] => lock.permits(permits.parse()?),
     };
-    let lease = lock.acquire().await?;
+    answer(lock.acquire().await?).await
+}
+
+async fn answer(lease: Lease) -> Result<(), Failure> {
     say(&format!("held {}", lease.fence()));
     for question in std::io::stdin().lock().lines() {
         match question?.as_str() {
             "valid" => say(&lease.is_valid().to_string()),
             "lost" => say(&format!("{:?}", lease.lost().await)),
+            question if question.starts_with("ticket ") => {
+                let valid = Duration::from_secs(question["ticket ".len()..].parse()?);
+                say(lease.into_ticket_for(valid).await?.as_str());
+            }
             "release" => say(&format!("{:?}", lease.release().await.map_err(|e| e.code()))),
             other => return Err(format!("unknown question {other:?}").into()),
         }

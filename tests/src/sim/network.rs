@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use leasehold::backend::{
-    Answer, Backend, Claim, Held, MemoryClient, Mode, Released, Renewal, Status, Wake,
+    Answer, Backend, Claim, Heir, Held, MemoryClient, Mode, Released, Renewal, Status, Transferred,
+    Wake,
 };
 use leasehold::{Error, LockName};
 
@@ -78,6 +79,26 @@ impl Backend for Network {
                 })
             }))
             .await
+    }
+
+    async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
+        let (held, to, ledger) = (held.clone(), to.clone(), self.ledger.clone());
+        self.link
+            .send(Arc::new(move |inner| {
+                let (held, to, ledger) = (held.clone(), to.clone(), ledger.clone());
+                Box::pin(async move {
+                    let answer = inner.transfer(&held, &to, heir).await?;
+                    if matches!(answer, Transferred::Done { .. }) {
+                        ledger.made_holder(THE_SERVER, to.owner, 0);
+                    }
+                    Ok(answer)
+                })
+            }))
+            .await
+    }
+
+    fn tickets(&self, lasts: std::time::Duration) -> Result<&'static str, Error> {
+        self.link.inner().tickets(lasts)
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {

@@ -48,6 +48,7 @@ mod etcd_3_5 {
     static MEMBER: OnceLock<Etcd> = OnceLock::new();
 
     leasehold::conformance_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
+    leasehold::handing_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
 }
 
 mod etcd_3_4 {
@@ -56,4 +57,5 @@ mod etcd_3_4 {
     static MEMBER: OnceLock<Etcd> = OnceLock::new();
 
     leasehold::conformance_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));
+    leasehold::handing_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));
 }

@@ -8,4 +8,5 @@ mod leases;
 mod liar;
 mod members;
 mod place;
+mod tickets;
 mod waiting;

@@ -98,7 +98,8 @@ fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options)
     let _ = (lock.check(), lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
     let _ = (lease.name(), lease.fence(), lease.key(), lease.ttl(), lease.remaining());
     let _ = (lease.is_valid(), lease.lost(), lease.loss(), lease.check());
-    let _ = (lease.renew(), lease.release(), lease.slot());
+    let _ = (lease.renew(), lease.release(), lease.slot(), lease.into_ticket());
+    let _ = (client.adopt(""), lock.adopt(""));
 }
 
 #[test]
@@ -116,6 +117,8 @@ fn every_operation_is_listed_and_no_other() {
     let mut lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
     // What others do when they make one.
     assert!(lock.remove("check"));
+    // The name is a parameter of others.
+    assert!(lock.remove("adopt"));
     assert_eq!(lock, &set(api.lock.keys()) | &options);
     let mut lease = methods(include_str!("../../../core/src/lease.rs"), "Lease");
     assert!(lease.remove("watch"));
@@ -124,7 +127,7 @@ fn every_operation_is_listed_and_no_other() {
     // A descriptor for a child process, which the command line has.
     assert!(lease.remove("proof_of_life"));
     // A parameter of others.
-    assert!(lease.remove("renew_for"));
+    assert!(lease.remove("renew_for") && lease.remove("into_ticket_for"));
     assert_eq!(lease, set(api.lease.keys()));
     let mut locks = methods(include_str!("../../../core/src/locks.rs"), "Locks");
     assert!(locks.remove("check") && locks.remove("names"));
@@ -133,6 +136,7 @@ fn every_operation_is_listed_and_no_other() {
     let for_programs =
         ["watch", "finish", "proof_of_life", "renew_for", "fence", "first", "proclaim"];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
+    assert!(leases.remove("into_ticket_for"));
     let singular = set(["name", "fence", "key", "slot"]);
     assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());

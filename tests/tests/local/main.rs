@@ -20,5 +20,6 @@ mod promises;
 mod renew_for;
 mod sharing;
 mod slow_cluster;
+mod tickets;
 mod turns;
 mod waiting;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::time::Clock;
 use leasehold::{Client, Error, Kind, Lease, Lock};
+use leasehold_tests::handing::hand_over_a_dead_body;
 use leasehold_tests::patience::now;
 use leasehold_tests::processes::Process;
 use leasehold_tests::register::{Register, WORKERS};
@@ -266,6 +267,13 @@ fn the_lock_of_a_killed_process_is_free_for_those_who_connect_after_it_too() {
     let client = place.client();
     let lease = place.runtime.block_on(client.lock("register").try_acquire()).expect("an answer");
     assert!(lease.is_some(), "its ttl is a day");
+}
+
+#[test]
+fn a_ticket_outlives_the_process_that_gave_it() {
+    let place = Place::new();
+    let database = place.database();
+    hand_over_a_dead_body(WORKER, &database, &format!("sqlite:{database}"));
 }
 
 #[test]

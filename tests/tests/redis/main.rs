@@ -22,3 +22,4 @@ mod records;
 mod refusals;
 mod sharing;
 mod strangers;
+mod tickets;

@@ -33,6 +33,12 @@ impl Keyspace {
         format!("{}{owner}", self.line(name))
     }
 
+    /// The owner after which such a key is named.
+    pub(super) fn slot(&self, name: &LockName, key: &str) -> Option<Owner> {
+        let slot = key.strip_prefix(&*self.line(name))?;
+        u128::from_str_radix(slot, 16).ok().map(Owner::from_bits)
+    }
+
     /// The key that keeps an owner's late claims out.
     pub(super) fn refusal(&self, name: &LockName, owner: Owner) -> String {
         format!("{}{}/!{owner}", self.prefix, escaped(name.as_str()))
@@ -88,6 +94,7 @@ mod tests {
         for one in NAMES {
             let place = keys.place(&name(one), Owner::from_bits(u128::MAX));
             assert_eq!(keys.lock_of(&place), Some(name(one)));
+            assert_eq!(keys.slot(&name(one), &place), Some(Owner::from_bits(u128::MAX)));
         }
         let owner = Owner::from_bits(0xfeed);
         let expected = "leasehold/invoices/42/#0000000000000000000000000000feed";

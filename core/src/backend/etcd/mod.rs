@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
+use super::{Answer, Backend, Claim, Heir, Held, Released, Renewal, Status, Transferred, Wake};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -44,6 +44,7 @@ mod release;
 mod renew;
 mod sessions;
 mod slots;
+mod transfer;
 mod txns;
 
 pub use cluster::Cluster;
@@ -55,6 +56,7 @@ use keys::Keyspace;
 pub use memory::{MemoryCluster, MemoryClusterClient};
 use places::{Place, Places, Sent};
 use sessions::{Session, Sessions};
+use transfer::Moves;
 
 /// What could not be cleaned up for so long is tried by others of the client, too,
 const OVERDUE: Duration = Duration::from_secs(2);
@@ -128,6 +130,7 @@ pub struct Etcd {
     history: Arc<History>,
     sessions: Arc<Sessions>,
     places: Arc<Places>,
+    moves: Moves,
     /// Leases may be gone that nobody has asked about.
     alarm: Notify,
     /// The shortest ttl that the cluster keeps.
@@ -170,7 +173,8 @@ impl Etcd {
         cluster.watch(&keys.evicted(), Change::Written, 0);
         let history = Arc::new(History::of(cluster.clone()));
         let (places, alarm) = (Arc::default(), Notify::new());
-        Ok(Self { cluster, runtime, keys, history, sessions, places, alarm, min_ttl })
+        let moves = Moves::default();
+        Ok(Self { cluster, runtime, keys, history, sessions, places, moves, alarm, min_ttl })
     }
 
     fn now(&self) -> Instant {
@@ -287,7 +291,16 @@ impl Backend for Etcd {
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         self.places.retire(claim.owner, &claim.name, self.now());
+        self.take_back(claim.owner).await?;
         self.clean_up(claim.owner, &claim.name, false).await
+    }
+
+    async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
+        self.hand_to(held, to, heir).await
+    }
+
+    fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
+        Ok("etcd")
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {

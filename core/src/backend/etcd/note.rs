@@ -31,9 +31,16 @@ pub(super) fn label(note: &str) -> Arc<str> {
     before.map_or(note, |who| who.0).into()
 }
 
+/// What they do.
+pub(super) fn does(note: &str) -> Option<&str> {
+    let before = note.rsplit_once(" since ").and_then(|(who, _)| who.rsplit_once(", "));
+    before.map(|(_, does)| does)
+}
+
 /// For how long it has been held, by the wall clocks of two machines.
 pub(super) fn held_for(note: &str, wall_micros: u64) -> Duration {
-    let since = note.rsplit_once(", held since ").map(|(_, since)| since);
+    let held = ["held", "handed on"].contains(&does(note).unwrap_or_default());
+    let since = note.rsplit_once(" since ").map(|(_, since)| since).filter(|_| held);
     let since = since.and_then(|since| since.split(" (").next());
     let since: Option<SystemTime> = since.and_then(|since| humantime::parse_rfc3339(since).ok());
     since.and_then(|since| at(wall_micros).duration_since(since).ok()).unwrap_or_default()
@@ -55,6 +62,7 @@ mod tests {
         assert_eq!(said, format!("host 7 a, (b) since c, held since 1970-01-01T00:00:01Z ({hex})"));
         assert!(is_of(&said, owner) && !is_of(&said, other) && !is_of("nobody", owner));
         assert_eq!(&*label(&said), "host 7 a, (b) since c");
+        assert_eq!((does(&said), does("nobody")), (Some("held"), None));
         assert_eq!(held_for(&said, 3_000_000), Duration::from_secs(2));
         let other = relabelled(&said, "host 7 d, held since e");
         assert!(is_of(&other, owner));

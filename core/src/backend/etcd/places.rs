@@ -51,6 +51,8 @@ struct State {
     slots: Slots,
     /// Released or withdrawn; what they ask now is refused.
     retired: Retired,
+    /// Those of them whose leases others have.
+    handed_on: Retired,
     /// What was sent of theirs and has not been answered.
     requests: BTreeMap<Owner, Requests>,
     /// Retired owners whose key may still be there, and since when.
@@ -253,6 +255,27 @@ impl Places {
             }
         } else {
             state.settle(owner);
+        }
+    }
+
+    /// Another owner has its key, which is not its own to delete any more.
+    pub(super) fn hand_on(&self, owner: Owner) {
+        let mut state = self.state();
+        state.retired.insert(owner);
+        state.handed_on.insert(owner);
+        state.slots.give_up(owner);
+        state.pay(owner);
+    }
+
+    pub(super) fn is_handed_on(&self, owner: Owner) -> bool {
+        self.state().handed_on.contains(owner)
+    }
+
+    /// It has the key of a lease that was handed on to it; not if it is retired.
+    pub(super) fn adopt(&self, owner: Owner, name: &LockName, slot: Slot) {
+        let mut state = self.state();
+        if !state.retired.contains(owner) {
+            state.slots.adopt(owner, name, slot);
         }
     }
 

@@ -22,6 +22,13 @@ impl Etcd {
         held: &Held,
         then: Option<&Claim>,
     ) -> Result<Released, Error> {
+        if self.places.is_handed_on(held.owner) {
+            let next = match then {
+                Some(then) => self.asking(then).answer().await.ok(),
+                None => None,
+            };
+            return Ok(Released { held: false, next, others: 0 });
+        }
         self.places.retire(held.owner, &held.name, self.now());
         // An earlier claim of its own may yet be carried out, and make the key anew.
         let is_last = self.places.is_quiet(held.owner);
@@ -146,12 +153,21 @@ impl Etcd {
     /// Delete its key, and let nothing of it make that again: requests may
     /// overtake each other.
     async fn keep_out(&self, owner: Owner, name: &LockName, slot: Slot) -> Result<(), Error> {
+        self.refuse(owner, name, vec![Step::Delete(self.keys.place(name, slot))]).await
+    }
+
+    /// Let nothing that was sent for it make its key.
+    pub(super) async fn refuse(
+        &self,
+        owner: Owner,
+        name: &LockName,
+        mut then: Vec<Step>,
+    ) -> Result<(), Error> {
         let (session, _) = self.cluster.open(seconds(LATE)).await?;
         let now = self.runtime.wall_micros();
         let value = note::note("a claim was given up", "kept out", now, owner);
         let key = self.keys.refusal(name, owner);
-        let refusal = Step::Put { key, value, session: Some(session) };
-        let then = vec![Step::Delete(self.keys.place(name, slot)), refusal];
+        then.push(Step::Put { key, value, session: Some(session) });
         self.txn(&Txn { then, ..Txn::default() }).await?;
         Ok(())
     }

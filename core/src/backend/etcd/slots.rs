@@ -23,6 +23,8 @@ struct Taken {
     slot: Slot,
     /// So many requests may have made a key.
     makers: u32,
+    /// It was another client's, and is nobody's afterwards.
+    is_adopted: bool,
 }
 
 impl Slots {
@@ -33,9 +35,15 @@ impl Slots {
     pub(super) fn take(&mut self, owner: Owner, name: &LockName) -> Slot {
         let taken = self.taken.entry(owner).or_insert_with(|| {
             let slot = self.free.get_mut(name).and_then(Vec::pop).unwrap_or(owner);
-            Taken { name: name.clone(), slot, makers: 0 }
+            Taken { name: name.clone(), slot, makers: 0, is_adopted: false }
         });
         taken.slot
+    }
+
+    /// It has this slot, in which its key is already.
+    pub(super) fn adopt(&mut self, owner: Owner, name: &LockName, slot: Slot) {
+        let taken = Taken { name: name.clone(), slot, makers: 1, is_adopted: true };
+        self.taken.entry(owner).or_insert(taken);
     }
 
     /// Its slot, if it has one.
@@ -63,7 +71,10 @@ impl Slots {
 
     /// The next may have it.
     pub(super) fn give_back(&mut self, owner: Owner) {
-        let Some(Taken { name, slot, .. }) = self.taken.remove(&owner) else { return };
+        let Some(Taken { name, slot, is_adopted, .. }) = self.taken.remove(&owner) else { return };
+        if is_adopted {
+            return;
+        }
         if self.free.len() >= Self::MAX_LOCKS && !self.free.contains_key(&name) {
             self.free.pop_first();
         }

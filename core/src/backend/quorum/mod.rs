@@ -394,6 +394,13 @@ impl Backend for Quorum {
         })
     }
 
+    fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
+        let message = "a quorum cannot hand a lease to another process: each node would change \
+                       the owner by itself, and a lease that too few have changed is nobody's; \
+                       release it here, and take it there";
+        Err(Error::new(Kind::Unsupported, message))
+    }
+
     fn listen(&self, ear: Arc<dyn Ear>) {
         self.nodes.iter().for_each(|node| node.listen(ear.clone()));
     }

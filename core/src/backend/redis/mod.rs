@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use super::{Answer, Backend, Claim, Ear, Held, Mode, Released, Renewal, Status, Wake};
+use super::{
+    Answer, Backend, Claim, Ear, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
+};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -45,6 +47,7 @@ mod servers;
 mod share;
 mod socket;
 mod tend;
+mod transfer;
 mod unheard;
 
 pub(crate) use address::Address;
@@ -328,6 +331,14 @@ impl Backend for Redis {
         self.past().retired.insert(claim.owner);
         let session = self.connection.session().await?;
         self.withdraw_over(&session, &claim.name, claim.owner).await
+    }
+
+    async fn transfer(&self, held: &Held, to: &Claim, _: Heir) -> Result<Transferred, Error> {
+        self.hand_to(held, to).await
+    }
+
+    fn tickets(&self, lasts: Duration) -> Result<&'static str, Error> {
+        self.address.check_ttl(lasts).map(|()| "redis")
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {

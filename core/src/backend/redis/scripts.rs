@@ -58,6 +58,7 @@ pub(super) static RELEASE_SHARE: LazyLock<Script> =
     script!("release_share_last", "line", "share", "hand_on", "release_share");
 pub(super) static WITHDRAW: LazyLock<Script> = script!("line", "share", "hand_on", "withdraw");
 pub(super) static EVICT: LazyLock<Script> = script!("line", "share", "hand_on", "evict");
+pub(super) static TRANSFER: LazyLock<Script> = script!("line", "share", "transfer");
 pub(super) static VOTE: LazyLock<Script> = script!("vote_free", "line", "ballot", "vote");
 pub(super) static GIVE_BACK: LazyLock<Script> =
     script!("give_back_last", "line", "ballot", "give_back");

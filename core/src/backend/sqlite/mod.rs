@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::record::{Address, Now, Record, Retired};
-use super::{Answer, Backend, Claim, Held, Mode, Released, Renewal, Status, Wake};
+use super::{
+    Answer, Backend, Claim, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
+};
 use crate::error::Error;
 use crate::name::LockName;
 use crate::runtime::Runtime;
@@ -220,7 +222,8 @@ impl Sqlite {
     }
 }
 
-/// Marks the address of a holder whose lock is not free as soon as it is dead.
+/// Marks the address of a holder whose lock is not free as soon as it is dead, or of a
+/// ticket, which nobody holds.
 const OUTLIVES: u64 = 1 << 62;
 
 /// See [`Claim::delay`].
@@ -325,6 +328,32 @@ impl Backend for Sqlite {
         };
         let next = self.request(|store| store.change(&claim.name, withdraw)).await?;
         self.wake_next(&claim.name, next).await
+    }
+
+    async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
+        let mut client = self.world.address();
+        if heir == Heir::Ticket || !to.delay.is_zero() {
+            client |= OUTLIVES;
+        }
+        let transfer = |record: &mut Record| {
+            let is_retired = lock(&self.retired).contains(to.owner);
+            !is_retired && record.transfer(held.owner, to, client, now().instant)
+        };
+        let asked = self.request(|store| store.change(&held.name, transfer)).await;
+        let is_done = match asked {
+            // As at a renewal: whoever opens the file now finds no lease.
+            Err(_) if self.world.check().is_err() => false,
+            asked => asked?,
+        };
+        if !is_done {
+            return Ok(Transferred::Gone);
+        }
+        lock(&self.retired).insert(held.owner);
+        Ok(Transferred::Done { term: None })
+    }
+
+    fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
+        Ok("sqlite")
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {

@@ -12,10 +12,12 @@ use super::Stage;
 use crate::backend::{Answer, Backend, Claim, Held, Mode, Renewal, Wake};
 use crate::name::{LockName, Owner};
 
+mod handing;
 mod leases;
 mod line;
 mod sharing;
 
+pub use handing::*;
 pub use leases::*;
 pub use line::*;
 pub use sharing::*;

@@ -9,6 +9,7 @@ mod kinds;
 mod local;
 mod redis;
 mod redlock;
+mod tickets;
 
 /// A rule that is broken, and the one test that must fail then.
 pub(super) struct Rule {
@@ -19,11 +20,14 @@ pub(super) struct Rule {
 /// By the file of their tests, as cargo's `--test` names it.
 pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("backends", backends::RULES),
+    ("backends", tickets::OF_BACKENDS),
     ("etcd", etcd::RULES),
     ("local", elections::RULES),
     ("local", kinds::RULES),
     ("local", local::RULES),
+    ("local", tickets::RULES),
     ("redis", redis::RULES),
+    ("redis", tickets::OF_REDIS),
     ("redlock", redlock::RULES),
 ];
 
