@@ -104,7 +104,13 @@ export interface Status {
    */
   waiters: string[]
   /** For JSON.stringify; not seen by anybody else, nor copied along by `{ ...status }`. */
-  toJSON(): Json<Status>
+  toJSON(): StatusJson
+}
+
+/** What JSON.stringify makes of a status. */
+export interface StatusJson extends Omit<Json<Status>, 'holder' | 'holders'> {
+  holder: Json<Holder> | null
+  holders: Json<Holder>[]
 }
 
 /** Something that happened to a lease. */

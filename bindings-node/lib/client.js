@@ -7,7 +7,7 @@ const { Lease } = require('./lease.js')
 const { Lock, Locks } = require('./lock.js')
 const { checkName, checkNames, checkOptions, checkTicket, checkUrl } = require('./options.js')
 const parts = require('./native.js')
-const { jsonable, show } = require('./shown.js')
+const { jsonable, show, toJson } = require('./shown.js')
 
 const OF_A_CLIENT = ['ttl', 'delay', 'wait', 'maxHold', 'label']
 const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew', 'shared', 'permits']
@@ -45,11 +45,11 @@ class Client {
 
   caveats() { return this.#native.caveats() }
 
-  async list() { return (await call((id) => this.#native.status(id))).map((status) => jsonable(status)) }
+  async list() { return (await call((id) => this.#native.status(id))).map(told) }
 
   async status(name) {
     const [status = null] = await call((id) => this.#native.status(id, checkName(name)))
-    return status && jsonable(status)
+    return status && told(status)
   }
 
   async breakLock(name) { return call((id) => this.#native.breakLock(id, checkName(name))) }
@@ -68,6 +68,12 @@ class Client {
   [inspect.custom](_, options, inspect) {
     return show('Client', #native in this ? { backend: this.backend } : {}, options, inspect)
   }
+}
+
+/** With its form in JSON, where each holder has a fence, too. */
+function told(status) {
+  const holders = () => ({ holder: status.holder && toJson(status.holder), holders: status.holders.map(toJson) })
+  return jsonable(status, () => ({ ...status, ...holders() }))
 }
 
 async function* iterate(events) {

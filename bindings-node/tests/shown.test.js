@@ -17,6 +17,7 @@ test('what holds a fence can be told in JSON, where it is a text', async () => {
   const status = await client.status('a')
   assert.deepEqual([plain(status).fence, plain(status).name, plain(status).waiters], [fence, 'a', []])
   assert.equal(plain(status).holder.label, status.holder.label)
+  assert.deepEqual([plain(status).holder.fence, plain(status).holders[0].fence], [fence, fence])
   assert.deepEqual(plain({ all: await client.list() }).all.map((one) => one.fence), [fence])
   assert.equal(await client.status('b'), null)
   const { value: event } = await events.next()
