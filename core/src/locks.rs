@@ -11,9 +11,9 @@ use crate::lock::Lock;
 /// Several locks to be taken together, all or nothing. Options are those of
 /// [`Lock`], and hold for each of them; `wait` is for all together.
 ///
-/// If all are free they are taken at once. Else they are taken one after the other in
-/// the order of their names, byte by byte, so that groups never wait for each other in a
-/// circle. Who holds a lock already and then waits for a group may.
+/// [`acquire`](Locks::acquire) takes them at once if all are free. Else they are taken one
+/// after the other in the order of their names, byte by byte, so that groups never wait
+/// for each other in a circle. Who holds a lock already and then waits for a group may.
 #[derive(Clone)]
 #[must_use = "locks do nothing until they are acquired"]
 pub struct Locks {
@@ -143,6 +143,7 @@ impl Locks {
         let (engine, patience) = self.lock.connected(patience).await?;
         let since = engine.runtime().now();
         if self.names.len() > 1
+            && patience.waits()
             && let Some(leases) = self.take_at_once().await
         {
             return Ok(Some(leases));
@@ -178,7 +179,8 @@ impl Locks {
     }
 
     /// In one round trip, if all are free. Whoever gets only some of them gives those
-    /// back: two who have one each must not both be told that the other is busy.
+    /// back, and waits. One that only tries does not begin so: of two that have one lock
+    /// each for a moment, each would be told that the other's is busy.
     async fn take_at_once(&self) -> Option<Leases> {
         let locks: Vec<Lock> = self.names.iter().map(|name| self.lock.named(name)).collect();
         let answers = together(locks.iter().map(|lock| lock.take(Patience::Try))).await;

@@ -35,6 +35,7 @@ pub struct Wire {
     failure: Mutex<Option<(Kind, Outcome)>>,
     panics: AtomicBool,
     claim_takes: AtomicU64,
+    claims_scatter: AtomicU64,
     renewal_takes: AtomicU64,
     lease_takes: AtomicU64,
     /// What is renewed passes it one request after the other.
@@ -55,6 +56,11 @@ impl Wire {
     /// How long the answer to a claim is on its way from now on.
     pub fn slow_claims(&self, takes: Duration) {
         self.claim_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// A claim is on its way to the server for up to this long from now on, each for another time.
+    pub fn scatter_claims(&self, most: Duration) {
+        self.claims_scatter.store(most.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// How long the answer to a renewal is on its way from now on.
@@ -144,6 +150,11 @@ impl Wire {
 impl Backend for Wire {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         self.check(&self.claims)?;
+        let scatter = u128::from(self.claims_scatter.load(Ordering::SeqCst));
+        if scatter > 0 {
+            let takes = (claim.owner.bits() % scatter) as u64;
+            self.truth.sleep(Duration::from_millis(takes)).await;
+        }
         let answer = self.inner.claim(claim).await?;
         let millis = self.claim_takes.load(Ordering::SeqCst);
         if millis > 0 {
@@ -279,6 +290,7 @@ impl World {
             failure: Mutex::default(),
             panics: AtomicBool::new(false),
             claim_takes: AtomicU64::new(0),
+            claims_scatter: AtomicU64::new(0),
             renewal_takes: AtomicU64::new(0),
             lease_takes: AtomicU64::new(0),
             narrow: tokio::sync::Mutex::default(),

@@ -64,7 +64,7 @@ impl Engine {
         plan: Plan,
         patience: Patience,
     ) -> Result<Stay, Error> {
-        let waits = !patience.limit().is_some_and(|limit| limit.is_zero());
+        let waits = patience.waits();
         let claim = Claim {
             name: plan.name.clone(),
             owner: self.new_owner(),

@@ -84,6 +84,11 @@ impl Patience {
         }
     }
 
+    /// Whether a busy lock is waited for.
+    pub(crate) fn waits(self) -> bool {
+        self.limit() != Some(Duration::ZERO)
+    }
+
     /// What is left of it after a while.
     pub(crate) fn after(self, waited: Duration) -> Self {
         match self {

@@ -106,15 +106,16 @@ fn of_two_that_try_the_same_group_at_once_one_has_it() {
             let world = if grants { world.granting() } else { world };
             let ((first, fast), (second, slow)) = (world.client(), world.client());
             let names = ["a", "b", "c"];
-            for millis in 0..40 {
-                fast.slow_claims(Duration::from_millis(3));
-                slow.slow_claims(Duration::from_millis(millis));
+            fast.scatter_claims(Duration::from_millis(10));
+            fast.slow_claims(Duration::from_millis(30));
+            slow.scatter_claims(Duration::from_millis(100));
+            for round in 0..1000 {
                 let other = second.locks(names);
                 let theirs = spawn(async move { other.try_acquire().await });
                 let ours = first.locks(names).try_acquire().await.expect("an answer");
                 let theirs = theirs.await.expect("no panic").expect("an answer");
-                assert!(ours.is_some() || theirs.is_some(), "neither, at {millis} ms");
-                assert!(ours.is_none() || theirs.is_none(), "both, at {millis} ms");
+                assert!(ours.is_some() || theirs.is_some(), "neither, in round {round}");
+                assert!(ours.is_none() || theirs.is_none(), "both, in round {round}");
                 drop((ours, theirs));
                 world.settle().await;
             }

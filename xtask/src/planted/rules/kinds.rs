@@ -104,6 +104,13 @@ pub(super) const RULES: &[Rule] = &[
         "        names.sort_by(|_, _| std::cmp::Ordering::Equal);\n",
     ),
     rule(
+        "of two groups that try at once each finds the other's locks busy",
+        "groups::of_two_that_try_the_same_group_at_once_one_has_it",
+        "locks.rs",
+        "            && patience.waits()\n",
+        "",
+    ),
+    rule(
         "the rest of a group outlives the loss",
         "groups::what_is_left_of_a_group_is_not_renewed_and_kept_by_nobody_who_hangs",
         "engine/tie.rs",
