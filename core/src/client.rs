@@ -13,6 +13,7 @@ use crate::lease::Lease;
 use crate::lock::{Lock, Settings};
 use crate::locks::Locks;
 use crate::name::LockName;
+use crate::once::Once;
 use crate::runtime::Runtime;
 use crate::target::{Target, ground};
 use crate::ticket::Content;
@@ -180,6 +181,12 @@ impl Client {
     /// The election of this name, which is led by who holds the lock of the same name.
     pub fn election(&self, name: impl Into<String>) -> Election {
         Election::new(self.lock(name))
+    }
+
+    /// Work that is done once per interval, or once for each [slot](Once::slot), by
+    /// whichever client comes first.
+    pub fn once(&self, name: impl Into<String>) -> Once {
+        Once::new(self.lock(name))
     }
 
     /// The locks that are held or waited for, by name. See [`status`](Client::status).

@@ -43,7 +43,8 @@ pub struct Leader {
 
 impl Leader {
     pub(crate) fn of(status: Option<&Status>) -> Result<Option<Self>, Error> {
-        let Some(holder) = status.and_then(Status::holder) else { return Ok(None) };
+        let holder = status.and_then(Status::holder).filter(|holder| !holder.resting);
+        let Some(holder) = holder else { return Ok(None) };
         if holder.mode != Mode::Exclusive {
             let message = "the lock of this name is shared or has permits, and no election: give \
                            the election a name of its own";

@@ -42,6 +42,21 @@ impl Lease {
         &self.engine
     }
 
+    /// Given back before `span` has passed from now on, its lock rests until then.
+    pub(crate) fn rest_for(&self, span: Duration) {
+        self.engine.rest_for(&self.hold, span);
+    }
+
+    /// The same if it [succeeds](Lease::succeed).
+    pub(crate) fn rest_on_success(&self, span: Duration) {
+        self.engine.rest_on_success(&self.hold, span);
+    }
+
+    /// The work of a [`Once`](crate::Once) has succeeded: what is left is to give this back.
+    pub(crate) fn succeed(&self) {
+        self.hold.succeed();
+    }
+
     /// Whether it is renewed in the background.
     pub(crate) fn is_renewed(&self) -> bool {
         self.hold.held().renewed
@@ -264,6 +279,7 @@ impl Lease {
             label: anchor.label(&content.label),
             max_hold: content.max_hold,
             auto_renew: content.auto_renew,
+            may_rest: false,
         };
         let given = Given { owner: content.owner, fence: content.fence, slot: content.slot };
         let hold = engine.adopt(plan, given).await?;

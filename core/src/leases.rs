@@ -50,6 +50,12 @@ impl Leases {
         self.first().show(value).await
     }
 
+    /// The work of a [`Once`](crate::Once) has succeeded: what is left is to give this back.
+    #[doc(hidden)]
+    pub fn succeed(&self) {
+        self.leases.iter().for_each(Lease::succeed);
+    }
+
     /// The names, in the order in which they were taken.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.leases.iter().map(Lease::name)

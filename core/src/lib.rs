@@ -106,6 +106,7 @@ mod leases;
 mod lock;
 mod locks;
 mod name;
+mod once;
 pub mod runtime;
 mod target;
 #[cfg(feature = "testing")]
@@ -126,4 +127,5 @@ pub use leases::Leases;
 pub use lock::Lock;
 pub use locks::Locks;
 pub use name::{LockName, Owner};
+pub use once::{Once, Run, Skip};
 pub use ticket::Ticket;

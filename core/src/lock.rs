@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
-use crate::backend::Mode;
+use crate::backend::{Mode, Status};
 use crate::engine::{Engine, Patience, Plan};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
@@ -23,6 +23,7 @@ pub struct Lock {
     name: String,
     shared: bool,
     permits: Option<u32>,
+    min_hold: Duration,
     settings: Settings,
 }
 
@@ -106,7 +107,8 @@ impl Settings {
 
 impl Lock {
     pub(crate) fn new(anchor: Arc<Anchor>, name: String, settings: Settings) -> Self {
-        Self { anchor, name, shared: false, permits: None, settings }
+        let min_hold = Duration::ZERO;
+        Self { anchor, name, shared: false, permits: None, min_hold, settings }
     }
 
     /// Share it: any number of leases that share it are held at once, and no
@@ -169,6 +171,21 @@ impl Lock {
     /// unless set. A worker that hangs then frees the lock.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.settings.max_hold = Some(max_hold);
+        self
+    }
+
+    /// The shortest that the lock stays taken, from its grant on; zero unless set, at most
+    /// 400 days. A lease that is released or dropped before that is over, as ever, but its
+    /// lock *rests*: it is nobody's, and all others find it busy until then, by the
+    /// server's clock. [`break_lock`](crate::Client::break_lock) ends that, and so does
+    /// the loss of the server's data. After a crash or a loss nothing rests: ttl and
+    /// [`delay`](Lock::delay) rule there. Nor does it after a lease that was handed to
+    /// another process by a [ticket](Lease::into_ticket). See [`once`](crate::Client::once) for work that
+    /// is to be done once per interval.
+    ///
+    /// Only for a lock that is held alone, and not on a quorum, which is `unsupported`.
+    pub fn min_hold(mut self, min_hold: Duration) -> Self {
+        self.min_hold = min_hold;
         self
     }
 
@@ -291,6 +308,13 @@ impl Lock {
         &self.name
     }
 
+    /// Who holds it and who waits for it now.
+    pub(crate) async fn status(&self) -> Result<Option<Status>, Error> {
+        let name = LockName::new(&self.name)?;
+        let (engine, _) = self.connected(Patience::Try).await?;
+        engine.look_at(&name).await
+    }
+
     /// Another, with the same options.
     pub(crate) fn named(&self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self.clone() }
@@ -298,8 +322,28 @@ impl Lock {
 
     fn checked(&self) -> Result<LockName, Error> {
         self.settings.check()?;
-        self.mode()?;
+        let mode = self.mode()?;
+        if !self.min_hold.is_zero() {
+            self.check_min_hold(mode)?;
+        }
         LockName::new(&self.name)
+    }
+
+    fn check_min_hold(&self, mode: Mode) -> Result<(), Error> {
+        let span = self.min_hold;
+        check_rest("min_hold", span)?;
+        if mode.is_shared() {
+            return Err(Error::invalid(format!(
+                "min_hold is for a lock that one holds alone, not for one that is {}",
+                mode.name()
+            )));
+        }
+        match self.settings.max_hold.filter(|most| *most < span) {
+            Some(most) => Err(Error::invalid(format!(
+                "min_hold must not be longer than max_hold, and {span:?} is longer than {most:?}"
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn mode(&self) -> Result<Mode, Error> {
@@ -317,7 +361,25 @@ impl Lock {
         }
     }
 
-    pub(crate) async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
+    async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
+        let lease = self.take_without_rest(patience, false).await?;
+        lease.iter().for_each(|lease| self.begin_min_hold(lease));
+        Ok(lease)
+    }
+
+    /// From now on it counts.
+    pub(crate) fn begin_min_hold(&self, lease: &Lease) {
+        if !self.min_hold.is_zero() {
+            lease.rest_for(self.min_hold);
+        }
+    }
+
+    /// A lease that leaves no rest unless it is told to, which it `may_rest`.
+    pub(crate) async fn take_without_rest(
+        &self,
+        patience: Patience,
+        may_rest: bool,
+    ) -> Result<Option<Lease>, Error> {
         let plan = Plan {
             name: self.checked()?,
             ttl: self.settings.ttl,
@@ -326,6 +388,7 @@ impl Lock {
             label: self.anchor.label(&self.settings.label),
             max_hold: self.settings.max_hold,
             auto_renew: self.settings.auto_renew,
+            may_rest: may_rest || !self.min_hold.is_zero(),
         };
         let (engine, patience) = self.connected(patience).await?;
         let hold = engine.acquire(plan, patience).await?;
@@ -349,5 +412,14 @@ impl Lock {
             Patience::Try | Patience::Forever => patience,
         };
         Ok((engine, left))
+    }
+}
+
+/// How long a lock can rest: what a server counts, and more than a year.
+pub(crate) fn check_rest(option: &str, span: Duration) -> Result<(), Error> {
+    const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+    match span <= LONGEST {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("{option} must be at most 400 days, not {span:?}"))),
     }
 }

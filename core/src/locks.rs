@@ -63,6 +63,12 @@ impl Locks {
         Self { lock: self.lock.max_hold(max_hold), ..self }
     }
 
+    /// See [`Lock::min_hold`]. Each of them rests; it counts from when all are held, and
+    /// what is given back before that leaves no rest.
+    pub fn min_hold(self, min_hold: Duration) -> Self {
+        Self { lock: self.lock.min_hold(min_hold), ..self }
+    }
+
     /// See [`Lock::auto_renew`]. Until all are held they are renewed by whoever waits.
     pub fn auto_renew(self, auto_renew: bool) -> Self {
         Self { lock: self.lock.auto_renew(auto_renew), ..self }
@@ -155,7 +161,7 @@ impl Locks {
             let next = tokio::select! {
                 biased;
                 error = taken.lost() => Err(error),
-                next = lock.take(left) => next,
+                next = lock.take_without_rest(left, false) => next,
             };
             match next {
                 Ok(Some(lease)) => taken.0.push(lease),
@@ -175,6 +181,7 @@ impl Locks {
             // Those that were taken first last as long as the others then.
             taken.refresh().await?;
         }
+        taken.0.iter().for_each(|lease| self.lock.begin_min_hold(lease));
         Ok(Some(Leases::of(std::mem::take(&mut taken.0))))
     }
 
@@ -183,9 +190,11 @@ impl Locks {
     /// each for a moment, each would be told that the other's is busy.
     async fn take_at_once(&self) -> Option<Leases> {
         let locks: Vec<Lock> = self.names.iter().map(|name| self.lock.named(name)).collect();
-        let answers = together(locks.iter().map(|lock| lock.take(Patience::Try))).await;
+        let answers =
+            together(locks.iter().map(|lock| lock.take_without_rest(Patience::Try, false))).await;
         let mut taken = Taken(answers.into_iter().filter_map(Result::ok).flatten().collect());
         if taken.0.len() == locks.len() {
+            taken.0.iter().for_each(|lease| self.lock.begin_min_hold(lease));
             return Some(Leases::of(std::mem::take(&mut taken.0)));
         }
         taken.give_back().await;

@@ -89,6 +89,9 @@ impl BuildHasher for Hashing {
 pub struct Owner(u128);
 
 impl Owner {
+    /// Who has what is nobody's, such as a lock that rests. Attempts have random ones.
+    pub(crate) const NOBODY: Self = Self(0);
+
     /// The owner with these 128 bits.
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)

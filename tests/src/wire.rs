@@ -45,6 +45,8 @@ pub struct Wire {
     response_timeout: AtomicU64,
     looks: AtomicU64,
     look_takes: AtomicU64,
+    rests: AtomicU64,
+    loses_rests: AtomicBool,
 }
 
 impl Wire {
@@ -96,6 +98,17 @@ impl Wire {
     /// How many transfers were asked for.
     pub fn transfers(&self) -> u64 {
         self.transfers.load(Ordering::SeqCst)
+    }
+
+    /// A release that lets the lock rest is carried out and its answer lost from now on, or
+    /// not any more.
+    pub fn lose_rests(&self, lost: bool) {
+        self.loses_rests.store(lost, Ordering::SeqCst);
+    }
+
+    /// How many of those were carried out.
+    pub fn rests(&self) -> u64 {
+        self.rests.load(Ordering::SeqCst)
     }
 
     /// What the server tells unasked is lost from now on, or not any more.
@@ -188,6 +201,22 @@ impl Backend for Wire {
         released
     }
 
+    async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        self.check(&self.releases)?;
+        let way = Duration::from_millis(self.release_takes.load(Ordering::SeqCst));
+        self.truth.sleep(way + Duration::from_millis(1)).await;
+        let released = self.inner.rest(held, rest).await?;
+        self.truth.sleep(way).await;
+        self.rests.fetch_add(1, Ordering::SeqCst);
+        match self.loses_rests.load(Ordering::SeqCst) {
+            true => {
+                let error = Error::new(Kind::Unavailable, "the answer was lost");
+                Err(error.with_outcome(Outcome::Unknown))
+            }
+            false => Ok(released),
+        }
+    }
+
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         self.check(&self.withdrawals)?;
         self.inner.withdraw(claim).await
@@ -247,6 +276,10 @@ impl Backend for Wire {
         self.inner.supports(mode)
     }
 
+    fn supports_rest(&self) -> Result<(), Error> {
+        self.inner.supports_rest()
+    }
+
     fn describe(&self) -> &str {
         "a wire"
     }
@@ -299,6 +332,8 @@ impl World {
             response_timeout: AtomicU64::new(0),
             looks: AtomicU64::new(0),
             look_takes: AtomicU64::new(0),
+            rests: AtomicU64::new(0),
+            loses_rests: AtomicBool::new(false),
         });
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
         let machine = Machine::new(self.truth, 1.0, seed);

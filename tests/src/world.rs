@@ -81,6 +81,8 @@ pub struct Machine {
     truth: TrueClock,
     /// Of this machine's seconds, how many a true second has.
     rate: f64,
+    /// How far its wall clock is ahead, in microseconds.
+    wall_ahead: AtomicU64,
     random: Mutex<fastrand::Rng>,
     gate: Arc<Gate>,
 }
@@ -96,7 +98,13 @@ impl Machine {
     /// A machine whose clock goes at `rate`, and whose choices follow `seed`.
     pub fn new(truth: TrueClock, rate: f64, seed: u64) -> Arc<Self> {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        Arc::new(Self { truth, rate, random, gate: Arc::default() })
+        let wall_ahead = AtomicU64::new(0);
+        Arc::new(Self { truth, rate, wall_ahead, random, gate: Arc::default() })
+    }
+
+    /// Set its wall clock so far ahead of the true time.
+    pub fn set_ahead(&self, span: Duration) {
+        self.wall_ahead.store(span.as_micros() as u64, Ordering::SeqCst);
     }
 
     /// Stop the process as SIGSTOP does; its clock goes on.
@@ -129,7 +137,7 @@ impl Clock for Machine {
 
     fn wall_micros(&self) -> u64 {
         // It seeds no fence; etcd's clients write it down for people.
-        self.truth.wall_micros()
+        self.truth.wall_micros() + self.wall_ahead.load(Ordering::SeqCst)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::record::{Address, Now, Record, Retired};
+use super::record::{Address, Now, Record, Rest, Retired};
 use super::{
     Answer, Backend, Claim, Grant, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
 };
@@ -194,6 +194,16 @@ impl Backend for MemoryClient {
         Ok(Released { held: was_held, next, others })
     }
 
+    async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        let now = self.server.now().instant;
+        let mut state = self.server.state();
+        state.retired.insert(held.owner);
+        let record = state.record(&held.name);
+        let was_held = record.rest(held.owner, Rest { lasts: rest, client: NOBODY }, now);
+        let others = record.waiters_besides(None);
+        Ok(Released { held: was_held, next: None, others })
+    }
+
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         let now = self.server.now();
         let mut state = self.server.state();
@@ -257,6 +267,10 @@ impl Backend for MemoryClient {
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
         Ok(())
     }
 

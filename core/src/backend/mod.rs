@@ -269,10 +269,13 @@ pub struct Holder {
     /// Its fencing token: each permit has its own, those who share have the same. 0 for a
     /// client of another library, which has none.
     pub fence: u64,
-    /// For how long.
+    /// For how long; where it is resting, since it was given back.
     pub held_for: Duration,
-    /// When the lease ends unless it is renewed.
+    /// When the lease ends unless it is renewed, or when the rest ends.
     pub free_in: Duration,
+    /// Whether it was given back and the lock [rests](crate::Lock::min_hold): it is
+    /// nobody's. The label is that of who held it.
+    pub resting: bool,
 }
 
 impl Holder {
@@ -318,6 +321,17 @@ pub trait Backend: Send + Sync + 'static {
     /// lease was not held any more, `then` is an ordinary claim. When the lock
     /// is free afterwards, wakes the first of the line, or hands it the lock.
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error>;
+
+    /// Give a lease back, and leave its lock *resting* for this long: taken, and nobody's.
+    /// It is handed to no one and no one is woken; whoever asks is told that it is busy,
+    /// and until when. [`evict`](Backend::evict) ends it. Repeated, it says that nothing was
+    /// held, and the rest goes on as it was. Only for a lease that is held alone.
+    ///
+    /// # Errors
+    /// `unsupported`, with the reason, unless a backend says otherwise.
+    async fn rest(&self, _held: &Held, _rest: Duration) -> Result<Released, Error> {
+        Err(cannot_rest(NO_REST))
+    }
 
     /// Make a claim as if it had never been sent: leave the line, give back
     /// what was granted, refuse it if it comes late.
@@ -377,6 +391,15 @@ pub trait Backend: Send + Sync + 'static {
         mode.refuse_unless_exclusive("this backend has only exclusive locks")
     }
 
+    /// `Ok` if it can let locks [rest](Backend::rest). The engine asks before it sends a
+    /// claim for one that is to.
+    ///
+    /// # Errors
+    /// `unsupported`, with the reason.
+    fn supports_rest(&self) -> Result<(), Error> {
+        Err(cannot_rest(NO_REST))
+    }
+
     /// The ttl that is given to who asks for this one: the same, or the next
     /// longer one that the backend can count.
     fn ttl(&self, asked: Duration) -> Duration {
@@ -414,4 +437,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The backend as messages name it, such as `sqlite:/var/lib/x.db`;
     /// without passwords.
     fn describe(&self) -> &str;
+}
+
+const NO_REST: &str = "this backend has no locks that rest";
+
+/// The error of a backend that cannot let locks rest.
+fn cannot_rest(reason: &str) -> Error {
+    let message = format!("min_hold and once are not to be had here: {reason}");
+    Error::new(Kind::Unsupported, message)
 }

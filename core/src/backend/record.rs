@@ -55,6 +55,14 @@ pub(super) struct Waiter {
     pub(super) until: Instant,
 }
 
+/// How a lock rests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest {
+    pub(super) lasts: Duration,
+    /// The address that stands for nobody.
+    pub(super) client: Address,
+}
+
 impl Record {
     /// A lock of which nothing is known but that it never had a fence above this one.
     pub(super) fn after(fence: u64) -> Self {
@@ -234,6 +242,16 @@ impl Record {
         self.tenants.len() < before
     }
 
+    /// Give back what `owner` holds alone, and let the lock rest; answers whether it did.
+    /// Whose rest it is has no process whose death could end it.
+    pub(super) fn rest(&mut self, owner: Owner, rest: Rest, now: Instant) -> bool {
+        self.expire(now);
+        let Some(tenant) = self.tenant(owner) else { return false };
+        (tenant.owner, tenant.client) = (Owner::NOBODY, rest.client);
+        (tenant.since, tenant.expires) = (now, now + rest.lasts);
+        true
+    }
+
     /// Hand the lock, just released, to `then`, ahead of the line.
     pub(super) fn hand_over(&mut self, then: &Claim, from: Address, now: Now) -> Answer {
         match self.tenants.is_empty() {
@@ -271,6 +289,7 @@ impl Record {
             fence: tenant.fence,
             held_for: now.since(tenant.since),
             free_in: tenant.expires.since(now),
+            resting: tenant.owner == Owner::NOBODY,
         };
         let holders = self.tenants.iter().map(holder).collect();
         let waiters = self.line.iter().map(|w| w.label.clone()).collect();

@@ -44,6 +44,9 @@ impl Engine {
         // What the backend adds is the holder's.
         plan.ttl = self.backend().ttl(plan.lasts()) - plan.delay;
         self.backend().supports(plan.mode).map_err(|e| e.about(&name, backend))?;
+        if plan.may_rest {
+            self.backend().supports_rest().map_err(|e| e.about(&name, backend))?;
+        }
         let since = self.runtime.now();
         loop {
             let left = patience.after(self.runtime.now().since(since));

@@ -38,6 +38,10 @@ impl Backend for Closed {
         Ok(Released { held: false, next: None, others: 0 })
     }
 
+    async fn rest(&self, _: &Held, _: Duration) -> Result<Released, Error> {
+        Ok(Released { held: false, next: None, others: 0 })
+    }
+
     async fn withdraw(&self, _: &Claim) -> Result<(), Error> {
         Ok(())
     }
@@ -63,6 +67,10 @@ impl Backend for Closed {
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {
+        Err(closed())
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
         Err(closed())
     }
 

@@ -83,6 +83,10 @@ pub(crate) struct Hold {
     deadline: AtomicU64,
     lost_at: AtomicU64,
     gone_at: AtomicU64,
+    /// Until when its lock rests if it is given back before; zero if it does not.
+    rests_until: AtomicU64,
+    /// The same if its holder says that it has succeeded.
+    rests_on_success: AtomicU64,
     // Set once: the end of a lease is final.
     end: OnceLock<End>,
     ended: Notify,
@@ -162,6 +166,8 @@ impl Hold {
             deadline: AtomicU64::new(0),
             lost_at: AtomicU64::new(0),
             gone_at: AtomicU64::new(0),
+            rests_until: AtomicU64::new(0),
+            rests_on_success: AtomicU64::new(0),
             end: OnceLock::new(),
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
@@ -190,7 +196,8 @@ impl Hold {
         let Held { name, owner, mode, fence, renewed, .. } = self.held.clone();
         let max_hold = self.ends_at.map(|end| end.since(now));
         let (ttl, delay, label) = (self.ttl(), self.delay, self.label.clone());
-        let plan = Plan { name, ttl, delay, mode, label, max_hold, auto_renew: renewed };
+        let (auto_renew, may_rest) = (renewed, false);
+        let plan = Plan { name, ttl, delay, mode, label, max_hold, auto_renew, may_rest };
         (plan, Given { owner, fence, slot: self.slot })
     }
 
@@ -295,6 +302,38 @@ impl Hold {
             None => false,
         };
         is_there && !self.delay.is_zero() && now < self.given_back_at()
+    }
+
+    /// Given back before then, its lock rests until then. A loss leaves no rest.
+    pub(super) fn rest_until(&self, until: Instant) {
+        self.rests_until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// The same if it [succeeds](Hold::succeed) before.
+    pub(super) fn rest_on_success_until(&self, until: Instant) {
+        self.rests_on_success.store(until.as_nanos(), Ordering::Release);
+    }
+
+    pub(crate) fn succeed(&self) {
+        let until = self.rests_on_success.load(Ordering::Acquire);
+        self.rests_until.fetch_max(until, Ordering::AcqRel);
+    }
+
+    /// For how long its lock rests if it is given back now. Who has asked for a rest and
+    /// asks again does so for one, too: without, it could end the first.
+    pub(super) fn rest(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
+        const NEVER: Instant = Instant::from_nanos(0);
+        let until = Instant::from_nanos(self.rests_until.load(Ordering::Acquire));
+        if until == NEVER {
+            return None;
+        }
+        let left = until.since(now());
+        let is_in_vain = left.is_zero() || self.loss().is_some();
+        if is_in_vain && !self.asked.load(Ordering::Acquire) {
+            self.rest_until(NEVER);
+            return None;
+        }
+        Some(left.max(Duration::from_millis(1)))
     }
 
     /// A renewal has not been sent: the backend has it until `before`, as it had.

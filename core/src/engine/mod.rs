@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) label: Arc<str>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) auto_renew: bool,
+    /// Whether it may be given back so that its lock rests.
+    pub(crate) may_rest: bool,
 }
 
 impl Plan {

@@ -55,7 +55,11 @@ impl Engine {
         for debt in debts {
             match &debt {
                 Debt::Release(hold) => {
-                    drop(poll_once(self.backend().release(&hold.as_held(), None)));
+                    let (backend, held) = (self.backend(), hold.as_held());
+                    drop(match hold.rest(|| self.rest_clock()) {
+                        None => poll_once(backend.release(&held, None)),
+                        Some(rest) => poll_once(backend.rest(&held, rest)),
+                    });
                     let why =
                         Error::unavailable("it could not be confirmed before its ttl was over");
                     self.put_off(hold, why);

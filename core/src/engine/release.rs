@@ -1,6 +1,7 @@
 //! Giving back: what was held, and what may have been granted unseen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
@@ -9,6 +10,7 @@ use super::{Engine, Hold, Loss};
 use crate::backend::{Answer, Released};
 use crate::error::{Error, Kind, Outcome};
 use crate::event::What;
+use crate::time::Instant;
 
 impl Engine {
     /// Give a lease back, straight to the next waiter of this client if there
@@ -60,6 +62,22 @@ impl Engine {
         }
     }
 
+    /// Given back before `span` has passed from now on, its lock rests until then.
+    pub(crate) fn rest_for(&self, hold: &Hold, span: Duration) {
+        hold.rest_until(self.rest_clock() + span);
+    }
+
+    /// The same if it succeeds.
+    pub(crate) fn rest_on_success(&self, hold: &Hold, span: Duration) {
+        hold.rest_on_success_until(self.rest_clock() + span);
+    }
+
+    /// By which it is reckoned how much of a rest is left: what is sent is a span, and
+    /// nobody's wall clock matters.
+    pub(super) fn rest_clock(&self) -> Instant {
+        self.runtime.now()
+    }
+
     /// What the first word of the backend about a release means for the lease.
     fn conclude(&self, hold: &Hold, is_first: bool, answer: &Result<Released, Error>) {
         let unconfirmed = |cause: Option<&Error>| {
@@ -104,7 +122,13 @@ impl Engine {
     /// One request, and the consequences of its answer for the line.
     pub(super) async fn release_once(self: &Arc<Self>, hold: &Hold) -> Result<Released, Error> {
         let held = &*hold.as_held();
-        let successor = self.lines.successor(&held.name, held.owner).filter(|(seat, claim)| {
+        let sent = self.runtime.now();
+        let rest = hold.rest(|| self.rest_clock());
+        let successor = match rest {
+            None => self.lines.successor(&held.name, held.owner),
+            Some(_) => None,
+        };
+        let successor = successor.filter(|(seat, claim)| {
             // Who closes has seen that it is sent, or this sees that it is not to be.
             let is_open = self.check_open().is_ok();
             if !is_open {
@@ -114,10 +138,14 @@ impl Engine {
         });
         let then = successor.as_ref().map(|(_, claim)| claim);
         let vacate = Vacate { engine: self, hold };
-        let sent = self.runtime.now();
         let is_first = hold.ask();
         let limit = self.release_limit(hold.ttl(), hold.gone_at().since(sent), is_first);
-        let answer = self.request(limit, self.backend().release(held, then)).await;
+        let backend = self.backend();
+        let request = match rest {
+            None => backend.release(held, then),
+            Some(rest) => backend.rest(held, rest),
+        };
+        let answer = self.request(limit, request).await;
         // Before the next is told that it has the lock.
         self.conclude(hold, is_first, &answer);
         if let Some((seat, claim)) = &successor {

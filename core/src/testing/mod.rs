@@ -125,6 +125,7 @@ macro_rules! conformance_tests {
             odd_names_are_locks_like_any_other
             the_shortest_and_the_longest_ttl_are_kept
             a_lock_that_is_to_be_shared_is_shared_or_refused
+            a_lock_that_is_to_rest_rests_or_is_refused
             a_lease_is_handed_on_or_that_is_unsupported
         }
     };
@@ -176,6 +177,24 @@ macro_rules! sharing_tests {
             an_eviction_takes_the_lock_from_all_who_share_it
             inspect_shows_all_who_share
             who_shares_hands_on_its_turn_and_its_slot
+        }
+    };
+}
+
+/// The same for a backend whose locks can [rest](crate::Lock::min_hold).
+#[macro_export]
+macro_rules! resting_tests {
+    ($stage:expr) => {
+        $crate::__conformance_tests! { $stage =>
+            a_lock_that_rests_is_nobodys_and_keeps_all_out_until_it_is_over
+            a_rest_outlives_the_ttl_of_its_lease
+            a_rest_outlives_its_client
+            a_release_that_is_repeated_does_not_end_the_rest
+            a_claim_after_its_rest_is_retired
+            a_rest_of_what_is_not_held_changes_nothing
+            a_broken_rest_is_over
+            who_waits_for_the_end_of_a_rest_gets_its_turn
+            inspect_shows_what_rests
         }
     };
 }

@@ -45,6 +45,7 @@ mod memory {
     leasehold::conformance_tests!(InMemory::new());
     leasehold::sharing_tests!(InMemory::new());
     leasehold::handing_tests!(InMemory::new());
+    leasehold::resting_tests!(InMemory::new());
 }
 
 mod memory_that_grants {
@@ -53,6 +54,7 @@ mod memory_that_grants {
     leasehold::conformance_tests!(InMemory::granting());
     leasehold::sharing_tests!(InMemory::granting());
     leasehold::handing_tests!(InMemory::granting());
+    leasehold::resting_tests!(InMemory::granting());
 }
 
 struct OnNodes {
@@ -127,6 +129,7 @@ mod sqlite {
     leasehold::conformance_tests!(InFile::new());
     leasehold::sharing_tests!(InFile::new());
     leasehold::handing_tests!(InFile::new());
+    leasehold::resting_tests!(InFile::new());
 }
 
 /// Time as the manual clock has it, on a thread of its own.
@@ -190,4 +193,5 @@ mod etcd_in_memory {
 
     leasehold::conformance_tests!(stage());
     leasehold::handing_tests!(stage());
+    leasehold::resting_tests!(stage());
 }

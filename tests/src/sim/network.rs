@@ -1,6 +1,7 @@
 //! What lies between a client and its one server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::{
@@ -67,6 +68,16 @@ impl Backend for Network {
             .await
     }
 
+    async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        let held = held.clone();
+        self.link
+            .send(Arc::new(move |inner| {
+                let held = held.clone();
+                Box::pin(async move { inner.rest(&held, rest).await })
+            }))
+            .await
+    }
+
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         let (claim, ledger) = (claim.clone(), self.ledger.clone());
         self.link
@@ -125,6 +136,10 @@ impl Backend for Network {
 
     fn supports(&self, mode: Mode) -> Result<(), Error> {
         self.link.inner().supports(mode)
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
+        self.link.inner().supports_rest()
     }
 
     fn describe(&self) -> &str {

@@ -49,6 +49,7 @@ mod etcd_3_5 {
 
     leasehold::conformance_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
     leasehold::handing_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
+    leasehold::resting_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
 }
 
 mod etcd_3_4 {
@@ -58,4 +59,5 @@ mod etcd_3_4 {
 
     leasehold::conformance_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));
     leasehold::handing_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));
+    leasehold::resting_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use leasehold::{Client, Error, Kind, Lease, Lock, LockName, Loss, Options, Outcome};
+use leasehold::{Client, Error, Kind, Lease, Lock, LockName, Loss, Options, Outcome, Skip};
 use leasehold_tests::scene::{SECOND, Scene};
 use serde::Deserialize;
 
@@ -12,9 +12,11 @@ use serde::Deserialize;
 struct Api {
     client: BTreeMap<String, Operation>,
     lock: BTreeMap<String, Operation>,
+    once: BTreeMap<String, Operation>,
     lease: BTreeMap<String, Operation>,
     leases: BTreeMap<String, Operation>,
     loss: Losses,
+    skip: Losses,
     event: Told,
     errors: BTreeMap<String, Outcomes>,
 }
@@ -105,7 +107,7 @@ fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options)
 #[test]
 fn every_operation_is_listed_and_no_other() {
     let api = api();
-    let of_a_lock = set(["auto_renew", "shared", "permits"]);
+    let of_a_lock = set(["auto_renew", "shared", "permits", "min_hold"]);
     let options = &set(["ttl", "delay", "wait", "max_hold", "label"]) | &of_a_lock;
     // What comes from options alone is for programs in Rust.
     let mut client = methods(include_str!("../../../core/src/client.rs"), "Client");
@@ -134,12 +136,17 @@ fn every_operation_is_listed_and_no_other() {
     assert_eq!(locks, &set(api.lock.keys()) | &options);
     let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
     let for_programs =
-        ["watch", "finish", "proof_of_life", "renew_for", "fence", "first", "proclaim"];
+        ["watch", "finish", "proof_of_life", "renew_for", "fence", "first", "proclaim", "succeed"];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
     assert!(leases.remove("into_ticket_for"));
     let singular = set(["name", "fence", "key", "slot"]);
     assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());
+    let mut once = methods(include_str!("../../../core/src/once.rs"), "Once");
+    // What programs in other languages have of the two.
+    assert!(once.remove("check") && once.remove("begin"));
+    let of_once = &parameters("once") - &set(["name"]);
+    assert_eq!(once, &set(api.once.keys()) | &of_once);
     assert_eq!(parameters("lock"), &options | &set(["name"]));
     assert_eq!(&parameters("connect") | &of_a_lock, &options | &set(["url"]));
 }
@@ -171,6 +178,10 @@ fn every_loss_is_listed_and_no_other() {
     assert_eq!(losses, set(known.map(|loss| format!("{loss:?}"))));
     let listed = api().loss.reasons;
     assert_eq!(listed, set(["expired", "gone", "max_hold", "closed"]));
+    let skips = found(include_str!("../../../core/src/once.rs"), "Skip::", ' ');
+    assert!(skips.is_superset(&set(["Running", "Rested"])));
+    let codes = [Skip::Running, Skip::Rested].map(Skip::code);
+    assert_eq!(api().skip.reasons, set(codes));
 }
 
 #[test]
@@ -240,6 +251,14 @@ fn limits_are_those_of_the_core() {
     assert_eq!(tried(client.lock("i").permits(most)), is_fine);
     assert_eq!(tried(client.lock("j").permits(least_of_all - 1)), is_refused);
     assert_eq!(tried(client.lock("j").permits(most + 1)), is_refused);
+    let longest = span(&api.client["lock"].parameters["min_hold"].longest);
+    assert_eq!(tried(client.lock("k").min_hold(longest)), is_fine);
+    assert_eq!(tried(client.lock("l").min_hold(longest + least)), is_refused);
+    let every = &api.client["once"].parameters["every"];
+    let (shortest, longest) = (span(&every.shortest), span(&every.longest));
+    let checked = |every| client.once("m").every(every).check().map_err(|e| e.kind());
+    assert_eq!((checked(shortest), checked(longest)), (is_fine, is_fine));
+    assert_eq!((checked(shortest - least), checked(longest + least)), (is_refused, is_refused));
     let name = &api.client["lock"].parameters["name"];
     assert_eq!((name.shortest_bytes, name.longest_bytes), (Some(1), Some(LockName::MAX_BYTES)));
 }

@@ -14,6 +14,8 @@ mod fence_check;
 mod groups;
 mod holding;
 mod locked_database;
+mod min_hold;
+mod once;
 mod patience;
 mod processes;
 mod promises;

@@ -20,6 +20,7 @@ mod place;
 mod quarantine;
 mod records;
 mod refusals;
+mod resting;
 mod sharing;
 mod strangers;
 mod tickets;

@@ -30,6 +30,9 @@ impl Etcd {
             };
             // Else somebody else holds it by now.
             if self.txn(&txn).await?.met {
+                // What rests has a session of its own, which nobody else would end.
+                let of_rest = holder.session.filter(|_| note::rests(&holder.value));
+                of_rest.into_iter().for_each(|session| self.end_in_background(session));
                 return Ok(true);
             }
         }
@@ -104,8 +107,8 @@ impl Etcd {
         };
         let held_for = note::held_for(&first.value, self.runtime.wall_micros());
         let (label, mode) = (note::label(&first.value), Mode::Exclusive);
-        let fence = first.created;
-        let holders = vec![Holder { label, mode, slot: 0, fence, held_for, free_in }];
+        let (fence, resting) = (first.created, note::rests(&first.value));
+        let holders = vec![Holder { label, mode, slot: 0, fence, held_for, free_in, resting }];
         Ok(Status { name, fence, holders, waiters })
     }
 }

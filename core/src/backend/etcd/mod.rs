@@ -42,6 +42,7 @@ mod places;
 mod proof;
 mod release;
 mod renew;
+mod rest;
 mod sessions;
 mod slots;
 mod transfer;
@@ -289,7 +290,14 @@ impl Backend for Etcd {
         self.hand_on(held, then).await
     }
 
+    async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        self.release_to_rest(held, rest).await
+    }
+
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
+        if let Some(rest) = self.places.rest_of(claim.owner) {
+            return self.let_rest(claim.owner, &claim.name, rest).await.map(drop);
+        }
         self.places.retire(claim.owner, &claim.name, self.now());
         self.take_back(claim.owner).await?;
         self.clean_up(claim.owner, &claim.name, false).await
@@ -344,6 +352,10 @@ impl Backend for Etcd {
                 }
             }
         }
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     fn ttl(&self, asked: Duration) -> Duration {

@@ -25,6 +25,14 @@ pub(super) fn relabelled(note: &str, by: &str) -> String {
     format!("{by}{rest}")
 }
 
+/// What a key does whose lock rests.
+pub(super) const RESTS: &str = "rests";
+
+/// Whether it is of a lock that rests.
+pub(super) fn rests(note: &str) -> bool {
+    does(note) == Some(RESTS)
+}
+
 /// Who it is.
 pub(super) fn label(note: &str) -> Arc<str> {
     let before = note.rsplit_once(" since ").and_then(|(who, _)| who.rsplit_once(", "));
@@ -37,9 +45,9 @@ pub(super) fn does(note: &str) -> Option<&str> {
     before.map(|(_, does)| does)
 }
 
-/// For how long it has been held, by the wall clocks of two machines.
+/// For how long it has been held or has rested, by the wall clocks of two machines.
 pub(super) fn held_for(note: &str, wall_micros: u64) -> Duration {
-    let held = ["held", "handed on"].contains(&does(note).unwrap_or_default());
+    let held = ["held", "handed on", RESTS].contains(&does(note).unwrap_or_default());
     let since = note.rsplit_once(" since ").map(|(_, since)| since).filter(|_| held);
     let since = since.and_then(|since| since.split(" (").next());
     let since: Option<SystemTime> = since.and_then(|since| humantime::parse_rfc3339(since).ok());
@@ -68,6 +76,10 @@ mod tests {
         assert!(is_of(&other, owner));
         assert_eq!(&*label(&other), "host 7 d, held since e");
         assert_eq!(held_for(&other, 3_000_000), Duration::from_secs(2));
+        assert!(!rests(&said) && !rests("nobody, rests"));
+        let said = note("a, held since ever, rests since b", RESTS, 1_000_000, owner);
+        assert!(rests(&said) && &*label(&said) == "a, held since ever, rests since b");
+        assert_eq!(held_for(&said, 3_000_000), Duration::from_secs(2));
         // What others have written.
         assert_eq!(&*label("nobody"), "nobody");
         assert_eq!(held_for("nobody", 3_000_000), Duration::ZERO);

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::cluster::SessionId;
+use super::rest::Rest;
 use super::sessions::Session;
 use super::slots::{Slot, Slots};
 use crate::backend::Claim;
@@ -53,6 +54,10 @@ struct State {
     retired: Retired,
     /// Those of them whose leases others have.
     handed_on: Retired,
+    /// Of those, what gave its lock back to rest and is not cleaned up after,
+    resting: BTreeMap<Owner, Rest>,
+    /// and what did so last. Their keys stay.
+    rested: Retired,
     /// What was sent of theirs and has not been answered.
     requests: BTreeMap<Owner, Requests>,
     /// Retired owners whose key may still be there, and since when.
@@ -279,6 +284,46 @@ impl Places {
         }
     }
 
+    /// The same of one whose lock is to rest.
+    pub(super) fn retire_to_rest(&self, owner: Owner, name: &LockName, rest: Rest, now: Instant) {
+        let mut state = self.state();
+        state.retired.insert(owner);
+        if state.rested.contains(owner) {
+            return;
+        }
+        state.rested.insert(owner);
+        state.resting.insert(owner, rest);
+        state.owe(owner, name.clone(), now);
+    }
+
+    /// What is owed of one whose lock is to rest.
+    pub(super) fn rest_of(&self, owner: Owner) -> Option<Rest> {
+        self.state().resting.get(&owner).copied()
+    }
+
+    /// Whether it gave its lock back to rest.
+    pub(super) fn has_rested(&self, owner: Owner) -> bool {
+        self.state().rested.contains(owner)
+    }
+
+    /// There is nothing that could rest.
+    pub(super) fn rests_no_more(&self, owner: Owner) {
+        self.state().resting.remove(&owner);
+    }
+
+    /// Wait until nothing is under way of one whose lock rests; answers whether something
+    /// may yet come late.
+    pub(super) async fn left_resting(&self, owner: Owner) -> bool {
+        loop {
+            let rung = self.bell.notified();
+            match self.state().requests.get(&owner) {
+                Some(requests) if requests.under_way > 0 => {}
+                late => return late.is_some(),
+            }
+            rung.await;
+        }
+    }
+
     /// Whether nothing is under way that may make its key.
     pub(super) fn is_quiet(&self, owner: Owner) -> bool {
         !self.state().requests.contains_key(&owner)
@@ -333,6 +378,7 @@ impl Places {
         let mut state = self.state();
         state.slots.give_up(owner);
         state.requests.remove(&owner);
+        state.resting.remove(&owner);
         state.pay(owner);
     }
 

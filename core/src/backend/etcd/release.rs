@@ -29,6 +29,9 @@ impl Etcd {
             };
             return Ok(Released { held: false, next, others: 0 });
         }
+        if self.places.has_rested(held.owner) {
+            return Ok(Released { held: false, next: None, others: 0 });
+        }
         self.places.retire(held.owner, &held.name, self.now());
         // An earlier claim of its own may yet be carried out, and make the key anew.
         let is_last = self.places.is_quiet(held.owner);
@@ -141,13 +144,18 @@ impl Etcd {
                 self.places.settle_late(owner);
             }
         }
+        self.leave_for_good(owner);
+        Ok(())
+    }
+
+    /// Forget where an owner stood, and its session if that was for it alone.
+    pub(super) fn leave_for_good(&self, owner: Owner) {
         if let Some(place) = self.leave(owner)
             && place.is_alone
         {
             self.sessions.forget(place.session);
             self.end_in_background(place.session);
         }
-        Ok(())
     }
 
     /// Delete its key, and let nothing of it make that again: requests may
@@ -176,7 +184,11 @@ impl Etcd {
     /// session alive does this too: what is left in it would never end.
     pub(super) async fn pay_debts(&self) {
         for (owner, name) in self.places.owed(self.now() - OVERDUE, MOST_DEBTS) {
-            if self.clean_up(owner, &name, false).await.is_err() {
+            let paid = match self.places.rest_of(owner) {
+                Some(rest) => self.let_rest(owner, &name, rest).await.map(drop),
+                None => self.clean_up(owner, &name, false).await,
+            };
+            if paid.is_err() {
                 self.places.put_off(owner, self.now());
                 break;
             }

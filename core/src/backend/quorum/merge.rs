@@ -70,6 +70,7 @@ mod tests {
             fence,
             held_for: Duration::ZERO,
             free_in: Duration::from_secs(1),
+            resting: false,
         };
         Seen {
             name: LockName::new("x").unwrap(),

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Answer, Backend, Claim, Ear, Held, Mode, Released, Renewal, Status, Wake};
+use super::{
+    Answer, Backend, Claim, Ear, Held, Mode, Released, Renewal, Status, Wake, cannot_rest,
+};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::LockName;
 use crate::runtime::Runtime;
@@ -399,6 +401,13 @@ impl Backend for Quorum {
                        the owner by itself, and a lease that too few have changed is nobody's; \
                        release it here, and take it there";
         Err(Error::new(Kind::Unsupported, message))
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
+        Err(cannot_rest(
+            "of several nodes each would let the lock rest, or not, by itself when a release \
+             reaches only some",
+        ))
     }
 
     fn listen(&self, ear: Arc<dyn Ear>) {

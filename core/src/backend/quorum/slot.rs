@@ -251,6 +251,7 @@ impl Slot {
                 fence: tenant.ballot,
                 held_for: Duration::from_micros(now.saturating_sub(tenant.ballot)),
                 free_in: Duration::from_micros(tenant.expires - now),
+                resting: false,
             };
             (tenant.ballot, holder)
         });

@@ -154,10 +154,26 @@ impl<'a> Seen<'a> {
         waiters(self.places, now)
     }
 
+    fn free_in(&self) -> Duration {
+        u64::try_from(self.free_in).map_or(Duration::MAX, Duration::from_millis)
+    }
+
     fn status(self, name: LockName, waiters: Vec<Arc<str>>, now: u64) -> (Status, u64) {
         if let Some(mode) = self.holder.as_deref().and_then(shared_mode) {
             let holders = self.shared.chunks(2).filter_map(|one| sharer(one, mode, now)).collect();
             return (Status { name, fence: self.fence, holders, waiters }, 0);
+        }
+        if let Some((since, label)) = self.holder.as_deref().and_then(resting) {
+            let holder = Holder {
+                label: label.into(),
+                mode: Mode::Exclusive,
+                slot: 0,
+                fence: self.fence,
+                held_for: Duration::from_micros(now.saturating_sub(since)),
+                free_in: self.free_in(),
+                resting: true,
+            };
+            return (Status { name, fence: self.fence, holders: vec![holder], waiters }, 0);
         }
         let label = self.holder.as_deref().map(label);
         let is_ours = matches!(label, Some(Some(_)));
@@ -173,11 +189,18 @@ impl<'a> Seen<'a> {
             } else {
                 0
             }),
-            free_in: u64::try_from(self.free_in).map_or(Duration::MAX, Duration::from_millis),
+            free_in: self.free_in(),
+            resting: false,
         });
         let holders = holder.into_iter().collect();
         (Status { name, fence: self.fence, holders, waiters }, ballot.unwrap_or_default())
     }
+}
+
+/// Since when a lock rests whose key says `rest SINCE label`, and who held it.
+fn resting(holder: &str) -> Option<(u64, &str)> {
+    let (since, label) = holder.strip_prefix("rest ")?.split_once(' ')?;
+    Some((since.parse().ok()?, label))
 }
 
 /// How a lock is shared whose key says `shared:MODE FENCE`.
@@ -196,7 +219,7 @@ fn sharer(one: &[Value], mode: Mode, now: u64) -> Option<Holder> {
     let held_for = Duration::from_micros(now.saturating_sub(number_in(since)));
     let label = words.nth(1)?.into();
     let free_in = Duration::from_micros(ends.checked_sub(now).filter(|left| *left > 0)?);
-    Some(Holder { label, mode, slot, fence: number_in(fence), held_for, free_in })
+    Some(Holder { label, mode, slot, fence: number_in(fence), held_for, free_in, resting: false })
 }
 
 /// The label in a holder's value `owner channel label`, if it is one of ours.

@@ -42,6 +42,7 @@ mod redlock;
 mod renew;
 mod request;
 mod resp;
+mod rest;
 mod scripts;
 mod servers;
 mod share;
@@ -327,6 +328,10 @@ impl Backend for Redis {
         Ok(Released { held: was_held == 1, next, others: others as usize })
     }
 
+    async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        self.release_to_rest(held, rest).await
+    }
+
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         self.past().retired.insert(claim.owner);
         let session = self.connection.session().await?;
@@ -342,6 +347,10 @@ impl Backend for Redis {
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
         Ok(())
     }
 

@@ -56,6 +56,7 @@ pub(super) static RELEASE: LazyLock<Script> =
     script!("release_last", "line", "share", "hand_on", "release");
 pub(super) static RELEASE_SHARE: LazyLock<Script> =
     script!("release_share_last", "line", "share", "hand_on", "release_share");
+pub(super) static REST: LazyLock<Script> = script!("rest");
 pub(super) static WITHDRAW: LazyLock<Script> = script!("line", "share", "hand_on", "withdraw");
 pub(super) static EVICT: LazyLock<Script> = script!("line", "share", "hand_on", "evict");
 pub(super) static TRANSFER: LazyLock<Script> = script!("line", "share", "transfer");

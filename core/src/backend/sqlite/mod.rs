@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::record::{Address, Now, Record, Retired};
+use super::record::{Address, Now, Record, Rest, Retired};
 use super::{
     Answer, Backend, Claim, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
 };
 use crate::error::Error;
-use crate::name::LockName;
+use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 use crate::time::{Clock, SystemClock};
 
@@ -222,8 +222,8 @@ impl Sqlite {
     }
 }
 
-/// Marks the address of a holder whose lock is not free as soon as it is dead, or of a
-/// ticket, which nobody holds.
+/// Marks the address of a holder whose lock is not free as soon as it is dead. Alone it
+/// is that of nobody: of a ticket, or of a lock that rests.
 const OUTLIVES: u64 = 1 << 62;
 
 /// See [`Claim::delay`].
@@ -320,6 +320,22 @@ impl Backend for Sqlite {
         Ok(released)
     }
 
+    async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        lock(&self.retired).insert(held.owner);
+        let rest = Rest { lasts: rest, client: OUTLIVES };
+        let change = |record: &mut Record| {
+            let was_held = record.rest(held.owner, rest, now().instant);
+            Released { held: was_held, next: None, others: record.waiters_besides(None) }
+        };
+        match self.request(|store| store.change(&held.name, change)).await {
+            // As at a release: whoever opens the file now finds no lease.
+            Err(_) if self.world.check().is_err() => {
+                Ok(Released { held: false, next: None, others: 0 })
+            }
+            asked => asked,
+        }
+    }
+
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
         lock(&self.retired).insert(claim.owner);
         let withdraw = |record: &mut Record| {
@@ -362,7 +378,7 @@ impl Backend for Sqlite {
             (std::mem::take(&mut record.tenants), next_client(record))
         };
         let (evicted, next) = self.request(|store| store.change(name, evict)).await?;
-        for tenant in &evicted {
+        for tenant in evicted.iter().filter(|tenant| tenant.owner != Owner::NOBODY) {
             self.world.bells().ring(tenant.client & !OUTLIVES, name);
         }
         self.wake_next(name, next).await?;
@@ -409,6 +425,10 @@ impl Backend for Sqlite {
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
         Ok(())
     }
 

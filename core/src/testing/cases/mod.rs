@@ -15,11 +15,13 @@ use crate::name::{LockName, Owner};
 mod handing;
 mod leases;
 mod line;
+mod resting;
 mod sharing;
 
 pub use handing::*;
 pub use leases::*;
 pub use line::*;
+pub use resting::*;
 pub use sharing::*;
 
 type On = Arc<dyn Stage>;

@@ -186,4 +186,25 @@ pub(super) const RULES: &[Rule] = &[
         "        self.supports(claim.mode)?;\n",
         "",
     ),
+    rule(
+        "a lock that rests is still its owner's",
+        "conformance::memory::a_release_that_is_repeated_does_not_end_the_rest",
+        "backend/record.rs",
+        "(tenant.owner, tenant.client) = (Owner::NOBODY, rest.client);",
+        "tenant.client = rest.client;",
+    ),
+    rule(
+        "a rest ends with its client",
+        "conformance::sqlite::a_rest_outlives_its_client",
+        "backend/sqlite/mod.rs",
+        "let rest = Rest { lasts: rest, client: OUTLIVES };",
+        "let rest = Rest { lasts: rest, client: self.world.address() };",
+    ),
+    rule(
+        "a key that rests is deleted by a release that is repeated",
+        "conformance::etcd_in_memory::a_release_that_is_repeated_does_not_end_the_rest",
+        "backend/etcd/release.rs",
+        "if self.places.has_rested(held.owner) {",
+        "if self.places.has_rested(held.owner) && held.fence == 0 {",
+    ),
 ];

@@ -361,4 +361,18 @@ pub(super) const RULES: &[Rule] = &[
         "left > 0 and tonumber(last[2]) < -1e14",
         "left > 0",
     ),
+    rule(
+        "a key that rests is still its owner's",
+        "conformance::redis_7::a_release_that_is_repeated_does_not_end_the_rest",
+        "backend/redis/lua/rest.lua",
+        "'rest ' .. since .. ' ' .. label",
+        "holder",
+    ),
+    rule(
+        "a fence is forgotten while its lock rests",
+        "resting::the_last_fence_of_a_lock_outlives_its_rest",
+        "backend/redis/lua/rest.lua",
+        "redis.call('PEXPIRE', KEYS[4], lives)",
+        "redis.call('PEXPIRE', KEYS[4], ARGV[1])",
+    ),
 ];
