@@ -25,18 +25,25 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Client {
     pub(crate) stage: Stage,
-    /// That of the current round, in the end that of the lease.
+    /// It would share the lock.
+    pub(crate) shared: bool,
+    /// That of the current round, in the end that of the lease; of one that is
+    /// shared, the largest that it has sent with anything.
     pub(crate) ballot: u8,
+    /// Of a lease that is shared.
+    pub(crate) turn: u8,
     /// Ballots it asked for, one bit each.
     pub(crate) votes: u16,
+    /// Turns that it asked for, one bit each.
+    pub(crate) wants: u16,
     /// Rounds of votes it has begun.
     pub(crate) rounds: u8,
     /// Until the deadline of the lease, or what will be it: sent + ttl - margin.
     pub(crate) left: u8,
     /// Likewise for the current renewal round.
     pub(crate) renewal: u8,
-    /// It has sent renewals.
-    pub(crate) renewed: bool,
+    /// Ballots by which it has sent renewals, one bit each.
+    pub(crate) renewals: u16,
     /// Its clock loses no tick for so long.
     pub(crate) steady: u8,
 }
@@ -50,7 +57,17 @@ impl Client {
         matches!(self.stage, Stage::Asking | Stage::Leased)
     }
 
-    /// By its own clock, it is the holder.
+    /// That of the lease, if it is one.
+    pub(crate) fn fence(&self) -> u8 {
+        if self.shared { self.turn } else { self.ballot }
+    }
+
+    /// The ballot of its last round of votes.
+    pub(crate) fn last_vote(&self) -> u8 {
+        self.votes.checked_ilog2().unwrap_or(0) as u8
+    }
+
+    /// By its own clock, it is a holder.
     pub(crate) fn holds(&self) -> bool {
         self.stage == Stage::Leased && self.left > 0
     }

@@ -3,7 +3,9 @@
 //!
 //! It is written from the description of the protocol and shares no code with
 //! the library. `node` is what a node does with a message, `client` what a
-//! client keeps, `world` what can happen next and what is wrong.
+//! client keeps, `world` what can happen next and what is wrong. `turn` is what a
+//! node does for those who share the lock, and begins with the whole protocol of
+//! that.
 //!
 //! How much is there of each is a [`Scenario`]: how many nodes and attempts,
 //! which ballots, how far clocks differ, when time ends. Messages are never
@@ -21,6 +23,7 @@
 //! force nothing is wrong in any; each rule, left out, is missed somewhere, and
 //! the [`Trace`] tells how.
 
+mod action;
 mod client;
 mod list;
 mod node;
@@ -28,6 +31,7 @@ mod rules;
 mod scenario;
 mod search;
 mod trace;
+mod turn;
 mod world;
 
 pub use list::{large, plantings, scenarios, stepwise};

@@ -1,11 +1,13 @@
 //! The scenarios: each as small as it can be for the rules that matter in it.
 
+mod shared;
+
 use crate::rules::{Property, Rule};
 use crate::scenario::{PLAIN, Scenario};
 
 /// All that the tests look at, each with the least number of its states.
 pub fn scenarios() -> Vec<(Scenario, usize)> {
-    vec![
+    let mut all = vec![
         (claims(), 1_800_000),
         (rounds(), 1_200_000),
         (four_nodes(), 15_000),
@@ -17,13 +19,15 @@ pub fn scenarios() -> Vec<(Scenario, usize)> {
         (healing(), 3_400_000),
         (names(), 100_000),
         (everything(), 6_700_000),
-    ]
+    ];
+    all.extend(shared::scenarios());
+    all
 }
 
 /// Rules that can be left out, what is wrong then, and where it is seen.
 pub fn plantings() -> Vec<(Rule, Property, Scenario)> {
     use Property::{Exclusion, Fences, NoZombie};
-    vec![
+    let mut all = vec![
         (Rule::BallotsRise, Fences, claims()),
         (Rule::Burn, NoZombie, claims()),
         (Rule::Majority, Exclusion, four_nodes()),
@@ -43,7 +47,9 @@ pub fn plantings() -> Vec<(Rule, Property, Scenario)> {
         (Rule::ReturnOfItsRound, Exclusion, rounds()),
         (Rule::OneVotePerServer, Exclusion, names()),
         (Rule::OneVotePerServer, Fences, names()),
-    ]
+    ];
+    all.extend(shared::plantings());
+    all
 }
 
 /// Three attempts whose messages come late, again, or never.
@@ -177,7 +183,7 @@ fn everything() -> Scenario {
 /// Larger worlds, for a program that may take its time. The largest were never
 /// looked at to the end.
 pub fn large(largest: bool) -> Vec<Scenario> {
-    if largest {
+    let mut all = if largest {
         vec![
             Scenario { kept_restarts: true, horizon: 4, ..older_data() },
             raised_in_restarts(),
@@ -192,7 +198,9 @@ pub fn large(largest: bool) -> Vec<Scenario> {
             healing_older_data(),
             older_data(),
         ]
-    }
+    };
+    all.extend(shared::large(largest));
+    all
 }
 
 /// Three leases, one after the other or one not over yet, all renewed.

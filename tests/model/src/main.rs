@@ -1,6 +1,6 @@
 //! `model [SIZE]`: see [`leasehold_model`]. Size 0 is that of the tests,
-//! with each rule left out in turn. Size 1 has 100 million worlds and takes ten
-//! minutes; size 2 takes longer, and stops at 230 million worlds of a scenario,
+//! with each rule left out in turn. Size 1 has 140 million worlds and takes a
+//! quarter of an hour; size 2 takes longer, and stops at 230 million worlds of a scenario,
 //! which need 10 GB, whether or not that is all.
 
 use std::process::ExitCode;

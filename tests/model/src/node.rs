@@ -2,6 +2,7 @@
 
 use crate::rules::Rule;
 use crate::scenario::Scenario;
+use crate::turn::{Told, Turn};
 
 /// Whom the node holds the lock for, until when by its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,7 @@ pub(crate) struct Record {
     /// The largest ballot of a lease that was released.
     pub(crate) freed: u8,
     pub(crate) holder: Option<Holder>,
+    pub(crate) turn: Turn,
 }
 
 /// A node, and the answers it has sent. An answer once sent can arrive at any
@@ -34,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) ahead: u8,
     /// It granted this attempt's ballot in this attempt's current round.
     pub(crate) granted: u8,
+    /// Likewise of those who share, and which turns.
+    pub(crate) told: Told,
     /// It kept this attempt's lease in this attempt's current renewal round.
     pub(crate) kept: u8,
 
@@ -61,8 +65,11 @@ impl Node {
         if now < self.quarantine_end {
             return Answer::Quarantined;
         }
-        let floor = if with.keeps_to(Rule::Floor) { self.quarantine_end } else { 0 };
+        let floor = self.floor(with);
         let record = &mut self.record;
+        if record.turn.is_alive(now) && with.keeps_to(Rule::WriterWaits) {
+            return Answer::Busy;
+        }
         if let Some(holder) = record.holder.as_mut().filter(|holder| holder.expires > now) {
             if holder.owner != owner {
                 return Answer::Busy;
@@ -86,7 +93,13 @@ impl Node {
         }
         record.stored = ballot;
         record.holder = Some(Holder { owner, ballot, expires });
+        record.turn.end();
         Answer::Granted
+    }
+
+    /// No ballot is granted, and no turn begins, up to this.
+    pub(crate) fn floor(&self, with: &Scenario) -> u8 {
+        if with.keeps_to(Rule::Floor) { self.quarantine_end } else { 0 }
     }
 
     /// A lease is given back, or else an attempt that did not become one.
@@ -126,11 +139,13 @@ impl Node {
         let freed = ballot <= record.freed && with.keeps_to(Rule::FreedStaysFree);
         let quarantined = now < self.quarantine_end && with.keeps_to(Rule::NoHealInQuarantine);
         let outbid = ballot <= record.stored && with.strict_heal;
-        if freed || quarantined || outbid {
+        let shared = record.turn.is_alive(now) && with.keeps_to(Rule::NoHealAmongReaders);
+        if freed || quarantined || outbid || shared {
             return false;
         }
         record.stored = record.stored.max(ballot);
         record.holder = Some(Holder { owner, ballot, expires });
+        record.turn.end();
         true
     }
 
@@ -147,7 +162,13 @@ impl Node {
         }
     }
 
-    /// Whom it holds the lock for now.
+    /// Whether it holds the lock for this owner now.
+    pub(crate) fn is_held_by(&self, owner: u8, time: u8) -> bool {
+        self.holder(time).is_some_and(|holder| holder.owner == owner)
+            || self.record.turn.shares[usize::from(owner)].expires > time + self.ahead
+    }
+
+    /// Whom alone it holds the lock for now.
     pub(crate) fn holder(&self, time: u8) -> Option<Holder> {
         self.record.holder.filter(|holder| holder.expires > time + self.ahead)
     }
@@ -155,13 +176,16 @@ impl Node {
     /// Forget what can make no difference any more, so that states merge.
     pub(crate) fn tidy(&mut self, time: u8, restarts: u8, with: &Scenario) {
         let now = time + self.ahead;
-        if now >= self.quarantine_end && self.quarantine_end <= self.record.stored {
+        // A turn that is as large as the stored ballot must still exceed the floor.
+        let least = self.quarantine_end + u8::from(with.is_sharing());
+        if now >= self.quarantine_end && least <= self.record.stored {
             self.quarantine_end = 0;
         }
         // An expired holder comes back to life if the clock steps back.
         let lowest = if restarts > 0 { time + with.lowest_clock() } else { now };
         for record in [&mut self.record, &mut self.saved] {
             record.holder = record.holder.filter(|holder| holder.expires > lowest.min(now));
+            record.turn.tidy(lowest.min(now));
         }
         if restarts == 0 {
             self.saved = Record::default();

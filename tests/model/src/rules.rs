@@ -37,10 +37,34 @@ pub enum Rule {
     ReturnOfItsRound,
     /// Of a server to which two names lead one answer counts.
     OneVotePerServer,
+    /// Nobody is granted the lock alone where anybody shares it.
+    WriterWaits,
+    /// Nobody is let in to share where somebody holds the lock alone.
+    ReaderWaits,
+    /// A renewal of one who is alone takes nothing where anybody shares.
+    NoHealAmongReaders,
+    /// A renewal of one who shares takes nothing where somebody is alone.
+    NoHealBesideWriter,
+    /// Who shares has the answers of a quorum that tell one and the same turn.
+    OneTurn,
+    /// A turn that a vote begins is larger than the stored ballot.
+    TurnsRise,
+    /// A node's turn does not change while anybody shares.
+    TurnStays,
+    /// A vote joins no turn that a renewal began anew below the stored ballot.
+    OldTurnsAreClosed,
+    /// A vote joins only by a ballot larger than any that one who shared gave back.
+    JoinIsUnspent,
+    /// A renewal of one who shares is kept only in the turn that is its fence.
+    RenewalOfItsTurn,
+    /// What is given back is the largest ballot, also of those of renewals.
+    LargestIsReturned,
+    /// Who gives back ends its own share only.
+    OwnShareOnly,
 }
 
 /// All rules.
-pub const RULES: [Rule; 17] = [
+pub const RULES: [Rule; 29] = [
     Rule::BallotsRise,
     Rule::Burn,
     Rule::Majority,
@@ -58,15 +82,33 @@ pub const RULES: [Rule; 17] = [
     Rule::AnswersOfThisRound,
     Rule::ReturnOfItsRound,
     Rule::OneVotePerServer,
+    Rule::WriterWaits,
+    Rule::ReaderWaits,
+    Rule::NoHealAmongReaders,
+    Rule::NoHealBesideWriter,
+    Rule::OneTurn,
+    Rule::TurnsRise,
+    Rule::TurnStays,
+    Rule::OldTurnsAreClosed,
+    Rule::JoinIsUnspent,
+    Rule::RenewalOfItsTurn,
+    Rule::LargestIsReturned,
+    Rule::OwnShareOnly,
 ];
 
 /// What must hold in every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property {
-    /// No two leases are held at the same true time.
+    /// Who holds the lock alone is the only holder at that true time.
     Exclusion,
-    /// What becomes held has a larger fence than all that was held before.
+    /// What becomes held has a larger fence than all that was held before; who
+    /// shares may have the same as others who share.
     Fences,
+    /// All who share at the same true time have the same fence.
+    Turns,
     /// No node makes an owner its holder after that owner gave back there.
     NoZombie,
+    /// Nobody holds the lock while another does. Those who share break this, as
+    /// they should. It is watched only when nothing else is.
+    Alone,
 }

@@ -13,6 +13,12 @@ pub struct Scenario {
     pub quorum: usize,
     /// How many attempts, 3 at most.
     pub attempts: usize,
+    /// Which of them share, one bit each; all of these are looked at.
+    pub shared: &'static [u8],
+    /// Whether one that shares may ask for a turn of its choice, too.
+    pub wants: bool,
+    /// Whether one that shares may take a larger ballot for a renewal.
+    pub fresh: bool,
     /// How many rounds of votes an attempt has.
     pub rounds: u8,
     /// Whether it gives back what a round came to before it asks by a larger
@@ -63,6 +69,9 @@ pub(crate) const PLAIN: Scenario = Scenario {
     nodes: 3,
     quorum: 2,
     attempts: 2,
+    shared: &[0],
+    wants: false,
+    fresh: false,
     rounds: 1,
     yields: false,
     ttl: 1,
@@ -89,6 +98,11 @@ impl Scenario {
     /// Whether this rule is in force.
     pub(crate) fn keeps_to(&self, rule: Rule) -> bool {
         self.without != Some(rule)
+    }
+
+    /// Whether anybody shares.
+    pub(crate) fn is_sharing(&self) -> bool {
+        self.shared != [0]
     }
 
     /// The least that a clock may be ahead.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use crate::action::{Action, letter};
 use crate::node::Node;
 use crate::rules::Property;
 use crate::scenario::Scenario;
 use crate::search::fingerprint;
-use crate::world::{Action, World};
+use crate::world::World;
 
 /// What happened, step by step.
 #[derive(Debug)]
@@ -55,11 +56,11 @@ impl Trace {
             | Action::Return { node, .. }
             | Action::Restart { node, .. } => about_node(&world.nodes[node], world.time),
             Action::Ask { attempt, .. }
-            | Action::Acquire { attempt }
+            | Action::Acquire { attempt, .. }
             | Action::Extend { attempt } => {
                 format!("{} ticks to its deadline", world.clients[attempt].left)
             }
-            Action::Renew { attempt } => {
+            Action::Renew { attempt, .. } => {
                 format!("for {} ticks from now", world.clients[attempt].renewal)
             }
             Action::Tick { .. } => {
@@ -69,7 +70,10 @@ impl Trace {
                 let left: Vec<_> = world.clients.iter().map(left).collect();
                 format!("ticks to deadlines: {}", left.join(" "))
             }
-            Action::GiveBack { .. } | Action::Save { .. } | Action::Mislead { .. } => String::new(),
+            Action::Want { .. }
+            | Action::GiveBack { .. }
+            | Action::Save { .. }
+            | Action::Mislead { .. } => String::new(),
         };
         self.steps.push(format!("{:>2}  {:<48} {about}", world.time, action.to_string()));
     }
@@ -81,8 +85,21 @@ fn about_node(node: &Node, time: u8) -> String {
         about += &format!(", freed {}", node.record.freed);
     }
     if let Some(holder) = node.holder(time) {
-        let owner = ['A', 'B', 'C'][usize::from(holder.owner)];
+        let owner = letter(usize::from(holder.owner));
         about += &format!(", held by {owner} ({}) until {}", holder.ballot, holder.expires);
+    }
+    let turn = &node.record.turn;
+    if turn.returned > 0 {
+        about += &format!(", returned {}", turn.returned);
+    }
+    if turn.is_alive(time + node.ahead) {
+        let closed = if turn.open { "" } else { ", closed" };
+        about += &format!(", turn {}{closed}:", turn.number);
+        for (i, share) in turn.shares.iter().enumerate() {
+            if share.expires > time + node.ahead {
+                about += &format!(" {} ({}) until {}", letter(i), share.ballot, share.expires);
+            }
+        }
     }
     if node.quarantine_end > 0 {
         about += &format!(", quarantine until {}", node.quarantine_end);

@@ -1,7 +1,6 @@
 //! All nodes and clients, what can happen next, and what must not.
 
-use std::fmt;
-
+use crate::action::Action;
 use crate::client::{Client, Stage};
 use crate::node::{Answer, Node};
 use crate::rules::{Property, Rule};
@@ -23,37 +22,8 @@ pub(crate) struct World {
     pub(crate) restarts: u8,
     /// The largest fence of any lease until now.
     pub(crate) top: u8,
-}
-
-/// One thing that happens. Nodes and attempts are counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// A tick of true time, which the clocks of some clients (bits) lose.
-    Tick { lost_by: u8 },
-    /// A client sends votes to all nodes.
-    Ask { attempt: usize, ballot: u8 },
-    /// A client has the answers of a quorum.
-    Acquire { attempt: usize },
-    /// A client sends renewals to all nodes.
-    Renew { attempt: usize },
-    /// A client has the answers of a quorum to its renewals.
-    Extend { attempt: usize },
-    /// A client gives back, at all nodes.
-    GiveBack { attempt: usize },
-    /// One of its messages arrives, not necessarily for the first time.
-    Vote { attempt: usize, ballot: u8, node: usize },
-    /// See `Vote`; it gives back what an earlier round came to.
-    Yield { attempt: usize, ballot: u8, node: usize },
-    /// See `Vote`.
-    Renewal { attempt: usize, node: usize },
-    /// See `Vote`.
-    Return { attempt: usize, node: usize },
-    /// A node restarts, with another clock and perhaps with an older record.
-    Restart { node: usize, keeps: bool, ahead: u8 },
-    /// A node writes its record to the disk.
-    Save { node: usize },
-    /// A name by which a client knows another node leads it here from now on.
-    Mislead { attempt: usize, node: usize },
+    /// It is that of a turn.
+    pub(crate) top_is_turn: bool,
 }
 
 impl World {
@@ -69,7 +39,14 @@ impl World {
             let each = |world| with.clocks.iter().map(move |ahead| ahead_by(world, *ahead));
             all = all.into_iter().flat_map(each).collect();
         }
-        all
+        let shared_by = |world: &Self, by: u8| {
+            let mut other = *world;
+            let clients = other.clients.iter_mut().enumerate();
+            clients.for_each(|(i, client)| client.shared = by & (1 << i) != 0);
+            other
+        };
+        let each = |by| all.iter().map(move |world| shared_by(world, by));
+        with.shared.iter().flat_map(|by| each(*by)).collect()
     }
 
     /// What may happen next. Some of it changes nothing.
@@ -118,8 +95,8 @@ impl World {
             list.extend(ballots.map(|&ballot| Action::Ask { attempt, ballot }));
         }
         // What it sends under the other name the node takes for a repetition.
-        let answers = |bits: fn(&Node) -> u8| {
-            let by = self.nodes.iter().filter(|node| bits(node) & (1 << attempt) != 0);
+        let answers = |is_one: &dyn Fn(&Node) -> bool| {
+            let by = self.nodes.iter().filter(|node| is_one(node));
             by.map(|node| match node.doubled & (1 << attempt) != 0 {
                 true if !with.keeps_to(Rule::OneVotePerServer) => 2,
                 _ => 1,
@@ -129,17 +106,35 @@ impl World {
         match client.stage {
             Stage::Asking => {
                 let in_time = client.left > 0 || !with.keeps_to(Rule::SecondReading);
-                if in_time && answers(|node| node.granted) >= with.quorum {
-                    list.push(Action::Acquire { attempt });
+                let has_quorum = |fence: &u8| {
+                    let turns = turns_for(*fence, with);
+                    let shares = |node: &Node| node.told.turns[attempt] & turns != 0;
+                    let granted = |node: &Node| node.granted & (1 << attempt) != 0;
+                    answers(if client.shared { &shares } else { &granted }) >= with.quorum
+                };
+                let fences =
+                    if client.shared { 1..=client.ballot } else { client.ballot..=client.ballot };
+                if in_time {
+                    let fences = fences.filter(has_quorum);
+                    list.extend(fences.map(|fence| Action::Acquire { attempt, fence }));
+                }
+                if with.wants && client.shared {
+                    let turns = with.ballots.iter().filter(|turn| **turn < client.ballot);
+                    list.extend(turns.map(|&turn| Action::Want { attempt, turn }));
                 }
             }
             Stage::Leased => {
                 let in_time = client.left > 0 || !with.keeps_to(Rule::RenewalInTime);
-                if in_time && client.renewal > 0 && answers(|node| node.kept) >= with.quorum {
+                let kept = |node: &Node| node.kept & (1 << attempt) != 0;
+                if in_time && client.renewal > 0 && answers(&kept) >= with.quorum {
                     list.push(Action::Extend { attempt });
                 }
                 if with.renewals && client.left > 0 {
-                    list.push(Action::Renew { attempt });
+                    list.push(Action::Renew { attempt, ballot: client.ballot });
+                    if with.fresh && client.shared {
+                        let larger = with.ballots.iter().filter(|b| **b > client.ballot);
+                        list.extend(larger.map(|&ballot| Action::Renew { attempt, ballot }));
+                    }
                 }
             }
             Stage::Idle | Stage::Withdrawn | Stage::Released => return,
@@ -149,15 +144,17 @@ impl World {
 
     fn arrivals(&self, attempt: usize, node: usize, with: &Scenario, list: &mut Vec<Action>) {
         let client = &self.clients[attempt];
-        let ballots = (0..16).filter(|ballot| client.votes & (1 << ballot) != 0);
-        list.extend(ballots.clone().map(|ballot| Action::Vote { attempt, ballot, node }));
+        for ballot in bits(client.votes) {
+            list.push(Action::Vote { attempt, ballot, wanted: 0, node });
+            let wants = bits(client.wants).filter(|turn| *turn < ballot);
+            list.extend(wants.map(|wanted| Action::Vote { attempt, ballot, wanted, node }));
+        }
         if with.yields {
-            let earlier = ballots.filter(|ballot| *ballot < client.ballot);
+            let earlier = bits(client.votes).filter(|ballot| *ballot < client.last_vote());
             list.extend(earlier.map(|ballot| Action::Yield { attempt, ballot, node }));
         }
-        if client.renewed {
-            list.push(Action::Renewal { attempt, node });
-        }
+        let renewals = bits(client.renewals);
+        list.extend(renewals.map(|ballot| Action::Renewal { attempt, ballot, node }));
         if client.is_over() {
             list.push(Action::Return { attempt, node });
         }
@@ -171,7 +168,7 @@ impl World {
                 for (i, client) in self.clients.iter_mut().enumerate() {
                     client.tick(lost_by & (1 << i) != 0, with.ttl);
                 }
-                self.exclusion()
+                self.exclusion(with)
             }
             Action::Restart { node, keeps, ahead } => {
                 self.restarts -= 1;
@@ -188,11 +185,12 @@ impl World {
             }
             Action::Vote { attempt, node, .. }
             | Action::Yield { attempt, node, .. }
-            | Action::Renewal { attempt, node }
+            | Action::Renewal { attempt, node, .. }
             | Action::Return { attempt, node } => self.arrive(action, attempt, node, with),
             Action::Ask { attempt, .. }
-            | Action::Acquire { attempt }
-            | Action::Renew { attempt }
+            | Action::Want { attempt, .. }
+            | Action::Acquire { attempt, .. }
+            | Action::Renew { attempt, .. }
             | Action::Extend { attempt }
             | Action::GiveBack { attempt } => self.act(action, attempt, with),
         }
@@ -211,17 +209,28 @@ impl World {
                 client.rounds += 1;
                 client.left = with.ttl - with.margin;
                 if forgets {
-                    self.nodes.iter_mut().for_each(|node| node.granted &= !(1 << attempt));
+                    for node in &mut self.nodes {
+                        node.granted &= !(1 << attempt);
+                        node.told.turns[attempt] = 0;
+                    }
                 }
             }
-            Action::Acquire { .. } => {
+            Action::Want { turn, .. } => client.wants |= 1 << turn,
+            Action::Acquire { fence, .. } => {
                 client.stage = Stage::Leased;
-                let rises = client.ballot > self.top;
-                self.top = self.top.max(client.ballot);
-                return if rises { self.exclusion() } else { Some(Property::Fences) };
+                if client.shared {
+                    client.turn = fence;
+                }
+                let same = fence == self.top && self.top_is_turn && client.shared;
+                let rises = fence > self.top;
+                if rises {
+                    (self.top, self.top_is_turn) = (fence, client.shared);
+                }
+                return if rises || same { self.exclusion(with) } else { Some(Property::Fences) };
             }
-            Action::Renew { .. } => {
-                client.renewed = true;
+            Action::Renew { ballot, .. } => {
+                client.ballot = ballot;
+                client.renewals |= 1 << ballot;
                 client.renewal = with.ttl - with.margin;
                 if with.keeps_to(Rule::AnswersOfThisRound) {
                     self.nodes.iter_mut().for_each(|node| node.kept &= !(1 << attempt));
@@ -230,8 +239,8 @@ impl World {
             Action::Extend { .. } => {
                 client.left = client.left.max(client.renewal);
                 client.renewal = 0;
-                let late = !held && client.ballot < self.top;
-                return if late { Some(Property::Fences) } else { self.exclusion() };
+                let late = !held && client.fence() < self.top;
+                return if late { Some(Property::Fences) } else { self.exclusion(with) };
             }
             _ => {
                 let leased = client.stage == Stage::Leased;
@@ -251,9 +260,14 @@ impl World {
     ) -> Option<Property> {
         let (client, node, time) = (self.clients[attempt], &mut self.nodes[node], self.time);
         let (owner, bit) = (attempt as u8, 1 << attempt);
-        let held = |node: &Node| node.holder(time).is_some_and(|holder| holder.owner == owner);
-        let held_before = held(node);
+        let held_before = node.is_held_by(owner, time);
         match action {
+            Action::Vote { ballot, wanted, .. } if client.shared => {
+                let turn = node.vote_shared(owner, ballot, wanted, time, with);
+                if client.stage == Stage::Asking && ballot == client.ballot {
+                    node.told.turns[attempt] |= turn.map_or(0, |turn| 1 << turn);
+                }
+            }
             Action::Vote { ballot, .. } => {
                 let answer = node.vote(owner, ballot, time, with);
                 let counts = client.stage == Stage::Asking && ballot == client.ballot;
@@ -261,21 +275,43 @@ impl World {
                     node.granted |= bit;
                 }
             }
+            Action::Yield { ballot, .. } if client.shared => {
+                node.give_back_round_shared(owner, ballot, with);
+            }
             Action::Yield { ballot, .. } => node.give_back_round(owner, ballot, with),
-            Action::Renewal { .. } => {
-                if node.renew(owner, client.ballot, time, with) {
+            Action::Renewal { ballot, .. } => {
+                let kept = match client.shared {
+                    true => node.renew_shared(owner, ballot, client.turn, time, with),
+                    false => node.renew(owner, ballot, time, with),
+                };
+                if kept {
                     node.kept |= bit;
                 }
             }
+            _ if client.shared => {
+                let largest = with.keeps_to(Rule::LargestIsReturned);
+                let ballot = if largest { client.ballot } else { client.last_vote() };
+                node.give_back_shared(owner, ballot, with);
+            }
             _ => node.give_back(owner, client.ballot, client.stage == Stage::Released, with),
         }
-        let zombie = !held_before && held(node) && node.given_back & bit != 0;
+        let zombie = !held_before && node.is_held_by(owner, time) && node.given_back & bit != 0;
         zombie.then_some(Property::NoZombie)
     }
 
-    fn exclusion(&self) -> Option<Property> {
-        let holders = self.clients.iter().filter(|client| client.holds()).count();
-        (holders > 1).then_some(Property::Exclusion)
+    fn exclusion(&self, with: &Scenario) -> Option<Property> {
+        let mut holders = self.clients.iter().filter(|client| client.holds());
+        let first = holders.next()?;
+        let mut others = holders.peekable();
+        others.peek()?;
+        if with.watched == Some(Property::Alone) {
+            return Some(Property::Alone);
+        }
+        let fits = |other: &Client| other.shared && other.turn == first.turn;
+        if !first.shared || others.clone().any(|other| !other.shared) {
+            return Some(Property::Exclusion);
+        }
+        (!others.all(fits)).then_some(Property::Turns)
     }
 
     /// The same world for all worlds that differ in nothing that matters: it
@@ -299,6 +335,7 @@ impl World {
         for node in &mut self.nodes[..with.nodes] {
             node.tidy(self.time, self.restarts, with);
             node.granted &= asking;
+            node.told.retain(asking);
             node.kept &= renewing;
         }
         self.nodes[..with.nodes].sort_unstable();
@@ -306,46 +343,11 @@ impl World {
     }
 }
 
-fn letter(attempt: usize) -> char {
-    ['A', 'B', 'C'][attempt]
+fn bits(set: u16) -> impl Iterator<Item = u8> {
+    (0..16).filter(move |bit| set & (1 << bit) != 0)
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Tick { lost_by: 0 } => write!(f, "a tick passes"),
-            Self::Tick { lost_by } => {
-                write!(f, "a tick passes, which these clocks miss:")?;
-                let slow = (0..ATTEMPTS).filter(|attempt| lost_by & (1 << attempt) != 0);
-                slow.map(letter).try_for_each(|name| write!(f, " {name}"))
-            }
-            Self::Ask { attempt, ballot } => {
-                write!(f, "{} asks for ballot {ballot}", letter(attempt))
-            }
-            Self::Acquire { attempt } => write!(f, "{} has a quorum: acquired", letter(attempt)),
-            Self::Renew { attempt } => write!(f, "{} sends renewals", letter(attempt)),
-            Self::Extend { attempt } => write!(f, "{} has a quorum: renewed", letter(attempt)),
-            Self::GiveBack { attempt } => write!(f, "{} gives back", letter(attempt)),
-            Self::Vote { attempt, ballot, node } => {
-                write!(f, "{}'s vote for ballot {ballot} reaches node {node}", letter(attempt))
-            }
-            Self::Yield { attempt, ballot, node } => {
-                write!(f, "{}'s return of ballot {ballot} reaches node {node}", letter(attempt))
-            }
-            Self::Renewal { attempt, node } => {
-                write!(f, "{}'s renewal reaches node {node}", letter(attempt))
-            }
-            Self::Return { attempt, node } => {
-                write!(f, "what {} gives back reaches node {node}", letter(attempt))
-            }
-            Self::Restart { node, keeps, ahead } => {
-                let data = if keeps { "with" } else { "without" };
-                write!(f, "node {node} restarts {data} its data, its clock {ahead} ahead")
-            }
-            Self::Save { node } => write!(f, "node {node} saves its record"),
-            Self::Mislead { attempt, node } => {
-                write!(f, "{}'s name of another node leads to node {node}", letter(attempt))
-            }
-        }
-    }
+/// The turns that can be told by a quorum, to make this the fence.
+fn turns_for(fence: u8, with: &Scenario) -> u16 {
+    if with.keeps_to(Rule::OneTurn) { 1 << fence } else { u16::MAX >> (15 - fence) }
 }

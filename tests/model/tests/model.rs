@@ -1,6 +1,6 @@
 //! All worlds of a small size, with all rules, and with each rule left out.
 
-use leasehold_model::{Property, RULES, Rule, plantings, scenarios, search, stepwise};
+use leasehold_model::{Property, RULES, Rule, Scenario, plantings, scenarios, search, stepwise};
 
 /// With every rule in force, every world of every scenario is in order.
 fn all_is_well(names: &[&str]) {
@@ -68,6 +68,18 @@ each_rule_is_needed! {
     answers_to_other_rounds_must_not_count: AnswersOfThisRound,
     a_return_must_leave_later_rounds_alone: ReturnOfItsRound,
     a_server_must_have_one_vote: OneVotePerServer,
+    a_writer_must_wait_for_readers: WriterWaits,
+    a_reader_must_wait_for_a_writer: ReaderWaits,
+    a_writer_must_not_heal_among_readers: NoHealAmongReaders,
+    a_reader_must_not_heal_beside_a_writer: NoHealBesideWriter,
+    a_quorum_must_tell_one_turn: OneTurn,
+    turns_must_rise: TurnsRise,
+    a_turn_must_stay_while_it_is_shared: TurnStays,
+    nobody_must_join_a_turn_from_before_a_writer: OldTurnsAreClosed,
+    what_was_given_back_must_not_join: JoinIsUnspent,
+    a_renewal_must_be_kept_in_its_turn: RenewalOfItsTurn,
+    the_largest_ballot_must_be_given_back: LargestIsReturned,
+    a_reader_must_end_its_own_share_only: OwnShareOnly,
 }
 
 #[test]
@@ -88,6 +100,48 @@ fn renewals_are_in_order() {
 #[test]
 fn everything_together_is_in_order() {
     all_is_well(&["everything"]);
+}
+
+#[test]
+fn shared_claims_are_in_order() {
+    all_is_well(&["shared claims", "wanted turns", "shared rounds", "shared names"]);
+}
+
+#[test]
+fn shared_losses_are_in_order() {
+    all_is_well(&["shared losses", "shared clocks", "shared healing", "healing of two who share"]);
+}
+
+#[test]
+fn shared_renewals_are_in_order() {
+    all_is_well(&["shared renewals", "fresh renewals", "late renewals", "shared drift"]);
+}
+
+#[test]
+fn readers_around_a_writer_are_in_order() {
+    all_is_well(&["readers around a writer"]);
+}
+
+/// Each scenario is looked at by one of the tests above.
+#[test]
+fn no_scenario_is_forgotten() {
+    let source = include_str!("model.rs");
+    for (scenario, _) in scenarios() {
+        assert!(source.contains(&format!("\"{}\"", scenario.name)), "{}", scenario.name);
+    }
+}
+
+/// They hold the lock at the same time: what is in order is not so because nobody
+/// ever shares.
+#[test]
+fn readers_share() {
+    let find =
+        |(scenario, _): (Scenario, _)| (scenario.name == "shared claims").then_some(scenario);
+    let mut shared = scenarios().into_iter().find_map(find).expect("it is among them");
+    shared.watched = Some(Property::Alone);
+    let (property, trace) = search(&shared).found.expect("nobody shares");
+    println!("{trace}");
+    assert_eq!(property, Property::Alone);
 }
 
 /// A clock that steps back in each of two restarts needs a quarantine for both.
