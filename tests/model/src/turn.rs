@@ -110,6 +110,11 @@
 //! A ballot that is given back and beyond the clamp is noted only where there was a
 //! share to end: else nobody granted it, and it would keep others out.
 //!
+//! No vote joins a turn that is not above the floor, whoever shares it and however
+//! it began: a node may have come back with an older record, in which a turn lives
+//! that was given back before somebody was alone. In the model only a renewal that
+//! begins a turn anew looks at the floor; no scenario has such a record yet.
+//!
 //! Evicting those who share must leave a mark by *turn*, as their next renewal comes
 //! with a larger ballot: `freed` = the turn, and no renewal of a fence up to
 //! `freed` takes anything. A ticket carries the largest ballot beside the fence, and
