@@ -27,6 +27,11 @@ export interface Options {
 }
 
 export interface LockOptions extends Options {
+  /**
+   * The shortest that the lock stays taken, up to 400 days: when the lease is released before, the lock
+   * rests until then, and is nobody's. None unless set. Not after a crash or a loss.
+   */
+  minHold?: number
   /** Whether a lease is renewed in the background; yes unless set. */
   autoRenew?: boolean
   /**
@@ -71,10 +76,12 @@ export type Loss = 'expired' | 'gone' | 'max_hold' | 'closed'
 export interface Holder {
   /** Host, process id and the free text of the holder. */
   label: string
-  /** For how long. */
+  /** For how long; where it is resting, since it was given back. */
   heldFor: number
-  /** When the lease ends unless it is renewed. */
+  /** When the lease ends unless it is renewed, or when the rest ends. */
   freeIn: number
+  /** Whether it was given back and its lock rests, as by `minHold` or after `once`. */
+  resting: boolean
   mode: Mode
   /** Which of the permits it has. */
   slot: number | null
@@ -156,6 +163,11 @@ export class Client implements AsyncDisposable {
    * is for all together. Throws InvalidInput also for no names, and for one that is given twice.
    */
   locks(names: Iterable<string>, options?: LockOptions): Locks
+  /**
+   * Work that is done once per interval, or once for each slot, by whichever process comes first. Throws
+   * InvalidInput for a name or options that cannot be used.
+   */
+  once(name: string, options: OnceOptions): Once
   /** The locks that are held or waited for, by name. */
   list(): Promise<Status[]>
   /** Who holds and who waits for one lock; null when nobody does. */
@@ -224,6 +236,45 @@ export class Lock {
    * So it does when only the release tells that the lease was gone before the body had ended.
    */
   run<T>(body: (held: Held) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>
+}
+
+export interface OnceOptions {
+  /**
+   * The interval, up to 400 days: after the work has succeeded, the lock of this name rests for 95 % of
+   * it. With a slot: how long that is remembered; 7 days unless set.
+   */
+  every?: number
+  /** Once for each such text instead, as `2026-11-27`. Each is a lock of its own, `NAME@SLOT`. */
+  slot?: string
+  /** As for a lock. */
+  ttl?: number
+  /** As for a lock. */
+  delay?: number
+  /** As for a lock; what ran for so long has failed. */
+  maxHold?: number
+  /** As for a lock. */
+  label?: string
+}
+
+/** Why work was skipped: another is at it, or it was done. */
+export type Skip = 'running' | 'rested'
+
+/** What came of {@link Once.run}. */
+export type OnceResult<T> =
+  | { ran: true; value: T }
+  /** `nextIn`: when to try again; while another works, when its lease ends unless it is renewed. */
+  | { ran: false; why: Skip; nextIn: number }
+
+/** Work that is done once per interval, whoever tries how often. */
+export class Once {
+  private constructor()
+  readonly name: string
+  /**
+   * Do `body` as {@link Lock.run} does, unless another is at it or it was done: then it is skipped at once.
+   * It has succeeded unless it rejects: then the lock is free at once, as it is after a loss. A backend
+   * that does not answer is Unavailable and never a skip.
+   */
+  run<T>(body: (held: Held) => T | PromiseLike<T>, options?: AcquireOptions): Promise<OnceResult<T>>
 }
 
 /**

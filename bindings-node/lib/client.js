@@ -5,12 +5,14 @@ const { calls, call } = require('./calls.js')
 const { errorOf } = require('./errors.js')
 const { Lease } = require('./lease.js')
 const { Lock, Locks } = require('./lock.js')
+const { Once } = require('./once.js')
 const { checkName, checkNames, checkOptions, checkTicket, checkUrl } = require('./options.js')
 const parts = require('./native.js')
 const { jsonable, show, toJson } = require('./shown.js')
 
 const OF_A_CLIENT = ['ttl', 'delay', 'wait', 'maxHold', 'label']
-const OF_A_LOCK = [...OF_A_CLIENT, 'autoRenew', 'shared', 'permits']
+const OF_A_LOCK = [...OF_A_CLIENT, 'minHold', 'autoRenew', 'shared', 'permits']
+const OF_ONCE = ['every', 'slot', 'ttl', 'delay', 'maxHold', 'label']
 
 /** What is to be closed when the program ends, if somebody still has it. */
 let open = []
@@ -30,6 +32,13 @@ class Client {
 
   locks(names, options = {}) {
     return new Locks(this.#lock(checkNames(names), options), this.#native)
+  }
+
+  once(name, options = {}) {
+    const once = this.#native.once(checkName(name), checkOptions(options, OF_ONCE))
+    const failure = once.check()
+    if (failure) throw errorOf(failure)
+    return new Once(once, name, this.#native)
   }
 
   #lock(names, options) {

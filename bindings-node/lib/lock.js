@@ -42,22 +42,7 @@ class Lock {
       throw new InvalidInput(`run() takes a function, not ${inspect(body)}`)
     }
     const lease = await this.acquire(options)
-    const controller = new AbortController()
-    const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
-    lost.catch((error) => controller.abort(error))
-    const held = this[SHOWS](lease, controller.signal)
-    const work = async () => body(jsonable(held, () => lease.toJSON()))
-    let result
-    try {
-      result = await Promise.race([lost, work()])
-    } catch (error) {
-      // The body's own error says more than what becomes of the release.
-      await lease.release().catch(() => {})
-      throw error
-    }
-    // Throws if the body was not done under the lock.
-    await lease[Symbol.asyncDispose]()
-    return result
+    return work(lease, (signal) => this[SHOWS](lease, signal), body)
   }
 
   [SHOWS](lease, signal) { return { fence: lease.fence, signal, lease } }
@@ -88,6 +73,27 @@ class Locks extends Lock {
   }
 }
 
+/** Do the body under a lease, and give that back; `succeeds` is told before, if it has. */
+async function work(lease, shows, body, succeeds = () => {}) {
+  const controller = new AbortController()
+  const lost = new Promise((_, reject) => lease.lost.then(() => checkLoss(lease)).catch(reject))
+  lost.catch((error) => controller.abort(error))
+  const held = shows(controller.signal)
+  const done = async () => body(jsonable(held, () => lease.toJSON()))
+  let result
+  try {
+    result = await Promise.race([lost, done()])
+  } catch (error) {
+    // The body's own error says more than what becomes of the release.
+    await lease.release().catch(() => {})
+    throw error
+  }
+  succeeds()
+  // Throws if the body was not done under the lock.
+  await lease[Symbol.asyncDispose]()
+  return result
+}
+
 /** Throws LeaseLost if it was lost; that the body has released it is no harm. */
 function checkLoss(lease) {
   try {
@@ -97,4 +103,4 @@ function checkLoss(lease) {
   }
 }
 
-module.exports = { Lock, Locks }
+module.exports = { Lock, Locks, work }

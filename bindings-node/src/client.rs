@@ -5,11 +5,14 @@ use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::Either6 as Either;
+use leasehold::Run;
+use napi::bindgen_prelude::Either7 as Either;
 use napi_derive::napi;
 
 use crate::calls::{Shared, Watched};
-use crate::values::{Answer, Failure, Fence, Settings, Settled, millis, span, with};
+use crate::values::{
+    Answer, Failure, Fence, OnceSettings, Settings, Settled, Skipped, millis, span, with,
+};
 
 impl Shared {
     fn call(&self, id: i64, work: impl Future<Output = Answer> + 'static) -> Option<Settled> {
@@ -41,6 +44,7 @@ impl Client {
     #[napi]
     pub fn lock(&self, names: Vec<String>, settings: Settings) -> Lock {
         let (shared, permits) = (settings.shared, settings.permits);
+        let min_hold = settings.min_hold;
         let mut locks = with!(self.core.locks(names), settings, auto_renew, label);
         if shared == Some(true) {
             locks = locks.shared();
@@ -48,7 +52,35 @@ impl Client {
         if let Some(permits) = permits {
             locks = locks.permits(u32::try_from(permits).unwrap_or(u32::MAX));
         }
+        if let Some(least) = min_hold {
+            locks = locks.min_hold(span(least));
+        }
         Lock { locks, calls: self.calls.clone() }
+    }
+
+    /// Work that is done once per interval.
+    #[napi]
+    pub fn once(&self, name: String, settings: OnceSettings) -> Once {
+        let mut once = self.core.once(name);
+        if let Some(every) = settings.every {
+            once = once.every(span(every));
+        }
+        if let Some(ttl) = settings.ttl {
+            once = once.ttl(span(ttl));
+        }
+        if let Some(delay) = settings.delay {
+            once = once.delay(span(delay));
+        }
+        if let Some(most) = settings.max_hold {
+            once = once.max_hold(span(most));
+        }
+        if let Some(slot) = settings.slot {
+            once = once.slot(slot);
+        }
+        if let Some(label) = settings.label {
+            once = once.label(label);
+        }
+        Once { once, calls: self.calls.clone() }
     }
 
     #[napi(getter)]
@@ -140,6 +172,35 @@ impl Lock {
             let leases =
                 if waits { Some(locks.acquire().await?) } else { locks.try_acquire().await? };
             Ok(leases.map(|leases| Either::D(Lease { leases: Rc::new(leases), calls })))
+        })
+    }
+}
+
+#[napi]
+pub struct Once {
+    once: leasehold::Once,
+    calls: Rc<Shared>,
+}
+
+#[napi]
+impl Once {
+    /// What is wrong with its name or options.
+    #[napi]
+    pub fn check(&self) -> Option<Failure> {
+        self.once.check().err().map(Into::into)
+    }
+
+    /// Answers a lease, or why it is skipped.
+    #[napi]
+    pub fn begin(&self, id: i64) -> Option<Settled> {
+        let (once, calls) = (self.once.clone(), self.calls.clone());
+        self.calls.call(id, async move {
+            Ok(Some(match once.begin().await? {
+                Run::Ran(leases) => Either::D(Lease { leases: Rc::new(leases), calls }),
+                Run::Skipped { why, next_in } => {
+                    Either::G(Skipped { why: why.code(), next_in: millis(next_in) })
+                }
+            }))
         })
     }
 }
@@ -244,6 +305,12 @@ impl Lease {
     pub fn release(&self, id: i64) -> Option<Settled> {
         let leases = self.leases.clone();
         self.calls.call(id, async move { leases.release().await.map(|()| None) })
+    }
+
+    /// The work that is done once has succeeded.
+    #[napi]
+    pub fn succeed(&self) {
+        self.leases.succeed();
     }
 
     #[napi]

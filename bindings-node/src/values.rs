@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use leasehold::Error;
-use napi::bindgen_prelude::Either6;
+use napi::bindgen_prelude::Either7;
 use napi_derive::napi;
 
 use crate::client::{Client, Lease};
 
 /// What a call answers; nothing is null.
-pub(crate) type Value = Either6<bool, String, Vec<Status>, Lease, Client, Event>;
+pub(crate) type Value = Either7<bool, String, Vec<Status>, Lease, Client, Event, Skipped>;
 pub(crate) type Answer = Result<Option<Value>, Error>;
 
 /// An error of the core. Its class is defined in JavaScript.
@@ -64,6 +64,7 @@ pub struct Holder {
     pub mode: &'static str,
     pub slot: Option<u32>,
     pub fence: u64,
+    pub resting: bool,
 }
 
 impl From<&leasehold::Holder> for Holder {
@@ -75,6 +76,7 @@ impl From<&leasehold::Holder> for Holder {
             mode: holder.mode.name(),
             slot: holder.permit(),
             fence: holder.fence,
+            resting: holder.resting,
         }
     }
 }
@@ -125,6 +127,25 @@ pub struct Settings {
     pub shared: Option<bool>,
     pub permits: Option<i64>,
     pub label: Option<String>,
+    pub min_hold: Option<f64>,
+}
+
+/// Those of work that is done once.
+#[napi(object, object_to_js = false)]
+pub struct OnceSettings {
+    pub every: Option<f64>,
+    pub slot: Option<String>,
+    pub ttl: Option<f64>,
+    pub delay: Option<f64>,
+    pub max_hold: Option<f64>,
+    pub label: Option<String>,
+}
+
+/// Why work was skipped, and when to try again.
+#[napi(object, object_from_js = false)]
+pub struct Skipped {
+    pub why: &'static str,
+    pub next_in: f64,
 }
 
 /// Set the options that were given, of those that there are here.

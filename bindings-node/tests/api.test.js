@@ -9,7 +9,7 @@ const { test } = require('node:test')
 const { leasehold, PACKAGE } = require('./rig.js')
 
 const API = read(path.join(__dirname, '../../tests/api.toml'))
-const OWN = { client: [], lock: ['name'], lease: ['toJSON'] }
+const OWN = { client: [], lock: ['name'], lease: ['toJSON'], once: ['name'] }
 
 /** What of TOML that file uses, as far as it is needed here. */
 function read(file) {
@@ -39,11 +39,12 @@ function span(text) {
   return number * { ms: 1, s: 1_000, h: 3_600_000 }[unit]
 }
 
-for (const kind of ['client', 'lock', 'lease']) {
+for (const kind of ['client', 'lock', 'lease', 'once']) {
   test(`every operation of a ${kind} is there and no other`, async () => {
     const client = await leasehold.connect('memory:')
     const lock = client.lock('x')
-    const subject = { client, lock, lease: await lock.acquire() }[kind]
+    const once = client.once('x', { every: 60_000 })
+    const subject = { client, lock, lease: await lock.acquire(), once }[kind]
     const shape = Object.getOwnPropertyNames(Object.getPrototypeOf(subject))
     const names = [...shape, ...Object.keys(subject)].filter((name) => name !== 'constructor')
     const expected = Object.keys(API[kind]).map(camel).filter((name) => name !== 'connect')
@@ -67,7 +68,7 @@ for (const operation of ['connect', 'lock']) {
   test(`parameters, defaults and limits of ${operation}`, async () => {
     const client = await leasehold.connect('memory:')
     const { url: _, name, ...listed } = API.client[operation].parameters
-    const known = { ttl: 1_000, delay: 1_000, wait: 1_000, max_hold: 1_000, auto_renew: false, shared: true, permits: 4, label: 'l' }
+    const known = { ttl: 1_000, delay: 1_000, wait: 1_000, max_hold: 1_000, min_hold: 1, auto_renew: false, shared: true, permits: 4, label: 'l' }
     const take = async (options, called = 'x') => {
       const own = operation === 'connect' ? await leasehold.connect('memory:', options) : client
       const lock = own.lock(called, operation === 'connect' ? {} : options)

@@ -51,6 +51,9 @@ export async function results(client: Client, lock: Lock, lease: Lease, held: He
   same<typeof status.waiters, string[]>(true)
   same<Loss, 'expired' | 'gone' | 'max_hold' | 'closed'>(true)
   same<Outcome, 'not_held' | 'held' | 'unknown'>(true)
+  const once = await client.once('n', { every: 1_000, slot: 's' }).run(async ({ fence }: Held) => fence)
+  if (once.ran) same<typeof once.value, bigint>(true)
+  else same<typeof once.why, 'running' | 'rested'>(true)
   const [number, text] = [await lock.run(async () => 1), await lock.run(() => 'at once')]
   same<typeof number, number>(true)
   same<typeof text, string>(true)

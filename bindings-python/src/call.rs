@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use leasehold::host::Waiter;
-use leasehold::{Error, Event, Kind, Status};
+use leasehold::{Error, Event, Kind, Skip, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -24,6 +24,7 @@ pub(crate) enum Answer {
     Flag(bool),
     Text(Option<&'static str>),
     Lease(Option<Lease>),
+    Skipped(Skip, Duration),
     Statuses(Vec<Status>),
     Event(Option<Event>),
     Ticket(leasehold::Ticket),
@@ -158,6 +159,9 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
         Answer::Ticket(ticket) => Ok(ticket.as_str().into_pyobject(py)?.into_any()),
         Answer::Lease(Some(lease)) => lease.into_python(py),
+        Answer::Skipped(why, next_in) => {
+            Ok((why.code(), next_in.as_secs_f64()).into_pyobject(py)?.into_any())
+        }
         Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
     }
@@ -169,13 +173,13 @@ fn told(event: &Event) -> (&str, u64, &'static str, Option<&'static str>, String
     (lock, event.fence, what.code(), what.reason(), event.to_string())
 }
 
-type Holder = (String, f64, f64, &'static str, Option<u32>, u64);
+type Holder = (String, f64, f64, &'static str, Option<u32>, u64, bool);
 
 fn row(status: &Status) -> (String, u64, Vec<Holder>, Vec<String>) {
     let holders = status.holders.iter().map(|holder| {
         let (held_for, free_in) = (holder.held_for.as_secs_f64(), holder.free_in.as_secs_f64());
         let (label, mode) = (holder.label.to_string(), holder.mode.name());
-        (label, held_for, free_in, mode, holder.permit(), holder.fence)
+        (label, held_for, free_in, mode, holder.permit(), holder.fence, holder.resting)
     });
     let holders = holders.collect();
     let waiters = status.waiters.iter().map(|label| label.to_string()).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use leasehold::{Client as Core, Error, Kind, Options};
+use leasehold::{Client as Core, Error, Kind, Options, Run};
 use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -70,7 +70,9 @@ impl Client {
     }
 
     /// One, or several that are taken together.
-    #[pyo3(signature = (names, ttl, delay, wait, max_hold, auto_renew, shared, permits, label, is_group))]
+    #[pyo3(signature = (
+        names, ttl, delay, wait, max_hold, min_hold, auto_renew, shared, permits, label, is_group
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn _lock(
         &self,
@@ -80,6 +82,7 @@ impl Client {
         delay: Option<&Bound<'_, PyAny>>,
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
+        min_hold: Option<&Bound<'_, PyAny>>,
         auto_renew: bool,
         shared: bool,
         permits: Option<&Bound<'_, PyAny>>,
@@ -89,15 +92,41 @@ impl Client {
         let _visit = Visit::begin(py);
         let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
         let (delay, max_hold) = (span("delay", delay)?, span("max_hold", max_hold)?);
+        let min_hold = span("min_hold", min_hold)?;
         let names = names.iter().map(|name| text_of("lock's name", name));
         let names = names.collect::<PyResult<Vec<_>>>()?;
         let label = label.map(|label| text_of("label", label)).transpose()?;
         let permits = permits.map(count_of_permits).transpose()?;
         let locks = self.0.locks(names).auto_renew(auto_renew);
         let locks = if shared { locks.shared() } else { locks };
-        let locks = with!(locks, ttl, delay, wait, max_hold, permits, label);
+        let locks = with!(locks, ttl, delay, wait, max_hold, min_hold, permits, label);
         locks.check().map_err(|e| error::exception(py, &e))?;
         Ok(Lock { locks, is_group, client: self.0.clone(), blocks: Blocks::default() })
+    }
+
+    /// Work that is done once per interval.
+    #[pyo3(signature = (name, every, slot, ttl, delay, max_hold, label))]
+    #[allow(clippy::too_many_arguments)]
+    fn _once(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyString>,
+        every: Option<&Bound<'_, PyAny>>,
+        slot: Option<&Bound<'_, PyString>>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        delay: Option<&Bound<'_, PyAny>>,
+        max_hold: Option<&Bound<'_, PyAny>>,
+        label: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<Once> {
+        let _visit = Visit::begin(py);
+        let (every, ttl) = (span("every", every)?, span("ttl", ttl)?);
+        let (delay, max_hold) = (span("delay", delay)?, span("max_hold", max_hold)?);
+        let name = text_of("lock's name", name)?;
+        let slot = slot.map(|slot| text_of("slot", slot)).transpose()?;
+        let label = label.map(|label| text_of("label", label)).transpose()?;
+        let once = with!(self.0.once(&name), every, slot, ttl, delay, max_hold, label);
+        once.check().map_err(|e| error::exception(py, &e))?;
+        Ok(Once { once, name, client: self.0.clone() })
     }
 
     /// The backend as messages name it, without passwords; of one that is not connected
@@ -208,6 +237,43 @@ impl Lock {
         Call::new(async move {
             let leases = locks.try_acquire().await?.map(Arc::new);
             Ok(Answer::Lease(leases.map(|leases| Lease { leases, is_group, _client: client })))
+        })
+    }
+}
+
+#[pyclass(frozen, subclass, module = "leasehold._leasehold")]
+#[derive(Clone)]
+pub(crate) struct Once {
+    once: leasehold::Once,
+    name: String,
+    client: Arc<Core>,
+}
+
+#[pymethods]
+impl Once {
+    /// The same, for the class that is made of this one.
+    #[new]
+    fn of(once: &Once) -> Self {
+        once.clone()
+    }
+
+    /// The name, without the slot.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Answers the lease, or why it is skipped and when to try again.
+    fn _begin(&self) -> Call {
+        let (once, client) = (self.once.clone(), self.client.clone());
+        Call::new(async move {
+            Ok(match once.begin().await? {
+                Run::Ran(leases) => {
+                    let leases = Arc::new(leases);
+                    Answer::Lease(Some(Lease { leases, is_group: false, _client: client }))
+                }
+                Run::Skipped { why, next_in } => Answer::Skipped(why, next_in),
+            })
         })
     }
 }
@@ -386,6 +452,11 @@ impl Lease {
     fn _release(&self) -> Call {
         let leases = self.leases.clone();
         Call::new(async move { leases.release().await.map(|()| Answer::Nothing) })
+    }
+
+    /// The work that is done once has succeeded.
+    fn _succeed(&self) {
+        self.leases.succeed();
     }
 
     fn _finish(&self) -> Call {

@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 import leasehold
-from leasehold import Client, Lease, LeaseholdError, Leases, Lock, Locks
+from leasehold import Client, Lease, LeaseholdError, Leases, Lock, Locks, Once
 
 FILE = pathlib.Path(__file__).parents[2] / "tests" / "api.toml"
 EVENTS = pathlib.Path(leasehold.__file__).with_name("_events.py")
@@ -20,15 +20,16 @@ NAMES = {("lock", "run"): ["__enter__", "__aenter__"], ("lease", "loss"): []}
 API["locks"] = API["lock"]
 NAMES["locks", "run"] = NAMES["lock", "run"]
 # Asks nobody, so there is no second one for asyncio.
-LOCAL = {"lock", "locks", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release", "into_ticket"}
+LOCAL = {"lock", "locks", "once", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release", "into_ticket"}
 # What only Python has, with its reason.
 OWN = {
     "client": {"connect", "connect_async", "locked"},  # connects late; decorators
     "lock": {"name"},
     "lease": set(),
     "locks": {"name", "names"},
+    "once": {"name"},
 }
-CLASSES = {"client": Client, "lock": Lock, "lease": Lease, "locks": Locks}
+CLASSES = {"client": Client, "lock": Lock, "lease": Lease, "locks": Locks, "once": Once}
 
 ERRORS = [
     leasehold.LockTimeout,
@@ -69,6 +70,7 @@ def test_every_operation_is_there_and_no_other(kind, client):
         "lock": lambda: client.lock("x"),
         "lease": lambda: client.lock("x").acquire(),
         "locks": lambda: client.locks(["x"]),
+        "once": lambda: client.once("x", every=60),
     }[kind]()
     missing = [name for name in expected(kind) if not hasattr(subject, name)]
     assert not missing
@@ -96,9 +98,9 @@ def test_what_is_held_together_is_a_lease_but_for_what_each_has_of_its_own(clien
     leases.release()
 
 
-@pytest.mark.parametrize("operation", ["connect", "lock"])
+@pytest.mark.parametrize("operation", ["connect", "lock", "once"])
 def test_parameters_and_defaults(operation):
-    function = leasehold.connect if operation == "connect" else Client.lock
+    function = leasehold.connect if operation == "connect" else getattr(Client, operation)
     listed = API["client"][operation]["parameters"]
     parameters = dict(inspect.signature(function).parameters)
     parameters.pop("self", None)

@@ -24,6 +24,14 @@ def threads(client: leasehold.Client) -> None:
         assert_type(status.holder, leasehold.Holder | None)
 
 
+def once(client: leasehold.Client) -> None:
+    nightly = client.once("a", every=timedelta(days=1), slot="b")
+    done = nightly.run(print, 1)
+    if isinstance(done, leasehold.Skipped):
+        assert_type(done.why, str)
+        assert_type(done.next_in, float)
+
+
 async def tasks(client: leasehold.Client) -> None:
     async with client.lock("a") as lease:
         assert_type(lease, leasehold.Lease)

@@ -12,7 +12,7 @@ use crate::exit;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0        it worked
+  0        it worked, or run --every: it was skipped
   1        break: nobody held the lock, or you said no; leader: nobody leads
   64       bad usage
   69       the backend is unavailable, or there are no descriptors or threads left
@@ -43,6 +43,8 @@ Examples:
   leasehold run config --shared -- ./report.sh
   leasehold run gpu --permits 4 -- sh -c 'render --gpu \"$LEASEHOLD_SLOT\"'
   leasehold run deploy --wait=5m --label \"$USER\" -- make deploy
+  leasehold run nightly --every 24h -- ./report.sh
+  leasehold run nightly --slot \"$(date -I)\" -- ./report.sh
   leasehold run report --max-hold 1h -- sh -c 'report --fence \"$LEASEHOLD_FENCE\"'
 
 When the lease cannot be renewed, the command and all its descendants get SIGTERM before it ends, \
@@ -215,8 +217,19 @@ pub(crate) struct Run {
     pub(crate) no_wait: bool,
     /// What to exit with when the lock is busy; 0 where another code would count as a failure, as
     /// in Kubernetes and systemd
-    #[arg(long, value_name = "CODE", default_value_t = exit::BUSY)]
-    pub(crate) busy_exit: u8,
+    /// [default: 75, and 0 with --every or --slot]
+    #[arg(long, value_name = "CODE")]
+    pub(crate) busy_exit: Option<u8>,
+    /// Run the command once per interval, such as 24h, whichever machine comes first: it is
+    /// skipped, with 0, while another runs it or it was run. After a failure it is free at once
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(conflicts_with_all = ["wait", "no_wait", "shared", "permits", "min_hold"])]
+    pub(crate) every: Option<Duration>,
+    /// Run it once for each slot instead, such as "$(date -I)"; it is remembered for 7 days, or as
+    /// long as --every says. Each is a lock of its own, NAME@SLOT
+    #[arg(long, value_name = "TEXT")]
+    #[arg(conflicts_with_all = ["wait", "no_wait", "shared", "permits", "min_hold"])]
+    pub(crate) slot: Option<String>,
     /// Share the lock: any number of runs that share it go on at once, and no other one beside them
     #[arg(long, conflicts_with = "permits")]
     pub(crate) shared: bool,
@@ -230,6 +243,9 @@ pub(crate) struct Run {
     /// The longest the lock is held, however healthy; then it is lost
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) max_hold: Option<Duration>,
+    /// The shortest that the lock stays taken: given back before, it rests, and is nobody's
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) min_hold: Option<Duration>,
     /// What to do with the command when the lease is lost
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLost::Terminate)]
     pub(crate) on_lost: OnLost,
@@ -274,6 +290,17 @@ pub(crate) enum OnLost {
 }
 
 impl Run {
+    /// Whether it is run once per interval or slot.
+    pub(crate) fn is_once(&self) -> bool {
+        self.every.is_some() || self.slot.is_some()
+    }
+
+    /// What to exit with when the lock is busy, or the command is skipped.
+    pub(crate) fn busy_exit(&self) -> u8 {
+        // A job of cron that is skipped is no failure.
+        self.busy_exit.unwrap_or(if self.is_once() { exit::OK } else { exit::BUSY })
+    }
+
     /// How the locks are to be held.
     pub(crate) fn mode(&self) -> Mode {
         match (self.shared, self.permits) {

@@ -56,12 +56,15 @@ impl From<Lead> for Run {
             delay,
             wait: None,
             no_wait: false,
-            busy_exit: exit::BUSY,
+            busy_exit: None,
+            every: None,
+            slot: None,
             shared: false,
             permits: None,
             // What an election shows is no label of the URL's.
             label: Some(value.unwrap_or_default()),
             max_hold,
+            min_hold: None,
             on_lost: OnLost::Terminate,
             command,
         }

@@ -51,6 +51,7 @@ struct Held<'a> {
     fence: u64,
     held_for_ms: u64,
     remaining_ms: u64,
+    resting: bool,
 }
 
 impl<'a> Held<'a> {
@@ -63,6 +64,7 @@ impl<'a> Held<'a> {
             fence: holder.fence,
             held_for_ms: millis(holder.held_for),
             remaining_ms: millis(holder.free_in),
+            resting: holder.resting,
         }
     }
 }
@@ -120,6 +122,7 @@ fn row(status: &Status, holder: Option<&Holder>) -> [String; HEADS.len()] {
 
 fn kind(holder: &Holder) -> String {
     match holder.mode {
+        _ if holder.resting => "resting".to_owned(),
         // Counted as people do nowhere else: as LEASEHOLD_SLOT says it.
         Mode::Counted { permits } => format!("slot {} of {permits}", holder.slot),
         mode => mode.name().to_owned(),

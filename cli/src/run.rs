@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Error, Kind, Leases, Locks, Loss, Options};
+use leasehold::{Client, Error, Kind, Leases, Locks, Loss, Once, Options};
 use rustix::process::Signal;
 
 use crate::args::{OnLost, Run};
@@ -42,6 +42,13 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// How long nobody wonders what is going on.
 const SILENCE: Duration = Duration::from_millis(500);
 
+/// Whether the command is run.
+enum Begun {
+    Granted(Leases),
+    /// It is not, and this is the exit code.
+    Ended(u8),
+}
+
 pub(crate) enum Wait {
     Granted(Leases),
     Signal(Signal),
@@ -67,12 +74,15 @@ impl Session {
     }
 
     async fn run(&mut self) -> Result<u8, Failure> {
-        let lease = match self.wait().await? {
-            Wait::Granted(lease) => lease,
-            Wait::Signal(signal) => return Ok(exit::by_signal(signal.as_raw())),
+        let lease = match self.begin().await? {
+            Begun::Granted(lease) => lease,
+            Begun::Ended(code) => return Ok(code),
         };
         self.note(&lease);
         let worked = self.work(&lease).await;
+        if self.args.is_once() && matches!(worked, Ok(Work::Ended(exit::OK))) {
+            lease.succeed();
+        }
         let released = self.release(&lease).await;
         match worked? {
             Work::Ended(code) => Ok(self.ended(code, released)),
@@ -145,17 +155,45 @@ impl Session {
         }
     }
 
+    /// Have what the command runs under.
+    async fn begin(&mut self) -> Result<Begun, Failure> {
+        let by_signal = exit::by_signal;
+        if !self.args.is_once() {
+            return Ok(match self.wait().await? {
+                Wait::Granted(lease) => Begun::Granted(lease),
+                Wait::Signal(signal) => Begun::Ended(by_signal(signal.as_raw())),
+            });
+        }
+        let once = once(&self.client, &self.args)?;
+        let begun = tokio::select! {
+            biased;
+            // Dropped, it takes back what it asked for.
+            heard = self.signals.next() => {
+                return Ok(Begun::Ended(by_signal(heard.signal.as_raw())));
+            }
+            begun = once.begin() => begun?,
+        };
+        Ok(match begun {
+            leasehold::Run::Ran(lease) => Begun::Granted(lease),
+            leasehold::Run::Skipped { why, next_in } => {
+                let next_in = show::span(next_in);
+                crate::say(&format!("skipped: {why}; try again in {next_in}"));
+                Begun::Ended(self.args.busy_exit())
+            }
+        })
+    }
+
     async fn busy(&self, names: &[String]) -> Failure {
         // What was taken is given back, so that it is one of the others.
         let (name, holders) = wait::held_by_others(&self.client, names, self.args.mode()).await;
         let holder = show::held_by(&holders).map(|holder| format!(", {holder}"));
         let message = format!("lock {name:?} is busy{}", holder.unwrap_or_default());
-        Failure::new(self.args.busy_exit, message)
+        Failure::new(self.args.busy_exit(), message)
     }
 
     fn not_granted(&self, error: Error) -> Failure {
         match error.kind() {
-            Kind::Timeout => Failure::new(self.args.busy_exit, error.to_string()),
+            Kind::Timeout => Failure::new(self.args.busy_exit(), error.to_string()),
             _ => Failure::from(error),
         }
     }
@@ -332,8 +370,38 @@ fn plan(client: &Client, args: &Run) -> Locks {
     if let Some(max_hold) = args.max_hold {
         lock = lock.max_hold(max_hold);
     }
+    if let Some(min_hold) = args.min_hold {
+        lock = lock.min_hold(min_hold);
+    }
     if let Some(label) = &args.label {
         lock = lock.label(label);
     }
     lock
+}
+
+fn once(client: &Client, args: &Run) -> Result<Once, Failure> {
+    let names: Vec<&str> = args.names.all().collect();
+    let [name] = names[..] else {
+        return Err(Failure::usage("--every and --slot are for one name, not for several"));
+    };
+    let mut once = client.once(name);
+    if let Some(every) = args.every {
+        once = once.every(every);
+    }
+    if let Some(slot) = &args.slot {
+        once = once.slot(slot);
+    }
+    if let Some(delay) = args.delay {
+        once = once.delay(delay);
+    }
+    if let Some(ttl) = args.ttl {
+        once = once.ttl(ttl);
+    }
+    if let Some(max_hold) = args.max_hold {
+        once = once.max_hold(max_hold);
+    }
+    if let Some(label) = &args.label {
+        once = once.label(label);
+    }
+    Ok(once)
 }

@@ -32,9 +32,13 @@ fn is_unseen(c: char) -> bool {
         | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// "held by LABEL for 3s", or "held by LABEL for 3s and 2 others"; nothing if nobody does.
+/// "held by LABEL for 3s", "resting for another 3s, last held by LABEL", or "held by LABEL for 3s and 2 others"; nothing if nobody does.
 pub(crate) fn held_by(holders: &[Holder]) -> Option<String> {
     let first = holders.first()?;
+    if first.resting {
+        let (free_in, label) = (span(first.free_in), text(&first.label));
+        return Some(format!("resting for another {free_in}, last held by {label}"));
+    }
     let others = match holders.len() - 1 {
         0 => String::new(),
         1 => " and another".to_owned(),

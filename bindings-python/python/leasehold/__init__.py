@@ -32,6 +32,7 @@ from ._lease import Lease, Lost
 from ._leases import Leases
 from ._lock import Lock
 from ._locks import Locks
+from ._once import Once, Ran, Skipped
 
 __all__ = [
     "Cancelled",
@@ -51,7 +52,10 @@ __all__ = [
     "Locks",
     "Lost",
     "NotHeld",
+    "Once",
+    "Ran",
     "Refused",
+    "Skipped",
     "Status",
     "Unavailable",
     "Unsupported",

@@ -24,7 +24,7 @@ class AsyncBlock:
     """One ``async with``. The interpreter keeps it as the block's ``__aexit__``, and it
     holds the lease, so that this goes with the block, however that ends."""
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock | None) -> None:
         self._thread = threading.get_ident()
         self._lock = lock
         self._lease: Lease | None = None
@@ -48,12 +48,15 @@ class AsyncBlock:
         return None
 
     async def enter(self, call: _leasehold.Call[Lease], cancels: bool) -> Lease:
-        host = _host.scheduler()
-        lease: Lease = await host.wait(call)
+        lease: Lease = await _host.scheduler().wait(call)
+        self.hold(lease, cancels)
+        return lease
+
+    def hold(self, lease: Lease, cancels: bool) -> None:
         self._lease = lease
         if cancels:
+            host = _host.scheduler()
             self._guard = host.guard(lease, host.reactor)
-        return lease
 
     def __del__(self) -> None:
         if self._lease is not None:
@@ -69,6 +72,7 @@ class AsyncBlock:
     ) -> None:
         lease, self._lease = self._lease, None
         if lease is None:
+            assert self._lock is not None
             # Called as a method: the block began by another one.
             await self._lock._left(AsyncBlock)(kind, error, trace)
         elif kind is GeneratorExit:

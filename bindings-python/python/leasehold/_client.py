@@ -13,6 +13,7 @@ from ._events import Events
 from ._lease import Lease, Seconds
 from ._lock import Lock
 from ._locks import Locks
+from ._once import Once
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -23,7 +24,7 @@ class Holder(NamedTuple):
     label: str
     """Host, process id and the free text of the holder."""
     held_for: float
-    """For how long, in seconds."""
+    """For how long, in seconds; where it is resting, since it was given back."""
     free_in: float
     """When the lease ends unless it is renewed, in seconds."""
     mode: str
@@ -33,6 +34,8 @@ class Holder(NamedTuple):
     fence: int
     """Its fencing token: each permit has its own, those who share have the same. 0 for a client
     of another library, which has none."""
+    resting: bool
+    """Whether it was given back and its lock rests, as by ``min_hold`` or after ``once``."""
 
 
 class Status(NamedTuple):
@@ -81,6 +84,7 @@ class Client(_leasehold.Client):
         delay: Seconds | None = None,
         wait: Seconds | None = None,
         max_hold: Seconds | None = None,
+        min_hold: Seconds | None = None,
         auto_renew: bool = True,
         shared: bool = False,
         permits: int | None = None,
@@ -94,7 +98,8 @@ class Client(_leasehold.Client):
         long one can hold. ``delay``: how long the lock stays taken after the end of a lease
         that was not released, for resources that cannot check a fence. ``wait``: how long
         a busy lock is waited for; without end unless set. ``max_hold``: the longest a
-        lease is held, however healthy.
+        lease is held, however healthy. ``min_hold``: a lock that is released before stays
+        taken until then, and is nobody's.
         ``shared``: any number of leases that share it are held at once, and no other one
         beside them. ``permits``: so many are held at once, from 1 to 1000, each with a
         ``slot`` of its own; all who use the name say the same number.
@@ -103,7 +108,7 @@ class Client(_leasehold.Client):
         nothing but set ``lease.lost``.
         """
         kind = (auto_renew, shared, permits)
-        lock = Lock(self._lock([name], ttl, delay, wait, max_hold, *kind, label, False))
+        lock = Lock(self._lock([name], ttl, delay, wait, max_hold, min_hold, *kind, label, False))
         lock._cancels = _cancels(on_lost)
         return lock
 
@@ -115,6 +120,7 @@ class Client(_leasehold.Client):
         delay: Seconds | None = None,
         wait: Seconds | None = None,
         max_hold: Seconds | None = None,
+        min_hold: Seconds | None = None,
         auto_renew: bool = True,
         shared: bool = False,
         permits: int | None = None,
@@ -129,9 +135,30 @@ class Client(_leasehold.Client):
             raise InvalidInput(f"locks() takes several names, as in [{names!r}]; lock() takes one")
         every = builtins.list(names)
         kind = (auto_renew, shared, permits)
-        locks = Locks(self._lock(every, ttl, delay, wait, max_hold, *kind, label, True))
+        locks = Locks(self._lock(every, ttl, delay, wait, max_hold, min_hold, *kind, label, True))
         locks._cancels = _cancels(on_lost)
         return locks
+
+    def once(
+        self,
+        name: str,
+        *,
+        every: Seconds | None = None,
+        slot: str | None = None,
+        ttl: Seconds | None = None,
+        delay: Seconds | None = None,
+        max_hold: Seconds | None = None,
+        label: str | None = None,
+    ) -> Once:
+        """Work that is done once per interval, or once for each slot, by whichever process
+        comes first: a decorator, or to be ``run``.
+
+        ``every``: the interval, up to 400 days. After the work has succeeded, the lock of
+        this name rests for 95 % of it. ``slot``: once for each such text instead, as
+        ``"2026-11-27"``; each is a lock of its own, ``NAME@SLOT``, which is remembered for
+        ``every``, 7 days unless set. The other options are those of :meth:`lock`.
+        """
+        return Once(self._once(name, every, slot, ttl, delay, max_hold, label))
 
     def locked(self, template: str, **options: Any) -> Callable[[_Function], _Function]:
         """Decorate a function, or a coroutine function, that holds the lock while it

@@ -11,7 +11,7 @@ _Answer = TypeVar("_Answer")
 
 _Seconds = float | timedelta
 _Event = tuple[str, int, str, str | None, str]
-_Row = tuple[str, int, list[tuple[str, float, float, str, int | None, int]], list[str]]
+_Row = tuple[str, int, list[tuple[str, float, float, str, int | None, int, bool]], list[str]]
 
 __all__ = [
     "__version__",
@@ -24,6 +24,7 @@ __all__ = [
     "Client",
     "Lock",
     "Lease",
+    "Once",
     "Watch",
     "Events",
     "finish",
@@ -91,12 +92,23 @@ class Client:
         delay: _Seconds | None,
         wait: _Seconds | None,
         max_hold: _Seconds | None,
+        min_hold: _Seconds | None,
         auto_renew: bool,
         shared: bool,
         permits: int | None,
         label: str | None,
         is_group: bool,
     ) -> Lock: ...
+    def _once(
+        self,
+        name: str,
+        every: _Seconds | None,
+        slot: str | None,
+        ttl: _Seconds | None,
+        delay: _Seconds | None,
+        max_hold: _Seconds | None,
+        label: str | None,
+    ) -> Once: ...
     def _list(self) -> Call[list[_Row]]: ...
     def _status(self, name: str) -> Call[list[_Row]]: ...
     def _break_lock(self, name: str) -> Call[bool]: ...
@@ -113,6 +125,13 @@ class Lock:
     def _names(self) -> list[str]: ...
     def _acquire(self, timeout: _Seconds | None) -> Call[Held]: ...
     def _try_acquire(self) -> Call[Held | None]: ...
+
+@disjoint_base
+class Once:
+    def __new__(cls, once: Once) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    def _begin(self) -> Call[Held | tuple[str, float]]: ...
 
 @disjoint_base
 class Lease:
@@ -151,6 +170,7 @@ class Lease:
     def _renew(self, ttl: _Seconds | None) -> Call[None]: ...
     def _into_ticket(self, valid: _Seconds | None) -> Call[str]: ...
     def _release(self) -> Call[None]: ...
+    def _succeed(self) -> None: ...
     def _finish(self) -> Call[None]: ...
 
 @final

@@ -9,6 +9,7 @@ mod lead;
 mod limits;
 mod look;
 mod lost;
+mod once;
 mod redis;
 mod redlock;
 mod rig;
