@@ -31,11 +31,15 @@ private let operations: [String: [String]] = {
     compiles { _, _, l in (l.ttl as Duration, l.remaining as Duration, l.isValid as Bool) }
     compiles { _, _, l in (await l.lost() as Loss?, l.loss as Loss?) }
     compiles { _, _, l in (try l.check(), try await l.renew(for: s), try await l.renew(), try await l.release()) }
+    compiles { c, _, l in try await c.adopt(try await l.intoTicket(valid: s), name: "") as Lease }
     return [
-        "client": ["connect", "lock", "locks", "list", "status", "breakLock", "close", "backend", "caveats", "events"],
+        "client": [
+            "connect", "lock", "locks", "list", "status", "breakLock", "adopt", "close", "backend", "caveats", "events",
+        ],
         "lock": ["acquire", "tryAcquire", "withLease"],
         "lease": [
-            "name", "fence", "key", "slot", "ttl", "remaining", "isValid", "lost", "loss", "check", "renew", "release",
+            "name", "fence", "key", "slot", "ttl", "remaining", "isValid", "lost", "loss", "check", "renew",
+            "intoTicket", "release",
         ],
     ]
 }()
