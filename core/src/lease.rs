@@ -223,7 +223,7 @@ impl Lease {
     /// deadline of the lease.
     ///
     /// # Errors
-    /// `unsupported` on a quorum, `invalid` for a time that cannot be: the lease is still
+    /// `unsupported` on a quorum and with `min_hold`, `invalid` for a time that cannot be: the lease is still
     /// held then. `lost` and `not_held` when it is over. Any other error: the backend did
     /// not say, there is no ticket, and the lease is given back in the background as by
     /// a drop.
@@ -235,7 +235,13 @@ impl Lease {
         if !self.is_valid() {
             return Err(self.over());
         }
-        let (plan, given) = self.hold.continued(self.engine.runtime().now());
+        let now = self.engine.runtime().now();
+        if self.hold.leaves_a_rest(now) {
+            let message = "the lock is to rest when it is given back, and whoever adopts a ticket \
+                           would not know of that; hand on one that is taken without min_hold";
+            return Err(self.held(Error::new(Kind::Unsupported, message)));
+        }
+        let (plan, given) = self.hold.continued(now);
         Settings::check_validity(valid, plan.delay).map_err(|e| self.held(e))?;
         let scheme = self.engine.backend().tickets(valid + plan.delay);
         let scheme = scheme.map_err(|e| self.held(e))?;

@@ -304,6 +304,12 @@ impl Hold {
         is_there && !self.delay.is_zero() && now < self.given_back_at()
     }
 
+    /// Whether its lock rests if it is given back now, or after a success.
+    pub(crate) fn leaves_a_rest(&self, now: Instant) -> bool {
+        let until = self.rests_until.load(Ordering::Acquire);
+        until.max(self.rests_on_success.load(Ordering::Acquire)) > now.as_nanos()
+    }
+
     /// Given back before then, its lock rests until then. A loss leaves no rest.
     pub(super) fn rest_until(&self, until: Instant) {
         self.rests_until.store(until.as_nanos(), Ordering::Release);

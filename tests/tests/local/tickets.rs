@@ -258,6 +258,10 @@ fn what_cannot_be_handed_on_stays_held_and_says_why() {
         let error = several.into_ticket().await.expect_err("a ticket has one name");
         assert_eq!((error.kind(), error.outcome()), (Kind::Unsupported, Outcome::Held));
         assert!(lease.is_valid() && several.is_valid() && wire.transfers() == 0);
+        let rests = client.lock("r").min_hold(SECOND * 60).acquire().await.expect("it is free");
+        let error = give_again(&rests).await;
+        assert_eq!((error.kind(), error.outcome()), (Kind::Unsupported, Outcome::Held));
+        assert!(error.to_string().contains("min_hold") && rests.is_valid(), "{error}");
         let one = client.locks(["c"]).acquire().await.expect("it is free");
         one.into_ticket_for(SECOND * 3600).await.expect("one is not several");
         client.close().await;

@@ -61,6 +61,13 @@ pub(super) const RULES: &[Rule] = &[
         "let max_hold = self.max_hold.filter(|_| self.deadline() > now);",
     ),
     rule(
+        "a ticket forgets that its lock is to rest",
+        "tickets::what_cannot_be_handed_on_stays_held_and_says_why",
+        "lease.rs",
+        "if self.hold.leaves_a_rest(now) {",
+        "if self.hold.leaves_a_rest(now) && valid.is_zero() {",
+    ),
+    rule(
         "a ticket of another backend is adopted",
         "tickets::a_ticket_of_another_backend_is_refused_naming_both",
         "lease.rs",
