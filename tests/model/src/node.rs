@@ -176,7 +176,12 @@ impl Node {
     /// Forget what can make no difference any more, so that states merge.
     pub(crate) fn tidy(&mut self, time: u8, restarts: u8, with: &Scenario) {
         let now = time + self.ahead;
-        // A turn that is as large as the stored ballot must still exceed the floor.
+        // A turn up to the floor is closed, and stays so when that is forgotten.
+        let turn = &mut self.record.turn;
+        if now >= self.quarantine_end && turn.number <= self.quarantine_end {
+            turn.open &= !with.keeps_to(Rule::Floor);
+        }
+        // One that is as large as the stored ballot must still exceed the floor.
         let least = self.quarantine_end + u8::from(with.is_sharing());
         if now >= self.quarantine_end && least <= self.record.stored {
             self.quarantine_end = 0;

@@ -51,7 +51,8 @@ pub enum Rule {
     TurnsRise,
     /// A node's turn does not change while anybody shares.
     TurnStays,
-    /// A vote joins no turn that a renewal began anew below the stored ballot.
+    /// A vote joins no turn that a renewal began anew below the stored ballot, nor
+    /// one that does not exceed the floor.
     OldTurnsAreClosed,
     /// A vote joins only by a ballot larger than any that one who shared gave back.
     JoinIsUnspent,

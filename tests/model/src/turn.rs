@@ -23,7 +23,9 @@
 //!   begin with none of the old shares.
 //! * `returned`: the largest ballot that anybody who shared gave back. `stored`
 //!   does not rise by these, and `returned` not by those who are alone.
-//! * `floor`: the end of the quarantine. Where records are forgotten, `floor` and
+//! * `floor`: the end of the quarantine. Up to it no turn is begun, and none is
+//!   joined: a node may have come back with an older record, in which a turn lives
+//!   that was over. Where records are forgotten, `floor` and
 //!   `returned` are never less than the age of what may have been (12 h before now).
 //!
 //! A ballot has two uses. It numbers a client's messages, so that those from
@@ -37,12 +39,13 @@
 //!    (`ReaderWaits`). T is more than the clamp ahead: `Ahead` (`Clamp`).
 //! 2. Anybody shares, another turn than the wanted: `Other` with the turn
 //!    (`TurnStays`); nothing changes.
-//! 3. The owner shares: its share has the larger of its ballot and T, and expires
+//! 3. Anybody shares, and the turn is closed or not above the floor: `Busy`
+//!    (`OldTurnsAreClosed`).
+//! 4. The owner shares: its share has the larger of its ballot and T, and expires
 //!    a ttl from now. `Granted` with the turn.
-//! 4. Others share: if the turn is closed, `Busy` (`OldTurnsAreClosed`); if
-//!    T <= `returned`, `Stale` (`JoinIsUnspent`); else the owner has a share,
-//!    and `Granted` with the turn.
-//! 5. Nobody shares: if T <= `returned`, `Stale` (`JoinIsUnspent`). The turn is to
+//! 5. Others share: if T <= `returned`, `Stale` (`JoinIsUnspent`); else the owner
+//!    has a share, and `Granted` with the turn.
+//! 6. Nobody shares: if T <= `returned`, `Stale` (`JoinIsUnspent`). The turn is to
 //!    be the wanted or else T, never more than T; if it is not above `stored`
 //!    (`TurnsRise`) and the floor (`Floor`), `Stale`. Else it begins, open, with
 //!    this share; `stored` is its number; `Granted` with the turn.
@@ -54,7 +57,7 @@
 //!
 //! **Renewal** (owner, ballot T, fence):
 //!
-//! 1. The owner shares in the turn that is its fence: as 3 above, also in
+//! 1. The owner shares in the turn that is its fence: as 4 above, also in
 //!    quarantine. `Kept`. In another turn: that share ends, being no part of the
 //!    lease, and we go on.
 //! 2. `No`, if somebody is alone (`NoHealBesideWriter`), if anybody
@@ -63,10 +66,9 @@
 //!    beyond the clamp (`Clamp`).
 //! 3. Others share in that turn, open or closed: it joins them. `TakenIn`.
 //! 4. Nobody shares: the turn begins anew with this share, and `stored` is at
-//!    least its number. It is open if that is not below `stored` and above the
-//!    floor, else closed (`OldTurnsAreClosed`): the renewal may be older than
-//!    a writer's lease, and nobody else is to be let into a turn from before it.
-//!    `TakenIn`.
+//!    least its number. It is closed if that was below `stored` before
+//!    (`OldTurnsAreClosed`): the renewal may be older than a writer's lease, and
+//!    nobody else is to be let into a turn from before it. `TakenIn`.
 //!
 //! # What a client does
 //! * It takes a ballot as for an exclusive lock, larger than all that it has sent
@@ -109,11 +111,6 @@
 //! # Not in the model
 //! A ballot that is given back and beyond the clamp is noted only where there was a
 //! share to end: else nobody granted it, and it would keep others out.
-//!
-//! No vote joins a turn that is not above the floor, whoever shares it and however
-//! it began: a node may have come back with an older record, in which a turn lives
-//! that was given back before somebody was alone. In the model only a renewal that
-//! begins a turn anew looks at the floor; no scenario has such a record yet.
 //!
 //! Evicting those who share must leave a mark by *turn*, as their next renewal comes
 //! with a larger ballot: `freed` = the turn, and no renewal of a fence up to
@@ -236,8 +233,9 @@ impl Node {
         let share = &mut turn.shares[usize::from(owner)];
         if lasts && (fits || with.keeps_to(Rule::TurnStays)) {
             let joined = share.expires > now;
-            let joins = turn.open && !spent;
-            if !fits || !(joined || joins) {
+            let open = turn.open && turn.number > floor;
+            let closed = !open && with.keeps_to(Rule::OldTurnsAreClosed);
+            if !fits || closed || spent && !joined {
                 return None;
             }
             let ballot = if joined { ballot.max(share.ballot) } else { ballot };
@@ -293,7 +291,7 @@ impl Node {
         time: u8,
         with: &Scenario,
     ) -> bool {
-        let (now, floor) = (time + self.ahead, self.floor(with));
+        let now = time + self.ahead;
         let held = self.holder(time).is_some() && with.keeps_to(Rule::NoHealBesideWriter);
         let record = &mut self.record;
         let turn = &mut record.turn;
@@ -316,8 +314,7 @@ impl Node {
         }
         if !lasts {
             // What was granted here since, or may have been, others must exceed.
-            let open = fence >= record.stored && fence > floor;
-            turn.begin(fence, open || !with.keeps_to(Rule::OldTurnsAreClosed));
+            turn.begin(fence, fence >= record.stored);
             record.stored = record.stored.max(fence);
             record.holder = None;
         }

@@ -122,6 +122,22 @@ fn late() -> Scenario {
     Scenario { name: "late renewals", shared, ballots, horizon: 0, ..around() }
 }
 
+/// A node restarts with an older record, in which a turn lives that was given back.
+fn older_data() -> Scenario {
+    Scenario {
+        name: "a turn from older data",
+        attempts: 3,
+        shared: AROUND,
+        quarantine: 1,
+        clamp: 0,
+        clocks: &[1, 2],
+        restarts: 1,
+        saves: true,
+        horizon: 1,
+        ..PLAIN
+    }
+}
+
 /// Clients' clocks are slow.
 fn drift() -> Scenario {
     let name = "shared drift";
@@ -166,6 +182,7 @@ pub(super) fn large(largest: bool) -> Vec<Scenario> {
         vec![
             Scenario { name: "wanted turns, rounds", wants: true, horizon: 1, ..rounds() },
             Scenario { name: "shared losses, two restarts", restarts: 2, ..losses() },
+            older_data(),
             Scenario { name: "shared healing, longer", shared: ONE_OR_BOTH, ..healing() },
             Scenario {
                 name: "shared everything",
