@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use leasehold::{Client as Core, Error, Kind, Options, Run};
 use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyString};
@@ -83,8 +84,8 @@ impl Client {
         wait: Option<&Bound<'_, PyAny>>,
         max_hold: Option<&Bound<'_, PyAny>>,
         min_hold: Option<&Bound<'_, PyAny>>,
-        auto_renew: bool,
-        shared: bool,
+        auto_renew: &Bound<'_, PyAny>,
+        shared: &Bound<'_, PyAny>,
         permits: Option<&Bound<'_, PyAny>>,
         label: Option<&Bound<'_, PyString>>,
         is_group: bool,
@@ -97,8 +98,8 @@ impl Client {
         let names = names.collect::<PyResult<Vec<_>>>()?;
         let label = label.map(|label| text_of("label", label)).transpose()?;
         let permits = permits.map(count_of_permits).transpose()?;
-        let locks = self.0.locks(names).auto_renew(auto_renew);
-        let locks = if shared { locks.shared() } else { locks };
+        let locks = self.0.locks(names).auto_renew(flag("auto_renew", auto_renew)?);
+        let locks = if flag("shared", shared)? { locks.shared() } else { locks };
         let locks = with!(locks, ttl, delay, wait, max_hold, min_hold, permits, label);
         locks.check().map_err(|e| error::exception(py, &e))?;
         Ok(Lock { locks, is_group, client: self.0.clone(), blocks: Blocks::default() })
@@ -547,6 +548,13 @@ pub(crate) fn seconds(what: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
             Err(error::exception(value.py(), &Error::new(Kind::Invalid, message)))
         }
     }
+}
+
+/// Nothing but a flag: a number, or a text such as "no", is taken for none.
+fn flag(what: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value
+        .extract()
+        .map_err(|_: PyErr| PyTypeError::new_err(format!("{what} is True or False, not {value:?}")))
 }
 
 /// A number that can be one of permits; the core knows how many there can be.

@@ -96,9 +96,13 @@ def test_a_bad_name_timeout_and_policy_are_named() -> None:
         for wrong in (None, b"n", 7):
             with pytest.raises(TypeError):
                 client.lock(wrong)  # type: ignore[arg-type]
-        for option in ({"auto_renew": "yes"}, {"label": 7}):
-            with pytest.raises(TypeError):
-                client.lock("n", **option)
+        with pytest.raises(TypeError):
+            client.lock("n", label=7)  # type: ignore[arg-type]
+        for flag in ("auto_renew", "shared"):
+            for no_flag in ("yes", 1, None):
+                said = f"{flag} is True or False, not {no_flag!r}"
+                with pytest.raises(TypeError, match=said):
+                    client.lock("n", **{flag: no_flag})
         for timeout, said in ((-1, "-1"), (float("nan"), "NaN"), ("1", "'1'")):
             with pytest.raises(leasehold.InvalidInput, match=said):
                 client.lock("n").acquire(timeout=timeout)  # type: ignore[arg-type]

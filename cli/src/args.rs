@@ -93,6 +93,7 @@ const LS_EXAMPLES: &str = "\
 Examples:
   leasehold ls
   leasehold ls --json | jq -r '.[] | select(.held_for_ms > 3600000) | .name'
+  leasehold ls --deadlocks
 ";
 
 const BREAK_EXAMPLES: &str = "\
@@ -154,6 +155,10 @@ pub(crate) enum Task {
         /// Print an array of objects; times are in milliseconds
         #[arg(long)]
         json: bool,
+        /// Show only who waits for whom in a circle: a deadlock, if each of these processes does
+        /// one thing at a time
+        #[arg(long)]
+        deadlocks: bool,
     },
     /// Take a lock from whoever holds it; what runs under it is stopped
     #[command(after_help = BREAK_EXAMPLES)]
@@ -206,10 +211,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) delay: Option<Duration>,
     /// How long to wait for a busy lock, and for several together, such as 30s; without a time, or without this option: for
-    /// ever. A server that is not there yet is waited for as long, without a time 10s, and one that
+    /// ever. Without a time it stands after the names. A server that is not there yet is waited for as long, without a time 10s, and one that
     /// hangs for its connect_timeout at the least: see --no-wait
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_wait")]
-    #[arg(num_args = 0..=1, require_equals = true)]
+    #[arg(num_args = 0..=1)]
     pub(crate) wait: Option<Option<Duration>>,
     /// Do not wait for a busy lock: exit with 75. Here, too, a server has its connect_timeout to
     /// answer, 5s unless the URL sets it, as redis://HOST?connect_timeout=1s does
@@ -335,9 +340,14 @@ pub(crate) fn cure(error: &clap::Error) -> &'static str {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return "";
     };
-    match error.kind() == ErrorKind::UnknownArgument && !argument.starts_with("--") {
-        true => "\n\nA name that begins with a dash is written --name=-x.",
-        false => "",
+    match error.kind() {
+        ErrorKind::UnknownArgument if !argument.starts_with("--") => {
+            "\n\nA name that begins with a dash is written --name=-x."
+        }
+        ErrorKind::ValueValidation if argument.starts_with("--wait ") => {
+            "\n\n--wait without a time stands after the names."
+        }
+        _ => "",
     }
 }
 
@@ -376,11 +386,16 @@ mod tests {
     }
 
     #[test]
-    fn wait_has_four_forms() {
+    fn wait_has_its_time_after_a_space_or_an_equals_sign_or_none() {
         let wait = |arg: &[&str]| run(&[&["n"], arg, &["--", "true"]].concat()).unwrap();
         assert_eq!(wait(&[]).wait, None);
         assert_eq!(wait(&["--wait"]).wait, Some(None));
         assert_eq!(wait(&["--wait=30s"]).wait, Some(Some(Duration::from_secs(30))));
+        let spaced = run(&["--wait", "1s", "a", "b", "--", "true"]).unwrap();
+        assert_eq!(spaced.wait, Some(Some(Duration::from_secs(1))));
+        assert_eq!(spaced.names.all().collect::<Vec<_>>(), ["a", "b"]);
+        let error = run(&["--wait", "a", "--", "true"]).unwrap_err();
+        assert!(cure(&error).contains("after the names"), "{error}");
         assert!(wait(&["--no-wait"]).no_wait);
         assert!(run(&["n", "--wait", "--no-wait", "--", "true"]).is_err());
     }
@@ -395,6 +410,16 @@ mod tests {
         assert_eq!(names(&["b", "--no-wait", "a", "--name=-x", "--name=y"]), ["b", "a", "-x", "y"]);
         assert_eq!(names(&["--name=-x"]), ["-x"]);
         assert!(run(&["--", "true"]).is_err());
+    }
+
+    #[test]
+    fn every_value_may_stand_after_a_space() {
+        let args =
+            "--ttl 1s --delay 2s --busy-exit 3 --label l --max-hold 4s --on-lost warn --permits 5";
+        let args: Vec<&str> = ["n"].into_iter().chain(args.split(' ')).chain(["--", "c"]).collect();
+        let run = run(&args).unwrap();
+        assert_eq!(run.names.all().collect::<Vec<_>>(), ["n"]);
+        assert_eq!((run.busy_exit, run.permits, run.label.as_deref()), (3, Some(5), Some("l")));
     }
 
     #[test]

@@ -150,7 +150,8 @@ impl Error {
     }
 
     fn place(&self) -> String {
-        let backend = self.backend.as_ref().map(|b| format!(" on {b}"));
+        // `memory:` and `sqlite:` are URLs, and the text goes on with a colon.
+        let backend = self.backend.as_ref().map(|b| format!(" on {}", b.trim_end_matches(':')));
         match &self.lock {
             Some(lock) => format!("lock {lock:?}{}: ", backend.unwrap_or_default()),
             None => String::new(),

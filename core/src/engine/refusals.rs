@@ -11,6 +11,7 @@ pub(super) fn other_kind(used: Mode, asked: Mode) -> Error {
     let name = |mode| match mode {
         Mode::Exclusive => "without permits".to_owned(),
         Mode::Shared => "as a shared lock".to_owned(),
+        Mode::Counted { permits: 1 } => "with 1 permit".to_owned(),
         Mode::Counted { permits } => format!("with {permits} permits"),
     };
     let (used, asked) = (name(used), name(asked));
