@@ -211,6 +211,40 @@ fn a_reader_that_dies_in_a_full_turn_keeps_the_writer_for_its_ttl_and_the_line_i
     assert!(place.wait(late.renew()).is_ok());
 }
 
+/// Readers that are held by nobody, as many as there are.
+const READERS: &str = "
+local time = redis.call('TIME')
+local ends = time[1] * 1000 + 60000
+for number = 1, tonumber(ARGV[1]) do
+  local owner = string.format('ab%030d', number)
+  redis.call('ZADD', KEYS[1], string.format('%.0f', -1e15 + ends), owner)
+  redis.call('HSET', KEYS[2], owner, 'held 0 1 1 leasehold:00000000000000000000000000000000 seeded')
+end
+return redis.call('PEXPIRE', KEYS[3], 60000)";
+
+#[test]
+fn of_the_places_of_a_lock_a_thousand_are_left_for_those_who_wait() {
+    let place = Place::new();
+    let clients = [place.client(), place.client()];
+    let _first = share(&place, &clients[0]);
+    let lock = "leasehold:x";
+    let line = own_keys::line(&place.server, lock).unwrap();
+    let side = own_keys::side(&place.server, lock).unwrap();
+    let seed = |many: &str| {
+        let seeded = place.server.command(&["EVAL", READERS, "3", &line, &side, lock, many]);
+        assert_eq!(seeded, Reply::Int(1));
+    };
+    let reads = || place.wait(shared(&clients[1]).try_acquire()).unwrap();
+    seed("8998");
+    let last = reads().expect("there is room for one");
+    assert!(reads().is_none(), "9 000 share it");
+    place.wait(last.release()).unwrap();
+    // A writer has a place, and nobody passes it.
+    let _writer = place.stand_in_line(&clients[0], "x");
+    assert!(waits(&place, &clients[1], 1));
+    assert!(reads().is_none());
+}
+
 fn waits(place: &Place, client: &Client, many: usize) -> bool {
     place.wait(client.status("x")).unwrap().is_some_and(|status| status.waiters.len() == many)
 }

@@ -194,6 +194,13 @@ pub(super) const RULES: &[Rule] = &[
         "fence: now, held_for",
     ),
     rule(
+        "those who share on Redis leave no place for a writer",
+        "sharing::of_the_places_of_a_lock_a_thousand_are_left_for_those_who_wait",
+        "backend/redis/lua/share.lua",
+        "local SHARERS = PLACES - 1000",
+        "local SHARERS = PLACES",
+    ),
+    rule(
         "who would share on Redis passes who waits",
         "conformance::redis_7::who_would_share_does_not_pass_an_exclusive_one_that_waits",
         "backend/redis/lua/claim_share.lua",

@@ -6,6 +6,9 @@
 -- hash: owner = 'held SLOT FENCE SINCE channel label', SINCE in µs. Where the lock's
 -- key does not say that it is shared, they are of a turn that is over.
 
+-- So many share it at most: the other places in the line are for those who wait.
+local SHARERS = PLACES - 1000
+
 -- A lock that may be shared, as it is `now`; `holder`: what its key says, or nothing if
 -- it is to be taken for free. In one function, as each costs as much as a command.
 local function sharing(now, holder)
@@ -17,8 +20,8 @@ local function sharing(now, holder)
   function share.has_room(mode)
     if not share.holder then return true end
     if share.mode ~= mode then return false end
-    if mode == '-1' then return redis.call('ZCARD', KEYS[3]) < PLACES end
-    return redis.call('ZCOUNT', KEYS[3], alive, WAITING) < tonumber(mode)
+    local most = mode == '-1' and SHARERS or tonumber(mode)
+    return redis.call('ZCOUNT', KEYS[3], alive, WAITING) < most
   end
 
   -- Whether it shares the lock, and not only did.
