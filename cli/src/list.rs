@@ -15,9 +15,7 @@ pub(crate) async fn list(client: &Client, json: bool) -> Result<u8, Failure> {
     client.close().await;
     if json {
         let rows: Vec<Row<'_>> = locks.iter().map(Row::of).collect();
-        let text = serde_json::to_string_pretty(&rows)
-            .map_err(|e| Failure::new(exit::INTERNAL, e.to_string()))?;
-        return crate::print(&format!("{text}\n"));
+        return print_json(&rows);
     }
     if locks.is_empty() {
         // For a person; a script sees an empty table.
@@ -27,6 +25,12 @@ pub(crate) async fn list(client: &Client, json: bool) -> Result<u8, Failure> {
         return Ok(exit::OK);
     }
     crate::print(&table(&locks))
+}
+
+pub(crate) fn print_json(rows: &impl Serialize) -> Result<u8, Failure> {
+    let text = serde_json::to_string_pretty(rows);
+    let text = text.map_err(|e| Failure::new(exit::INTERNAL, e.to_string()))?;
+    crate::print(&format!("{text}\n"))
 }
 
 /// One lock as JSON. The holder's fields are those of the first, and null when only waiters

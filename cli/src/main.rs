@@ -9,6 +9,7 @@ use leasehold::Options;
 
 mod args;
 mod child;
+mod deadlocks;
 mod evict;
 mod exit;
 mod lead;
@@ -64,7 +65,13 @@ fn perform(args: Args) -> Result<u8, Failure> {
                 let client = Options::new().client(&args.url)?;
                 leader::leader(&client, name.as_str(), follow, json).await
             }
-            Task::Ls { json } => list::list(&Options::new().connect(&args.url).await?, json).await,
+            Task::Ls { json, deadlocks } => {
+                let client = Options::new().connect(&args.url).await?;
+                match deadlocks {
+                    true => deadlocks::list(&client, json).await,
+                    false => list::list(&client, json).await,
+                }
+            }
             Task::Break { name, yes } => {
                 let client = Options::new().connect(&args.url).await?;
                 evict::evict(&client, name.as_str(), yes).await

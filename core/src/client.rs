@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::backend::{Backend, Status};
+use crate::deadlocks::{Deadlock, deadlocks};
 use crate::election::Election;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -206,6 +207,16 @@ impl Client {
     pub async fn status(&self, name: &str) -> Result<Option<Status>, Error> {
         let name = LockName::new(name)?;
         Ok(self.engine().await?.inspect(Some(&name)).await?.pop())
+    }
+
+    /// The circles in which processes wait for each other's locks, from one look at all of
+    /// them. Each may be none: see [`Deadlock`]. Nor is all seen: of a client that is not
+    /// this one only the first waiter of each lock, and of other libraries' clients nothing.
+    ///
+    /// # Errors
+    /// As [`list`](Client::list).
+    pub async fn deadlocks(&self) -> Result<Vec<Deadlock>, Error> {
+        Ok(deadlocks(&self.list().await?))
     }
 
     /// Take the lock from whoever holds it; answers whether somebody did. The

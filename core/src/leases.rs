@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::engine::{Engine, Loss, Tie};
 use crate::error::{Error, Kind, Outcome};
 use crate::lease::{Lease, Watch};
 use crate::ticket::Ticket;
+use crate::together::together;
 
 /// Several locks that are held together: a fence for each name, and one end.
 ///
@@ -252,25 +251,6 @@ impl fmt::Debug for Leases {
     }
 }
 
-fn first_error(ended: Vec<Result<(), Error>>) -> Result<(), Error> {
+pub(crate) fn first_error(ended: Vec<Result<(), Error>>) -> Result<(), Error> {
     ended.into_iter().collect()
-}
-
-/// Begin all in their order, and wait for all.
-pub(crate) async fn together<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut is_done = true;
-        for (one, done) in &mut all {
-            if done.is_none() {
-                match Pin::new(one).poll(context) {
-                    Poll::Ready(answer) => *done = Some(answer),
-                    Poll::Pending => is_done = false,
-                }
-            }
-        }
-        if is_done { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    all.into_iter().filter_map(|(_, done)| done).collect()
 }

@@ -94,6 +94,7 @@ compile_error!("Leasehold runs on Linux and macOS; its clock and sockets need a 
 mod anchor;
 pub mod backend;
 mod client;
+mod deadlocks;
 mod election;
 mod engine;
 mod error;
@@ -113,9 +114,11 @@ mod target;
 pub mod testing;
 mod ticket;
 pub mod time;
+mod together;
 
 pub use backend::{Holder, Status};
 pub use client::{Client, Options, connect};
+pub use deadlocks::{Deadlock, Wait};
 pub use election::{Election, Leader, Term};
 pub use engine::Loss;
 pub use error::{Error, Kind, Outcome};

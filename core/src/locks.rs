@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::engine::{Patience, Tie};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
-use crate::leases::{Leases, together};
+use crate::leases::{Leases, first_error};
 use crate::lock::Lock;
+use crate::together::together;
 
 /// Several locks to be taken together, all or nothing. Options are those of
 /// [`Lock`], and hold for each of them; `wait` is for all together.
@@ -239,10 +240,8 @@ impl Taken {
 
     /// Renew those that nobody else renews.
     async fn refresh(&self) -> Result<(), Error> {
-        for lease in self.0.iter().filter(|lease| !lease.is_renewed()) {
-            lease.renew().await?;
-        }
-        Ok(())
+        let alone = self.0.iter().filter(|lease| !lease.is_renewed());
+        first_error(together(alone.map(|lease| lease.renew())).await)
     }
 
     async fn give_back(&mut self) {

@@ -33,6 +33,7 @@ pub struct Wire {
     transfer_takes: AtomicU64,
     lost_answers: AtomicU64,
     failure: Mutex<Option<(Kind, Outcome)>>,
+    lost_renewals: Mutex<Option<String>>,
     panics: AtomicBool,
     claim_takes: AtomicU64,
     claims_scatter: AtomicU64,
@@ -143,6 +144,16 @@ impl Wire {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
+    /// Of renewals of the lock of this name there is no answer from now on.
+    pub fn lose_renewals_of(&self, name: &str) {
+        *self.lost_renewals.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.into());
+    }
+
+    fn is_lost(&self, held: &Held) -> bool {
+        let lost = self.lost_renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.as_deref() == Some(held.name.as_str())
+    }
+
     /// The next request panics.
     pub fn panic(&self) {
         self.panics.store(true, Ordering::SeqCst);
@@ -178,7 +189,10 @@ impl Backend for Wire {
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         self.check(&self.renewals)?;
-        let answers = self.inner.renew(leases).await?;
+        let mut answers = self.inner.renew(leases).await?;
+        for (answer, _) in answers.iter_mut().zip(leases).filter(|(_, held)| self.is_lost(held)) {
+            *answer = Renewal::Unknown;
+        }
         let micros = self.lease_takes.load(Ordering::SeqCst);
         if micros > 0 {
             let _others_wait = self.narrow.lock().await;
@@ -321,6 +335,7 @@ impl World {
             transfer_takes: AtomicU64::new(0),
             lost_answers: AtomicU64::new(0),
             failure: Mutex::default(),
+            lost_renewals: Mutex::default(),
             panics: AtomicBool::new(false),
             claim_takes: AtomicU64::new(0),
             claims_scatter: AtomicU64::new(0),

@@ -144,3 +144,41 @@ fn break_asks_on_a_terminal() {
     }
     assert_eq!(holder.end().code, 79);
 }
+
+#[test]
+fn ls_shows_who_waits_in_a_circle_and_says_when_nobody_does() {
+    let rig = Rig::new();
+    let none = rig.call(&["ls", "--deadlocks"]);
+    assert_eq!((none.code, &*none.stdout), (0, ""));
+    assert!(none.stderr.contains("nobody waits in a circle"), "{none:?}");
+    assert_eq!(rig.call(&["ls", "--deadlocks", "--json"]).stdout, "[]\n");
+
+    let client = leasehold::block_on(leasehold::connect(rig.url())).unwrap();
+    let held = leasehold::block_on(client.lock("b").acquire()).unwrap();
+    let group = rig.start(&["a", "b", "--label=of a group"], "true");
+    until("it waits", || rig.locks()[1]["waiters"].get(0).is_some().then_some(()));
+    assert_eq!(rig.call(&["ls", "--deadlocks", "--json"]).stdout, "[]\n");
+
+    let waiter = std::thread::spawn({
+        let lock = client.lock("a");
+        move || leasehold::block_on(async move { lock.acquire().await }).map(drop)
+    });
+    let circle = until("there is a circle", || {
+        let found: serde_json::Value =
+            serde_json::from_str(&rig.call(&["ls", "--deadlocks", "--json"]).stdout).unwrap();
+        (found != serde_json::json!([])).then_some(found)
+    });
+    let (own, others) = (std::process::id(), group.pid());
+    let waits = circle[0]["waits"].as_array().unwrap();
+    let locks: Vec<_> = waits.iter().map(|wait| wait["lock"].as_str().unwrap()).collect();
+    assert_eq!(locks, ["a", "b"]);
+    assert!(waits[0]["waiter"].as_str().unwrap().ends_with(&format!(":{own}")), "{circle}");
+    assert!(waits[0]["holder"].as_str().unwrap().ends_with(&format!(":{others} of a group")));
+    let text = rig.call(&["ls", "--deadlocks"]).stdout;
+    assert!(text.starts_with("a deadlock, if each of these processes does one thing at a time:\n"));
+    assert!(text.contains(&format!(":{own} waits for a, held by ")), "{text}");
+
+    leasehold::block_on(held.release()).unwrap();
+    waiter.join().unwrap().unwrap();
+    assert_eq!(group.end().code, 0);
+}

@@ -34,6 +34,8 @@ mod memory;
 mod mode;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod net;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod parts;
 pub mod quorum;
 mod record;
 #[cfg(feature = "redis")]
@@ -158,7 +160,8 @@ pub enum Renewal {
     Kept,
     /// It is not held by this owner; nothing changed.
     Gone,
-    /// Of several servers too few have answered: ask again.
+    /// Of several servers too few have answered, or of several requests not this one's: ask
+    /// again.
     Unknown,
 }
 

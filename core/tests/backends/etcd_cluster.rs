@@ -13,7 +13,7 @@ use leasehold::backend::{Answer, Backend, Claim, Etcd, Held, Mode, Renewal, Wake
 use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::testing::ManualClock;
 use leasehold::time::{Clock, Instant, SystemClock};
-use leasehold::{Error, LockName, Owner};
+use leasehold::{Error, Kind, LockName, Owner};
 use tokio::sync::{Semaphore, watch};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ struct Gated {
     go: Semaphore,
     /// What befalls the next transaction.
     next: Mutex<Option<Fate>>,
+    /// The keep-alive of this session fails.
+    broken: Mutex<Option<SessionId>>,
 }
 
 enum Fate {
@@ -39,7 +41,7 @@ enum Fate {
 impl Gated {
     fn before(memory: &MemoryCluster) -> Arc<Self> {
         let (client, come, go) = (memory.client(), watch::Sender::new(0), Semaphore::new(0));
-        Arc::new(Self { client, come, go, next: Mutex::default() })
+        Arc::new(Self { client, come, go, next: Mutex::default(), broken: Mutex::default() })
     }
 
     fn next(&self, fate: Fate) {
@@ -78,7 +80,11 @@ impl Cluster for Gated {
     async fn keep_alive(&self, session: SessionId) -> Result<Option<Duration>, Error> {
         self.come.send_modify(|come| *come += 1);
         self.go.acquire().await.unwrap().forget();
-        self.client.keep_alive(session).await
+        let is_broken = *self.broken.lock().unwrap() == Some(session);
+        match is_broken {
+            true => Err(Error::new(Kind::Unavailable, "a member that hangs")),
+            false => self.client.keep_alive(session).await,
+        }
     }
 
     async fn end(&self, session: SessionId) -> Result<(), Error> {
@@ -250,4 +256,26 @@ async fn who_is_not_renewed_is_woken_when_its_key_is_deleted() {
     memory.client().txn(&Txn { then, ..Txn::default() }).await.unwrap();
     assert_eq!(etcd.wake().await, Wake::Name(once.name));
     assert_eq!(etcd.renew(&[held]).await.unwrap(), [Renewal::Gone]);
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_kept_alive_keeps_no_other_from_it() {
+    let memory = MemoryCluster::new(Arc::new(SystemClock));
+    let cluster = Gated::before(&memory);
+    let etcd = Etcd::over(cluster.clone(), "", ThreadRuntime::start().unwrap()).await.unwrap();
+    let mut leases = Vec::new();
+    for (owner, name, ttl) in [(1, "x", TTL), (2, "y", TTL * 2)] {
+        let asked = Claim { name: LockName::new(name).unwrap(), ttl, ..claim(owner) };
+        let Answer::Granted { fence, .. } = etcd.claim(&asked).await.unwrap() else { panic!() };
+        let Claim { name, owner, mode, .. } = asked;
+        leases.push(Held { name, owner, mode, fence, ttl, renewed: true });
+    }
+    cluster.go.add_permits(100);
+    let keys = Keys::Under("x/#".to_owned());
+    let read = Read { keys, before: None, order: Order::OldestFirst, limit: 0 };
+    let txn = Txn { then: vec![Step::Read(read)], ..Txn::default() };
+    let found = cluster.client.txn(&txn).await.unwrap();
+    *cluster.broken.lock().unwrap() = found.reads[0].entries[0].session;
+    assert_eq!(etcd.renew(&leases).await.unwrap(), [Renewal::Unknown, Renewal::Kept]);
+    assert!(etcd.renew(&leases[..1]).await.is_err());
 }

@@ -113,6 +113,8 @@ fn every_operation_is_listed_and_no_other() {
     let mut client = methods(include_str!("../../../core/src/client.rs"), "Client");
     // What other languages are made with.
     assert!(client.remove("close_at_exit"));
+    // For people: the command line has it.
+    assert!(client.remove("deadlocks"));
     // Not in the other languages yet.
     assert!(client.remove("election"));
     assert_eq!(client, set(api.client.keys()));

@@ -340,6 +340,22 @@ fn what_is_held_is_renewed_while_others_are_waited_for() {
 }
 
 #[test]
+fn who_waits_for_a_group_renews_the_others_when_one_cannot_be() {
+    on_virtual_time(async |world| {
+        let ((client, wire), (other, _)) = (world.client(), world.client());
+        let _held = hold(&other, "c").await;
+        let locks = client.locks(["a", "b", "c"]).auto_renew(false);
+        let waiting = spawn(async move { locks.acquire().await.map(drop) });
+        world.truth.sleep(SECOND).await;
+        wire.lose_renewals_of("a");
+        world.truth.sleep(TTL * 3 / 4).await;
+        let status = other.status("b").await.expect("an answer").expect("held");
+        assert!(status.holders[0].free_in > TTL / 2, "{status:?}");
+        assert_eq!(waiting.await.expect("no panic").expect_err("lost").lock(), Some("a"));
+    });
+}
+
+#[test]
 fn one_that_is_lost_while_another_is_waited_for_ends_the_wait() {
     on_virtual_time(async |world| {
         let ((client, _), (other, _)) = (world.client(), world.client());

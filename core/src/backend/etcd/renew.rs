@@ -9,8 +9,10 @@ use super::cluster::{Entry, Step, Txn};
 use super::places::Place;
 use super::proof::{is_of, strange};
 use super::txns::read_one;
+use crate::backend::parts::joined;
 use crate::backend::{Held, Renewal};
 use crate::error::{Error, Kind};
+use crate::together::together;
 
 /// So many keys are read in one transaction. etcd allows for 128 steps.
 const BATCH: usize = 100;
@@ -22,16 +24,32 @@ impl Etcd {
         }
         let places = leases.iter().filter_map(|held| self.place_of(held));
         let sessions: BTreeSet<_> = places.map(|place| place.session).collect();
-        for session in sessions {
-            if !self.sessions.keep_alive(session).await? {
-                self.session_over(session);
+        // One that fails or hangs is no hindrance to the others.
+        let kept = together(sessions.iter().map(|id| self.sessions.keep_alive(*id))).await;
+        let (mut failed, mut why) = (BTreeSet::new(), None);
+        for (id, is_alive) in sessions.iter().zip(kept) {
+            match is_alive {
+                Ok(true) => {}
+                Ok(false) => self.session_over(*id),
+                Err(error) => {
+                    failed.insert(*id);
+                    why.get_or_insert(error);
+                }
             }
         }
-        let mut answers = Vec::with_capacity(leases.len());
-        for batch in leases.chunks(BATCH) {
-            answers.extend(self.look_for(batch).await?);
+        if let Some(error) = why.filter(|_| failed.len() == sessions.len()) {
+            return Err(error);
         }
+        let batches =
+            leases.chunks(BATCH).map(async |some| (some.len(), self.look_for(some).await));
+        let mut answers = joined(together(batches).await)?;
         self.pay_debts().await;
+        for (answer, held) in answers.iter_mut().zip(leases) {
+            let session = self.place_of(held).map(|place| place.session);
+            if *answer == Renewal::Kept && session.is_some_and(|id| failed.contains(&id)) {
+                *answer = Renewal::Unknown;
+            }
+        }
         Ok(answers)
     }
 

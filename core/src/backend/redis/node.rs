@@ -1,8 +1,6 @@
 //! A Redis server as one node of a quorum.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use ::redis::Value;
@@ -28,6 +26,7 @@ use crate::error::Error;
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 use crate::time::Instant;
+use crate::together::together;
 
 const REPLACED: &str = "the server is not the one any more to which we connected";
 
@@ -182,24 +181,6 @@ impl RedisNode {
             other => Err(strange(&other)),
         }
     }
-}
-
-/// What they come to, all begun before any is waited for.
-async fn together<T>(doing: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut doing: Vec<_> = doing.map(|one| (Box::pin(one), None)).collect();
-    poll_fn(|cx| {
-        for (one, done) in doing.iter_mut().filter(|(_, done)| done.is_none()) {
-            if let Poll::Ready(result) = one.as_mut().poll(cx) {
-                *done = Some(result);
-            }
-        }
-        match doing.iter().all(|(_, done)| done.is_some()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-    doing.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 #[async_trait]

@@ -8,8 +8,10 @@ use super::failure::Failure;
 use super::link::Link;
 use super::request::Request;
 use super::{Redis, millis, scripts, strange};
+use crate::backend::parts::joined;
 use crate::backend::{Held, Renewal};
 use crate::error::Error;
+use crate::together::together;
 
 /// So many leases go in one command.
 pub(super) const BATCH: usize = 1000;
@@ -24,33 +26,32 @@ impl Redis {
         let (shared, alone): (Vec<Held>, Vec<Held>) =
             leases.iter().cloned().partition(|held| held.mode.is_shared());
         let (renewed, others) = tokio::join!(self.renew_like(&shared), self.renew_like(&alone));
-        let (mut renewed, mut others) = (renewed?.into_iter(), others?.into_iter());
+        let answers = joined(vec![(shared.len(), renewed), (alone.len(), others)])?;
+        let (renewed, others) = answers.split_at(shared.len());
+        let (mut renewed, mut others) = (renewed.iter(), others.iter());
         let answer = |held: &Held| match held.mode.is_shared() {
-            true => renewed.next(),
-            false => others.next(),
+            true => renewed.next().copied(),
+            false => others.next().copied(),
         };
-        let answers: Vec<Renewal> = leases.iter().filter_map(answer).collect();
-        Ok(answers)
+        Ok(leases.iter().filter_map(answer).collect())
     }
 
     /// Renew leases that are all shared, or none.
     async fn renew_like(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         let session = self.connection.session().await?;
         let one_by_one = self.in_cluster.load(Ordering::Relaxed);
-        let mut answers = Vec::with_capacity(leases.len());
-        for batch in leases.chunks(if one_by_one { 1 } else { BATCH }) {
-            match self.renew_together(batch, &session.link).await {
-                Err(failure) if failure.code == "CROSSSLOT" => {
-                    self.in_cluster.store(true, Ordering::Relaxed);
-                    for held in batch {
-                        let alone = std::slice::from_ref(held);
-                        answers.extend(self.renew_together(alone, &session.link).await?);
-                    }
-                }
-                kept => answers.extend(kept?),
+        let parts = leases.chunks(if one_by_one { 1 } else { BATCH });
+        let parts = parts.map(async |some| match self.renew_together(some, &session.link).await {
+            Err(failure) if failure.code == "CROSSSLOT" => {
+                self.in_cluster.store(true, Ordering::Relaxed);
+                let each = some.chunks(1).map(async |one| {
+                    (1, self.renew_together(one, &session.link).await.map_err(Error::from))
+                });
+                (some.len(), joined(together(each).await))
             }
-        }
-        Ok(answers)
+            kept => (some.len(), kept.map_err(Error::from)),
+        });
+        joined(together(parts).await)
     }
 
     /// Renew in one command.

@@ -19,6 +19,13 @@ pub(super) const RULES: &[Rule] = &[
         "        _ if is_table_gone(&e) && false => (",
     ),
     rule(
+        "a session that fails keeps others from being kept alive",
+        "etcd_cluster::a_session_that_cannot_be_kept_alive_keeps_no_other_from_it",
+        "backend/etcd/renew.rs",
+        "why.filter(|_| failed.len() == sessions.len())",
+        "why.filter(|_| !failed.is_empty())",
+    ),
+    rule(
         "a file that is mounted alone is let in",
         "sqlite_world::a_database_that_is_mounted_without_its_directory_is_refused",
         "backend/sqlite/disk.rs",

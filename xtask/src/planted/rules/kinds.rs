@@ -125,6 +125,13 @@ pub(super) const RULES: &[Rule] = &[
         "",
     ),
     rule(
+        "who waits for a group renews none behind one that fails",
+        "groups::who_waits_for_a_group_renews_the_others_when_one_cannot_be",
+        "locks.rs",
+        "        first_error(together(alone.map(|lease| lease.renew())).await)",
+        "        for lease in alone {\n            lease.renew().await?;\n        }\n        first_error(together(std::iter::empty::<std::future::Ready<_>>()).await)",
+    ),
+    rule(
         "only the first holder is known dead",
         "processes::the_permit_of_a_killed_process_is_free_at_once_whichever_it_has",
         "backend/record.rs",
