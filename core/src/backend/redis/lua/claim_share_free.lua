@@ -28,11 +28,12 @@ end
 local turn = is_open and ARGV[7] == '-1'
   and string.match(redis.call('GET', KEYS[1]) or '', '^shared:%-1 (%d+)$')
 if turn and redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then
-  -- Those whose time is over, who are to be forgotten, stand first; those who wait last.
+  -- Those whose time is over, who are to be forgotten, stand first; those who wait last. As many
+  -- share it at most as in `share.lua`.
   local first = tonumber(redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2])
   local last = tonumber(redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2])
   local ms, ttl, kept = math.floor(now / 1000), tonumber(ARGV[4]), tonumber(ARGV[1])
-  if first and first > -1e15 + ms and last < -1e14 and redis.call('ZCARD', KEYS[3]) < 10000 then
+  if first and first > -1e15 + ms and last < -1e14 and redis.call('ZCARD', KEYS[3]) < 9000 then
     -- First of all: without memory for it, nobody joins.
     redis.call('HSET', KEYS[2], ARGV[2], string.format('held 0 %s %.0f %s', turn, now, ARGV[3]))
     redis.call('ZADD', KEYS[3], string.format('%.0f', -1e15 + ms + ttl), ARGV[2])
