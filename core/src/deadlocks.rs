@@ -164,6 +164,7 @@ mod tests {
             fence: 1,
             held_for: Duration::ZERO,
             free_in: Duration::from_secs(1),
+            resting: false,
         };
         Status {
             name: LockName::new(name).unwrap(),
