@@ -46,6 +46,18 @@ export interface LockOptions extends Options {
   permits?: number
 }
 
+export interface ElectionOptions extends Omit<Options, 'label' | 'wait' | 'maxHold'> {
+  /**
+   * What others see of the leader, such as its address: up to 256 bytes without control characters;
+   * nothing unless set.
+   */
+  value?: string
+  /** How long a campaign lasts; see {@link Options.wait}. */
+  wait?: number
+  /** The longest term. */
+  maxHold?: number
+}
+
 export interface AcquireOptions {
   /**
    * Aborted at any moment, also before, the call rejects with its reason and nothing is held. One
@@ -168,6 +180,11 @@ export class Client implements AsyncDisposable {
    * InvalidInput for a name or options that cannot be used.
    */
   once(name: string, options: OnceOptions): Once
+  /**
+   * The election of this name, which is led by who holds the lock of the same name. Throws InvalidInput
+   * for a name or options that cannot be used.
+   */
+  election(name: string, options?: ElectionOptions): Election
   /** The locks that are held or waited for, by name. */
   list(): Promise<Status[]>
   /** Who holds and who waits for one lock; null when nobody does. */
@@ -395,6 +412,72 @@ export class Leases implements AsyncDisposable {
   release(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
   toJSON(): LeasesJson
+}
+
+/** Who leads. */
+export interface Leader {
+  /** What it shows; empty if it has shown nothing. */
+  value: string
+  /** The number of its term, which is the fence of its lease. */
+  term: bigint
+  /** Its host and process id, and the value. */
+  label: string
+  /** For how long it has led. */
+  heldFor: number
+  /** When its term ends unless it is renewed. */
+  freeIn: number
+  /** For JSON.stringify; not seen by anybody else, nor copied along by `{ ...leader }`. */
+  toJSON(): Omit<Leader, 'term' | 'toJSON'> & { term: string }
+}
+
+/** What the body of {@link Election.lead} is given. */
+export interface Leading {
+  readonly term: Term
+  /** Aborted when the term is lost, with the LeaseLost as its reason. */
+  readonly signal: AbortSignal
+  /** {@link Lease.toJSON} */
+  toJSON(): LeaseJson
+}
+
+/** A term of a leader: a {@link Lease} that shows a value. */
+export interface Term extends Lease {}
+export class Term {
+  private constructor()
+  /** Its number, larger than that of every earlier term; it is the fence. */
+  readonly number: bigint
+  /**
+   * Show another value from now on. The term and its number stay. Rejects with LeaseLost when the term
+   * is over. Rejects with Unavailable when the backend did not answer: others see this value or the one
+   * before, and this one may even come after a later one; proclaim again.
+   */
+  proclaim(value: string): Promise<void>
+  /** End the term, and hand the lead to the next in line; see {@link Lease.release}. */
+  resign(): Promise<void>
+}
+
+/** An election: who holds the lock of this name leads, and shows a value. It can be used by many at once. */
+export class Election {
+  private constructor()
+  readonly name: string
+  /** Wait until this one leads; see {@link Lock.acquire}. */
+  campaign(options?: AcquireOptions): Promise<Term>
+  /**
+   * Campaign, do `body` while leading, and campaign again after a loss; when it has ended under its term,
+   * resign and answer what it came to. When the term is lost, `signal` is aborted before the term ends,
+   * and the next campaign begins when the body has ended. What the body throws ends the lead. Rejects as
+   * {@link Lock.acquire} when a campaign fails, so with Unavailable when the backend is away for `wait`,
+   * or 10 s.
+   */
+  lead<T>(body: (leading: Leading) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>
+  /** Who leads now; null when nobody does. Rejects with Refused when the lock of this name is shared or has permits. */
+  leader(): Promise<Leader | null>
+  /**
+   * Who leads, one after the other: the present leader first, then each change, of the value too, and null
+   * when nobody leads. The backend is asked every second; that costs the leader nothing, and does not keep
+   * the process alive. An outage rejects once with Unavailable; the next `next()` tells who leads when the
+   * backend answers again.
+   */
+  observe(): AsyncIterableIterator<Leader | null>
 }
 
 /** What the caller holds after an error: `unknown` when the request may have been carried out. */

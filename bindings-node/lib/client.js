@@ -2,6 +2,7 @@
 
 const { inspect } = require('node:util')
 const { calls, call } = require('./calls.js')
+const { Election } = require('./election.js')
 const { errorOf } = require('./errors.js')
 const { Lease } = require('./lease.js')
 const { Lock, Locks } = require('./lock.js')
@@ -13,6 +14,7 @@ const { jsonable, show, toJson } = require('./shown.js')
 const OF_A_CLIENT = ['ttl', 'delay', 'wait', 'maxHold', 'label']
 const OF_A_LOCK = [...OF_A_CLIENT, 'minHold', 'autoRenew', 'shared', 'permits']
 const OF_ONCE = ['every', 'slot', 'ttl', 'delay', 'maxHold', 'label']
+const OF_AN_ELECTION = ['value', 'ttl', 'delay', 'wait', 'maxHold']
 
 /** What is to be closed when the program ends, if somebody still has it. */
 let open = []
@@ -46,6 +48,13 @@ class Client {
     const failure = lock.check()
     if (failure) throw errorOf(failure)
     return lock
+  }
+
+  election(name, options = {}) {
+    const election = this.#native.election(checkName(name), checkOptions(options, OF_AN_ELECTION))
+    const failure = election.check()
+    if (failure) throw errorOf(failure)
+    return new Election(election, this.#native)
   }
 
   get backend() { return this.#native.backend }

@@ -103,4 +103,4 @@ function checkLoss(lease) {
   }
 }
 
-module.exports = { Lock, Locks, work }
+module.exports = { HOLDS, Lock, Locks, SHOWS, work }

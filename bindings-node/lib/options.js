@@ -26,6 +26,7 @@ const kinds = {
   label: [TEXT, isText],
   name: [TEXT, isText],
   valid: span,
+  value: [TEXT, isText],
   signal: ['an AbortSignal', isSignal],
 }
 
@@ -52,6 +53,11 @@ function checkName(name) {
   return name
 }
 
+function checkValue(value) {
+  if (!isText(value)) throw new InvalidInput(`a value is ${TEXT}, not ${inspect(value)}`)
+  return value
+}
+
 function checkNames(names) {
   if (typeof names === 'string' || typeof names?.[Symbol.iterator] !== 'function') {
     throw new InvalidInput(`locks() takes several names, as in ['a', 'b'], not ${inspect(names)}; lock() takes one`)
@@ -72,4 +78,4 @@ function checkUrl(url) {
   return url
 }
 
-module.exports = { checkName, checkNames, checkOptions, checkTicket, checkUrl }
+module.exports = { checkName, checkNames, checkOptions, checkTicket, checkUrl, checkValue }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use leasehold::Run;
-use napi::bindgen_prelude::Either7 as Either;
+use napi::bindgen_prelude::Either8 as Either;
 use napi_derive::napi;
 
 use crate::calls::{Shared, Watched};
@@ -81,6 +81,12 @@ impl Client {
             once = once.label(label);
         }
         Once { once, calls: self.calls.clone() }
+    }
+
+    #[napi]
+    pub fn election(&self, name: String, settings: Settings) -> Election {
+        let election = with!(self.core.election(name), settings, value);
+        Election { election, calls: self.calls.clone() }
     }
 
     #[napi(getter)]
@@ -302,6 +308,12 @@ impl Lease {
     }
 
     #[napi]
+    pub fn proclaim(&self, id: i64, value: String) -> Option<Settled> {
+        let leases = self.leases.clone();
+        self.calls.call(id, async move { leases.proclaim(&value).await.map(|()| None) })
+    }
+
+    #[napi]
     pub fn release(&self, id: i64) -> Option<Settled> {
         let leases = self.leases.clone();
         self.calls.call(id, async move { leases.release().await.map(|()| None) })
@@ -334,6 +346,58 @@ impl Events {
         let events = self.events.clone();
         self.calls.start(id, false, async move {
             Ok(events.next().await.map(|event| Either::F((&event).into())))
+        })
+    }
+}
+
+#[napi]
+pub struct Election {
+    election: leasehold::Election,
+    calls: Rc<Shared>,
+}
+
+#[napi]
+impl Election {
+    /// What is wrong with its name or options.
+    #[napi]
+    pub fn check(&self) -> Option<Failure> {
+        self.election.check().err().map(Into::into)
+    }
+
+    /// What is taken to campaign.
+    #[napi]
+    pub fn lock(&self) -> Lock {
+        Lock { locks: self.election.locks(), calls: self.calls.clone() }
+    }
+
+    /// Answers null when nobody leads.
+    #[napi]
+    pub fn leader(&self, id: i64) -> Option<Settled> {
+        let election = self.election.clone();
+        self.calls
+            .call(id, async move { Ok(election.leader().await?.map(|it| Either::H(it.into()))) })
+    }
+
+    #[napi]
+    pub fn observe(&self) -> Leaders {
+        Leaders { leaders: Rc::new(self.election.observe()), calls: self.calls.clone() }
+    }
+}
+
+#[napi]
+pub struct Leaders {
+    leaders: Rc<leasehold::Leaders>,
+    calls: Rc<Shared>,
+}
+
+#[napi]
+impl Leaders {
+    /// Answers null when nobody leads. The process ends without it.
+    #[napi]
+    pub fn next(&self, id: i64) -> Option<Settled> {
+        let leaders = self.leaders.clone();
+        self.calls.start(id, false, async move {
+            Ok(leaders.next().await?.map(|leader| Either::H(leader.into())))
         })
     }
 }

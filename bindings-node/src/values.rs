@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use leasehold::Error;
-use napi::bindgen_prelude::Either7;
+use napi::bindgen_prelude::Either8;
 use napi_derive::napi;
 
 use crate::client::{Client, Lease};
 
 /// What a call answers; nothing is null.
-pub(crate) type Value = Either7<bool, String, Vec<Status>, Lease, Client, Event, Skipped>;
+pub(crate) type Value = Either8<bool, String, Vec<Status>, Lease, Client, Event, Skipped, Leader>;
 pub(crate) type Answer = Result<Option<Value>, Error>;
 
 /// An error of the core. Its class is defined in JavaScript.
@@ -115,7 +115,24 @@ impl From<&leasehold::Event> for Event {
     }
 }
 
-/// The options of a client or a lock, which JavaScript has checked: times are
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Leader {
+    pub value: String,
+    pub term: u64,
+    pub label: String,
+    pub held_for: f64,
+    pub free_in: f64,
+}
+
+impl From<leasehold::Leader> for Leader {
+    fn from(leader: leasehold::Leader) -> Self {
+        let (held_for, free_in) = (millis(leader.held_for), millis(leader.free_in));
+        let (value, label) = (leader.value, leader.label.to_string());
+        Self { value, term: leader.term, label, held_for, free_in }
+    }
+}
+
+/// The options of a client, a lock or an election, which JavaScript has checked: times are
 /// milliseconds, none below zero.
 #[napi(object, object_to_js = false)]
 pub struct Settings {
@@ -128,6 +145,7 @@ pub struct Settings {
     pub permits: Option<i64>,
     pub label: Option<String>,
     pub min_hold: Option<f64>,
+    pub value: Option<String>,
 }
 
 /// Those of work that is done once.

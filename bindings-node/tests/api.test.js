@@ -53,6 +53,12 @@ for (const kind of ['client', 'lock', 'lease', 'once']) {
   })
 }
 
+test('every operation of an election and of a term is there and no other', () => {
+  const names = ({ prototype }) => Object.getOwnPropertyNames(prototype).filter((name) => name !== 'constructor').sort()
+  assert.deepEqual(names(leasehold.Election), [...Object.keys(API.election), 'name'].sort())
+  assert.deepEqual(names(leasehold.Term), Object.keys(API.term).sort())
+})
+
 test('several locks have what one has, and leases that are held together', async () => {
   const client = await leasehold.connect('memory:')
   const locks = client.locks(['b', 'a'])

@@ -54,3 +54,8 @@ test('so does the one that is run once per interval', async () => {
   assert.deepEqual([done, why], [['done', 42], 'rested'])
   assert.ok(nextIn > 82_000_000)
 })
+
+test('so does the one with elections', async () => {
+  const [[number], [value]] = await said('Elections')
+  assert.deepEqual([typeof number, value], ['bigint', '10.0.0.7:8080'])
+})

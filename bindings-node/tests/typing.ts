@@ -22,6 +22,22 @@ export async function uses(signal: AbortSignal | undefined): Promise<void> {
   void [lease, scoped, perhaps?.fence, other]
 }
 
+export async function elections(client: Client): Promise<void> {
+  const election = client.election('n', { value: '10.0.0.7:8080', ttl: 1_000, wait: 5 })
+  const done = await election.lead(async ({ term, signal }) => {
+    signal.throwIfAborted()
+    await term.proclaim('b')
+    return term.number
+  })
+  same<typeof done, bigint>(true)
+  await using term = await election.campaign()
+  same<typeof term, leasehold.Term>(true)
+  same<typeof election.leader, () => Promise<leasehold.Leader | null>>(true)
+  for await (const leader of election.observe()) same<typeof leader, leasehold.Leader | null>(true)
+  // @ts-expect-error it has a value, and no label
+  client.election('n', { label: 'l' })
+}
+
 export async function results(client: Client, lock: Lock, lease: Lease, held: Held, status: Status): Promise<void> {
   same<typeof connect, (url?: string, options?: Options) => Promise<Client>>(true)
   same<typeof client.lock, (name: string, options?: LockOptions) => Lock>(true)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use leasehold::host::Waiter;
-use leasehold::{Error, Event, Kind, Skip, Status};
+use leasehold::{Error, Event, Kind, Leader, Skip, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -28,6 +28,7 @@ pub(crate) enum Answer {
     Statuses(Vec<Status>),
     Event(Option<Event>),
     Ticket(leasehold::Ticket),
+    Leader(Option<Leader>),
 }
 
 pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
@@ -154,7 +155,9 @@ fn signals_come_here(py: Python<'_>) -> PyResult<bool> {
 /// An answer as Python has it.
 pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult<Bound<'_, PyAny>> {
     match answer.map_err(|e| error::exception(py, &e))? {
-        Answer::Nothing | Answer::Lease(None) | Answer::Event(None) => Ok(py.None().into_bound(py)),
+        Answer::Nothing | Answer::Lease(None) | Answer::Event(None) | Answer::Leader(None) => {
+            Ok(py.None().into_bound(py))
+        }
         Answer::Flag(flag) => Ok(flag.into_pyobject(py)?.to_owned().into_any()),
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
         Answer::Ticket(ticket) => Ok(ticket.as_str().into_pyobject(py)?.into_any()),
@@ -163,6 +166,7 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
             Ok((why.code(), next_in.as_secs_f64()).into_pyobject(py)?.into_any())
         }
         Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
+        Answer::Leader(Some(leader)) => Ok(shown(&leader).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
     }
 }
@@ -171,6 +175,12 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
 fn told(event: &Event) -> (&str, u64, &'static str, Option<&'static str>, String) {
     let (lock, what) = (event.lock.as_str(), &event.what);
     (lock, event.fence, what.code(), what.reason(), event.to_string())
+}
+
+/// Its value and term, who it is, and for how long.
+fn shown(leader: &Leader) -> (&str, u64, &str, f64, f64) {
+    let (held_for, free_in) = (leader.held_for.as_secs_f64(), leader.free_in.as_secs_f64());
+    (&leader.value, leader.term, &leader.label, held_for, free_in)
 }
 
 type Holder = (String, f64, f64, &'static str, Option<u32>, u64, bool);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use leasehold::{Client as Core, Error, Kind, Options, Run};
+use leasehold::{Client as Core, Error, Kind as ErrorKind, Options, Run};
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -102,7 +102,30 @@ impl Client {
         let locks = if flag("shared", shared)? { locks.shared() } else { locks };
         let locks = with!(locks, ttl, delay, wait, max_hold, min_hold, permits, label);
         locks.check().map_err(|e| error::exception(py, &e))?;
-        Ok(Lock { locks, is_group, client: self.0.clone(), blocks: Blocks::default() })
+        let kind = if is_group { Kind::Group } else { Kind::One };
+        Ok(Lock { locks, kind, client: self.0.clone(), blocks: Blocks::default() })
+    }
+
+    #[pyo3(signature = (name, value, ttl, delay, wait, max_hold))]
+    #[allow(clippy::too_many_arguments)]
+    fn _election(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyString>,
+        value: Option<&Bound<'_, PyString>>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        delay: Option<&Bound<'_, PyAny>>,
+        wait: Option<&Bound<'_, PyAny>>,
+        max_hold: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Election> {
+        let _visit = Visit::begin(py);
+        let (ttl, wait) = (span("ttl", ttl)?, span("wait", wait)?);
+        let (delay, max_hold) = (span("delay", delay)?, span("max_hold", max_hold)?);
+        let value = value.map(|value| text_of("value", value)).transpose()?;
+        let election = self.0.election(text_of("election's name", name)?);
+        let election = with!(election, value, ttl, delay, wait, max_hold);
+        election.check().map_err(|e| error::exception(py, &e))?;
+        Ok(Election { election, client: self.0.clone() })
     }
 
     /// Work that is done once per interval.
@@ -178,7 +201,7 @@ impl Client {
                 None => core.adopt(&ticket).await?,
             };
             let leases = Arc::new(lease.into());
-            Ok(Answer::Lease(Some(Lease { leases, is_group: false, _client: core })))
+            Ok(Answer::Lease(Some(Lease { leases, kind: Kind::One, _client: core })))
         }))
     }
 
@@ -195,12 +218,21 @@ impl Client {
     }
 }
 
+/// As what users have a lease.
+#[derive(Clone, Copy)]
+enum Kind {
+    One,
+    /// Of several, though that may be one.
+    Group,
+    /// Of an election.
+    Term,
+}
+
 #[pyclass(frozen, subclass, weakref, module = "leasehold._leasehold")]
 #[derive(Clone)]
 pub(crate) struct Lock {
     locks: leasehold::Locks,
-    /// Whether it is several, though that may be one.
-    is_group: bool,
+    kind: Kind,
     client: Arc<Core>,
     pub(crate) blocks: Blocks,
 }
@@ -226,18 +258,18 @@ impl Lock {
 
     pub(crate) fn _acquire(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
         let (wait, client) = (span("timeout", timeout)?, self.client.clone());
-        let (locks, is_group) = (with!(self.locks.clone(), wait), self.is_group);
+        let (locks, kind) = (with!(self.locks.clone(), wait), self.kind);
         Ok(Call::new(async move {
             let leases = Arc::new(locks.acquire().await?);
-            Ok(Answer::Lease(Some(Lease { leases, is_group, _client: client })))
+            Ok(Answer::Lease(Some(Lease { leases, kind, _client: client })))
         }))
     }
 
     fn _try_acquire(&self) -> Call {
-        let (locks, client, is_group) = (self.locks.clone(), self.client.clone(), self.is_group);
+        let (locks, client, kind) = (self.locks.clone(), self.client.clone(), self.kind);
         Call::new(async move {
             let leases = locks.try_acquire().await?.map(Arc::new);
-            Ok(Answer::Lease(leases.map(|leases| Lease { leases, is_group, _client: client })))
+            Ok(Answer::Lease(leases.map(|leases| Lease { leases, kind, _client: client })))
         })
     }
 }
@@ -271,7 +303,7 @@ impl Once {
             Ok(match once.begin().await? {
                 Run::Ran(leases) => {
                     let leases = Arc::new(leases);
-                    Answer::Lease(Some(Lease { leases, is_group: false, _client: client }))
+                    Answer::Lease(Some(Lease { leases, kind: Kind::One, _client: client }))
                 }
                 Run::Skipped { why, next_in } => Answer::Skipped(why, next_in),
             })
@@ -283,8 +315,7 @@ impl Once {
 #[derive(Clone)]
 pub(crate) struct Lease {
     leases: Arc<leasehold::Leases>,
-    /// Whether it was asked for as several, though it may be one.
-    is_group: bool,
+    kind: Kind,
     /// It is closed when the interpreter ends, if it is there.
     _client: Arc<Core>,
 }
@@ -295,9 +326,11 @@ impl Lease {
     pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static GROUP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let class = match self.is_group {
-            true => GROUP.import(py, "leasehold._leases", "Leases"),
-            false => CLASS.import(py, "leasehold._lease", "Lease"),
+        static TERM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let class = match self.kind {
+            Kind::One => CLASS.import(py, "leasehold._lease", "Lease"),
+            Kind::Group => GROUP.import(py, "leasehold._leases", "Leases"),
+            Kind::Term => TERM.import(py, "leasehold._election", "Term"),
         };
         class?.call1((Bound::new(py, self)?,))
     }
@@ -450,6 +483,11 @@ impl Lease {
         }))
     }
 
+    fn _proclaim(&self, value: &Bound<'_, PyString>) -> PyResult<Call> {
+        let (leases, value) = (self.leases.clone(), text_of("value", value)?);
+        Ok(Call::new(async move { leases.proclaim(&value).await.map(|()| Answer::Nothing) }))
+    }
+
     fn _release(&self) -> Call {
         let leases = self.leases.clone();
         Call::new(async move { leases.release().await.map(|()| Answer::Nothing) })
@@ -463,6 +501,46 @@ impl Lease {
     fn _finish(&self) -> Call {
         let leases = self.leases.clone();
         Call::new(async move { leases.finish().await.map(|()| Answer::Nothing) })
+    }
+}
+
+#[pyclass(frozen, module = "leasehold._leasehold")]
+pub(crate) struct Election {
+    election: leasehold::Election,
+    client: Arc<Core>,
+}
+
+#[pymethods]
+impl Election {
+    /// What is taken to campaign.
+    fn campaign(&self) -> Lock {
+        let (locks, client) = (self.election.locks(), self.client.clone());
+        Lock { locks, kind: Kind::Term, client, blocks: Blocks::default() }
+    }
+
+    fn leader(&self) -> Call {
+        let election = self.election.clone();
+        Call::new(async move { election.leader().await.map(Answer::Leader) })
+    }
+
+    fn observe(&self) -> Leaders {
+        Leaders { leaders: Arc::new(self.election.observe()), _client: self.client.clone() }
+    }
+}
+
+/// Who leads, one after the other.
+#[pyclass(frozen, module = "leasehold._leasehold")]
+pub(crate) struct Leaders {
+    leaders: Arc<leasehold::Leaders>,
+    _client: Arc<Core>,
+}
+
+#[pymethods]
+impl Leaders {
+    /// Wait for the next; None when nobody leads.
+    fn next(&self) -> Call {
+        let leaders = self.leaders.clone();
+        Call::new(async move { leaders.next().await.map(Answer::Leader) })
     }
 }
 
@@ -515,7 +593,7 @@ fn text_of(what: &str, text: &Bound<'_, PyString>) -> PyResult<String> {
             "a {what} is text that can be written as UTF-8, not {shown}; decode the bytes \
              that it comes from otherwise, or use their hex()"
         );
-        Err(error::exception(text.py(), &Error::new(Kind::Invalid, message)))
+        Err(error::exception(text.py(), &Error::new(ErrorKind::Invalid, message)))
     })
 }
 
@@ -530,7 +608,7 @@ impl<'py> FromPyObject<'_, 'py> for Url {
             let message = "the URL holds halves of characters (from \\ud800 to \\udfff), which cannot \
                            be written as UTF-8; in a password, bytes are written as %XX, and the \
                            path of a file must be UTF-8";
-            error::exception(url.py(), &Error::new(Kind::Invalid, message))
+            error::exception(url.py(), &Error::new(ErrorKind::Invalid, message))
         })
     }
 }
@@ -545,7 +623,7 @@ pub(crate) fn seconds(what: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
         Ok(seconds) if !value.is_instance_of::<PyBool>() => Ok(seconds),
         _ => {
             let message = format!("{what} is a time in seconds or a timedelta, not {value:?}");
-            Err(error::exception(value.py(), &Error::new(Kind::Invalid, message)))
+            Err(error::exception(value.py(), &Error::new(ErrorKind::Invalid, message)))
         }
     }
 }
@@ -563,7 +641,7 @@ fn count_of_permits(value: &Bound<'_, PyAny>) -> PyResult<u32> {
         Ok(permits) if !value.is_instance_of::<PyBool>() => Ok(permits),
         _ => {
             let message = format!("permits is a whole number from 1 to 1000, not {value:?}");
-            Err(error::exception(value.py(), &Error::new(Kind::Invalid, message)))
+            Err(error::exception(value.py(), &Error::new(ErrorKind::Invalid, message)))
         }
     }
 }
@@ -573,6 +651,6 @@ fn span(what: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duratio
     let seconds = seconds(what, value)?;
     Duration::try_from_secs_f64(seconds).map(Some).map_err(|e| {
         let message = format!("{what} must be a time in seconds, not {seconds}");
-        error::exception(value.py(), &Error::new(Kind::Invalid, message).because(e))
+        error::exception(value.py(), &Error::new(ErrorKind::Invalid, message).because(e))
     })
 }

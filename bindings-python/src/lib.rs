@@ -36,6 +36,8 @@ fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Lease>()?;
     module.add_class::<client::Once>()?;
     module.add_class::<client::Watch>()?;
+    module.add_class::<client::Election>()?;
+    module.add_class::<client::Leaders>()?;
     module.add_class::<client::Events>()?;
     module.add_function(wrap_pyfunction!(exit::finish, module)?)
 }

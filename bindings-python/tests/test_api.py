@@ -8,7 +8,17 @@ import tomllib
 import pytest
 
 import leasehold
-from leasehold import Client, Lease, LeaseholdError, Leases, Lock, Locks, Once
+from leasehold import (
+    Client,
+    Election,
+    Lease,
+    LeaseholdError,
+    Leases,
+    Lock,
+    Locks,
+    Once,
+    Term,
+)
 
 FILE = pathlib.Path(__file__).parents[2] / "tests" / "api.toml"
 EVENTS = pathlib.Path(leasehold.__file__).with_name("_events.py")
@@ -18,9 +28,13 @@ API = tomllib.loads(FILE.read_text())
 NAMES = {("lock", "run"): ["__enter__", "__aenter__"], ("lease", "loss"): []}
 # Several locks are a lock, and several leases a lease.
 API["locks"] = API["lock"]
+# A term is a lease.
+API["term"] |= API["lease"]
 NAMES["locks", "run"] = NAMES["lock", "run"]
+NAMES["term", "loss"] = NAMES["lease", "loss"]
 # Asks nobody, so there is no second one for asyncio.
-LOCAL = {"lock", "locks", "once", "backend", "caveats", "events"} | set(API["lease"]) - {"renew", "release", "into_ticket"}
+LOCAL = {"lock", "locks", "once", "election", "backend", "caveats", "events", "campaign", "observe", "number"}
+LOCAL |= set(API["lease"]) - {"renew", "release", "into_ticket"}
 # What only Python has, with its reason.
 OWN = {
     "client": {"connect", "connect_async", "locked"},  # connects late; decorators
@@ -28,8 +42,18 @@ OWN = {
     "lease": set(),
     "locks": {"name", "names"},
     "once": {"name"},
+    "election": {"name"},
+    "term": set(),
 }
-CLASSES = {"client": Client, "lock": Lock, "lease": Lease, "locks": Locks, "once": Once}
+CLASSES = {
+    "client": Client,
+    "lock": Lock,
+    "lease": Lease,
+    "locks": Locks,
+    "once": Once,
+    "election": Election,
+    "term": Term,
+}
 
 ERRORS = [
     leasehold.LockTimeout,
@@ -71,6 +95,8 @@ def test_every_operation_is_there_and_no_other(kind, client):
         "lease": lambda: client.lock("x").acquire(),
         "locks": lambda: client.locks(["x"]),
         "once": lambda: client.once("x", every=60),
+        "election": lambda: client.election("x"),
+        "term": lambda: client.election("x").campaign().acquire(),
     }[kind]()
     missing = [name for name in expected(kind) if not hasattr(subject, name)]
     assert not missing
@@ -98,7 +124,7 @@ def test_what_is_held_together_is_a_lease_but_for_what_each_has_of_its_own(clien
     leases.release()
 
 
-@pytest.mark.parametrize("operation", ["connect", "lock", "once"])
+@pytest.mark.parametrize("operation", ["connect", "lock", "once", "election"])
 def test_parameters_and_defaults(operation):
     function = leasehold.connect if operation == "connect" else getattr(Client, operation)
     listed = API["client"][operation]["parameters"]

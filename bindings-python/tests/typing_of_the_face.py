@@ -32,6 +32,32 @@ def once(client: leasehold.Client) -> None:
         assert_type(done.next_in, float)
 
 
+def elections(client: leasehold.Client) -> None:
+    election = client.election("a", value="10.0.0.7:8080", ttl=2)
+    with election.campaign() as term:
+        assert_type(term, leasehold.Term)
+        assert_type(term.number, int)
+        term.proclaim("b")
+    assert_type(election.lead(lambda term: term.number), int)
+    assert_type(election.leader(), leasehold.Leader | None)
+    for leader in election.observe():
+        assert_type(leader, leasehold.Leader | None)
+    client.election("a", value=7)  # type: ignore[arg-type]
+
+
+async def elections_of_tasks(client: leasehold.Client) -> None:
+    async def body(term: leasehold.Term) -> str:
+        await term.proclaim_async("b")
+        return "done"
+
+    election = client.election("a")
+    async with election.campaign() as term:
+        assert_type(term, leasehold.Term)
+    assert_type(await election.lead_async(body), str)
+    async for leader in election.observe():
+        assert_type(leader, leasehold.Leader | None)
+
+
 async def tasks(client: leasehold.Client) -> None:
     async with client.lock("a") as lease:
         assert_type(lease, leasehold.Lease)

@@ -11,7 +11,7 @@ use leasehold::{Error, Kind};
 use tokio::sync::watch;
 
 use crate::client::{Client, Lease};
-use crate::values::{Event, Failure, Status};
+use crate::values::{Event, Failure, Leader, Status};
 
 /// What a call answers.
 #[derive(uniffi::Enum)]
@@ -24,6 +24,7 @@ pub enum Answer {
     Ticket { text: String },
     Statuses { value: Vec<Status> },
     Event { value: Option<Event> },
+    Leader { value: Option<Leader> },
     Failed { failure: Failure },
 }
 

@@ -50,7 +50,12 @@ fn ignore_broken_pipes() {
 impl Client {
     /// One, or several that are taken together.
     pub fn lock(&self, names: Vec<String>, settings: Settings) -> Lock {
-        Lock { core: self.core.clone(), runtime: self.runtime.clone(), names, settings }
+        let (core, runtime) = (self.core.clone(), self.runtime.clone());
+        Lock { core, runtime, names, settings, is_election: false }
+    }
+
+    pub fn election(&self, name: String, settings: Settings) -> Election {
+        Election { core: self.core.clone(), runtime: self.runtime.clone(), name, settings }
     }
 
     pub fn backend(&self) -> String {
@@ -123,6 +128,8 @@ pub struct Lock {
     runtime: Arc<ThreadRuntime>,
     names: Vec<String>,
     settings: Settings,
+    /// To take it is to campaign.
+    is_election: bool,
 }
 
 #[uniffi::export]
@@ -160,6 +167,9 @@ impl Lock {
 impl Lock {
     fn plan(&self) -> Result<leasehold::Locks, Error> {
         let settings = self.settings.clone();
+        if self.is_election {
+            return Ok(election(&self.core, &self.names.concat(), settings)?.locks());
+        }
         let locks = self.core.locks(&self.names);
         let locks = if settings.shared == Some(true) { locks.shared() } else { locks };
         Ok(with!(locks, settings, auto_renew, permits, label))
@@ -270,6 +280,12 @@ impl Lease {
         });
     }
 
+    pub fn proclaim(self: Arc<Self>, value: String, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            self.leases.proclaim(&value).await.map(|()| Answer::Nothing)
+        });
+    }
+
     pub fn release(self: Arc<Self>, reply: Box<dyn Reply>) {
         start(&self.runtime.clone(), reply, async move {
             self.leases.release().await.map(|()| Answer::Nothing)
@@ -295,6 +311,77 @@ impl Events {
     pub fn next(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
         let events = self.events.clone();
         let work = async move { Ok(Answer::Event { value: events.next().await.map(Into::into) }) };
+        cancel.start(&self.runtime, reply, work);
+    }
+}
+
+#[derive(uniffi::Object)]
+pub struct Election {
+    core: leasehold::Client,
+    runtime: Arc<ThreadRuntime>,
+    name: String,
+    settings: Settings,
+}
+
+fn election(
+    core: &leasehold::Client,
+    name: &str,
+    settings: Settings,
+) -> Result<leasehold::Election, Error> {
+    Ok(with!(core.election(name), settings, value))
+}
+
+impl Election {
+    fn plan(&self) -> Result<leasehold::Election, Error> {
+        election(&self.core, &self.name, self.settings.clone())
+    }
+}
+
+#[uniffi::export]
+impl Election {
+    /// What is wrong with its name or options.
+    pub fn check(&self) -> Option<Failure> {
+        self.plan().and_then(|election| election.check()).err().map(Failure::from)
+    }
+
+    /// What is taken to campaign.
+    pub fn lock(&self) -> Lock {
+        Lock {
+            core: self.core.clone(),
+            runtime: self.runtime.clone(),
+            names: vec![self.name.clone()],
+            settings: self.settings.clone(),
+            is_election: true,
+        }
+    }
+
+    /// Answers no leader when nobody leads.
+    pub fn leader(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            let leader = self.plan()?.leader().await?;
+            Ok(Answer::Leader { value: leader.map(Into::into) })
+        });
+    }
+
+    pub fn observe(&self) -> Leaders {
+        let leaders = Arc::new(self.core.election(&self.name).observe());
+        Leaders { leaders, runtime: self.runtime.clone() }
+    }
+}
+
+#[derive(uniffi::Object)]
+pub struct Leaders {
+    leaders: Arc<leasehold::Leaders>,
+    runtime: Arc<ThreadRuntime>,
+}
+
+#[uniffi::export]
+impl Leaders {
+    /// Answers no leader when nobody leads.
+    pub fn next(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        let leaders = self.leaders.clone();
+        let work =
+            async move { Ok(Answer::Leader { value: leaders.next().await?.map(Into::into) }) };
         cancel.start(&self.runtime, reply, work);
     }
 }

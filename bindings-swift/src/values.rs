@@ -80,7 +80,28 @@ impl From<leasehold::Event> for Event {
     }
 }
 
-/// The options of a client or a lock.
+#[derive(uniffi::Record)]
+pub struct Leader {
+    pub value: String,
+    pub term: u64,
+    pub label: String,
+    pub held_for: i64,
+    pub free_in: i64,
+}
+
+impl From<leasehold::Leader> for Leader {
+    fn from(leader: leasehold::Leader) -> Self {
+        Self {
+            value: leader.value,
+            term: leader.term,
+            label: leader.label.to_string(),
+            held_for: nanos(leader.held_for),
+            free_in: nanos(leader.free_in),
+        }
+    }
+}
+
+/// The options of a client, a lock or an election.
 #[derive(Clone, uniffi::Record)]
 pub struct Settings {
     pub ttl: Option<i64>,
@@ -91,6 +112,7 @@ pub struct Settings {
     pub shared: Option<bool>,
     pub permits: Option<u32>,
     pub label: Option<String>,
+    pub value: Option<String>,
 }
 
 /// Set the options that were given, of those that there are here.

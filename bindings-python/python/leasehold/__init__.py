@@ -13,6 +13,7 @@ The same lock works with ``async with`` in asyncio. Times are in seconds, or
 """
 
 from ._client import Client, Holder, Status, connect
+from ._election import Campaign, Election, Leader, Leaders, Term
 from ._errors import (
     Cancelled,
     ClientClosed,
@@ -35,14 +36,18 @@ from ._locks import Locks
 from ._once import Once, Ran, Skipped
 
 __all__ = [
+    "Campaign",
     "Cancelled",
     "Client",
     "ClientClosed",
+    "Election",
     "Event",
     "Events",
     "Holder",
     "InternalError",
     "InvalidInput",
+    "Leader",
+    "Leaders",
     "Lease",
     "LeaseLost",
     "LeaseholdError",
@@ -57,6 +62,7 @@ __all__ = [
     "Refused",
     "Skipped",
     "Status",
+    "Term",
     "Unavailable",
     "Unsupported",
     "__version__",

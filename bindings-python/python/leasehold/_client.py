@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
 from . import _leasehold
+from ._election import Election
 from ._errors import InvalidInput
 from ._events import Events
 from ._lease import Lease, Seconds
@@ -159,6 +160,22 @@ class Client(_leasehold.Client):
         ``every``, 7 days unless set. The other options are those of :meth:`lock`.
         """
         return Once(self._once(name, every, slot, ttl, delay, max_hold, label))
+
+    def election(
+        self,
+        name: str,
+        *,
+        value: str | None = None,
+        ttl: Seconds | None = None,
+        delay: Seconds | None = None,
+        wait: Seconds | None = None,
+        max_hold: Seconds | None = None,
+    ) -> Election:
+        """The election of this name, which is led by who holds the lock of the same name.
+        ``value``: what others see of the leader, such as its address, up to 256 bytes
+        without control characters. ``wait``: how long a campaign lasts; ``max_hold``: the
+        longest term. All else is as for :meth:`lock`."""
+        return Election(name, self._election(name, value, ttl, delay, wait, max_hold))
 
     def locked(self, template: str, **options: Any) -> Callable[[_Function], _Function]:
         """Decorate a function, or a coroutine function, that holds the lock while it

@@ -57,11 +57,11 @@ extension Duration {
 extension Settings {
     init(
         ttl: Duration?, delay: Duration?, wait: Duration?, maxHold: Duration?, autoRenew: Bool? = nil,
-        shared: Bool? = nil, permits: Int? = nil, label: String?
+        shared: Bool? = nil, permits: Int? = nil, label: String? = nil, value: String? = nil
     ) {
         self.init(
             ttl: ttl?.nanos, delay: delay?.nanos, wait: wait?.nanos, maxHold: maxHold?.nanos,
             autoRenew: autoRenew, shared: shared, permits: permits.map(UInt32.init(clamping:)),
-            label: label)
+            label: label, value: value)
     }
 }

@@ -114,6 +114,32 @@ public final class Client: Sendable {
         return Locks(lock: Lock(name: names[0], native: lock))
     }
 
+    /// The election of this name, which is led by who holds the lock of the same name. Nothing
+    /// is asked.
+    ///
+    /// - Parameters:
+    ///   - name: 1 to 1024 bytes without NUL.
+    ///   - value: What others see of the leader, such as its address: up to 256 bytes without
+    ///     control characters; nothing unless set.
+    ///   - ttl: How long others wait for a leader that vanished.
+    ///   - delay: How long nobody leads after the end of a term that was not given back.
+    ///   - wait: How long a campaign lasts; without end unless set.
+    ///   - maxHold: The longest term.
+    /// - Throws: ``LeaseError/Code/invalid`` for a name or options that cannot be used.
+    public func election(
+        _ name: String,
+        value: String? = nil,
+        ttl: Duration? = nil,
+        delay: Duration? = nil,
+        wait: Duration? = nil,
+        maxHold: Duration? = nil
+    ) throws(LeaseError) -> Election {
+        let settings = Settings(ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, value: value)
+        let election = native.election(name: name, settings: settings)
+        if let failure = election.check() { throw LeaseError(failure) }
+        return Election(name: name, native: election)
+    }
+
     /// The locks that are held or waited for, by name.
     public func list(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) -> [Status] {
         let answer = try await call { native.list(cancel: $0, reply: $1) }

@@ -18,6 +18,7 @@ private let operations: [String: [String]] = {
             [""], ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, shared: true, permits: 4, label: "")
             as Locks
     }
+    compiles { c, _, _ in try c.election("", value: "", ttl: s, delay: s, wait: s, maxHold: s) as Election }
     compiles { c, _, _ in try await c.list() as [Status] }
     compiles { c, _, _ in try await c.status("") as Status? }
     compiles { c, _, _ in try await c.breakLock("") as Bool }
@@ -34,7 +35,8 @@ private let operations: [String: [String]] = {
     compiles { c, _, l in try await c.adopt(try await l.intoTicket(valid: s), name: "") as Lease }
     return [
         "client": [
-            "connect", "lock", "locks", "list", "status", "breakLock", "adopt", "close", "backend", "caveats", "events",
+            "connect", "lock", "locks", "election", "list", "status", "breakLock", "adopt", "close", "backend",
+            "caveats", "events",
         ],
         "lock": ["acquire", "tryAcquire", "withLease"],
         "lease": [

@@ -15,6 +15,8 @@ struct Api {
     once: BTreeMap<String, Operation>,
     lease: BTreeMap<String, Operation>,
     leases: BTreeMap<String, Operation>,
+    election: BTreeMap<String, Operation>,
+    term: BTreeMap<String, Operation>,
     loss: Losses,
     skip: Losses,
     event: Told,
@@ -115,8 +117,6 @@ fn every_operation_is_listed_and_no_other() {
     assert!(client.remove("close_at_exit"));
     // For people: the command line has it.
     assert!(client.remove("deadlocks"));
-    // Not in the other languages yet.
-    assert!(client.remove("election"));
     assert_eq!(client, set(api.client.keys()));
     let mut lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
     // What others do when they make one.
@@ -143,12 +143,19 @@ fn every_operation_is_listed_and_no_other() {
     assert!(leases.remove("into_ticket_for"));
     let singular = set(["name", "fence", "key", "slot"]);
     assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));
+    let source = include_str!("../../../core/src/election.rs");
+    let of_an_election = set(["value", "ttl", "delay", "wait", "max_hold"]);
+    let mut election = methods(source, "Election");
+    assert!(election.remove("check") && election.remove("locks"));
+    assert_eq!(election, &set(api.election.keys()) | &of_an_election);
+    assert_eq!(methods(source, "Term"), set(api.term.keys()));
     let parameters = |operation: &str| set(api.client[operation].parameters.keys());
     let mut once = methods(include_str!("../../../core/src/once.rs"), "Once");
     // What programs in other languages have of the two.
     assert!(once.remove("check") && once.remove("begin"));
     let of_once = &parameters("once") - &set(["name"]);
     assert_eq!(once, &set(api.once.keys()) | &of_once);
+    assert_eq!(parameters("election"), &of_an_election | &set(["name"]));
     assert_eq!(parameters("lock"), &options | &set(["name"]));
     assert_eq!(&parameters("connect") | &of_a_lock, &options | &set(["url"]));
 }
@@ -163,6 +170,7 @@ fn every_error_is_listed_and_no_other() {
     assert_eq!(found(outcomes, " => \"", '"'), listed);
     assert_eq!(listed, set(["not_held", "held", "unknown"]));
     let operations = api.client.values().chain(api.lock.values()).chain(api.lease.values());
+    let operations = operations.chain(api.election.values()).chain(api.term.values());
     for code in operations.flat_map(|operation| &operation.fails) {
         assert!(api.errors.contains_key(code), "{code}");
     }
