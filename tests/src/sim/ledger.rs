@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use leasehold::{Lease, LockName, Owner};
 
@@ -21,6 +22,8 @@ struct State {
     /// By server, who has ended there.
     /// Up to which ballot of the owner the server has heard that it is over.
     ended: BTreeMap<(usize, Owner), u64>,
+    /// Until when a lock rests.
+    rests: BTreeMap<String, Duration>,
     grants: u64,
     broken: Vec<String>,
 }
@@ -87,6 +90,21 @@ impl Ledger {
             state.broken.push(format!("{name}: {broken}"));
         }
         lease
+    }
+
+    /// A lock was given back to rest until then.
+    pub(super) fn rests(&self, name: &str, until: Duration) {
+        self.state().rests.insert(name.to_owned(), until);
+    }
+
+    /// A task was given a lease, and the rest of its lock is over.
+    pub(super) fn wakes(&self, lease: &Lease, now: Duration) {
+        let mut state = self.state();
+        let until = state.rests.get(lease.name()).copied().unwrap_or_default();
+        if now < until && lease.is_valid() {
+            let broken = format!("granted at {now:?}, and it rests until {until:?}: {lease:?}");
+            state.broken.push(broken);
+        }
     }
 
     /// Look at every lease, from outside its process: over is over.

@@ -61,6 +61,14 @@ pub fn simulate(seed: u64, faults: &Arc<Faults>) -> Result<u64, String> {
     })
 }
 
+/// In which ways the tasks of a history take their locks, besides alone.
+#[derive(Clone, Copy)]
+struct Habits {
+    shares: bool,
+    /// Some with a min_hold.
+    rests: bool,
+}
+
 /// One client of the simulation.
 struct Process {
     machine: Arc<Machine>,
@@ -85,12 +93,12 @@ async fn history(seed: u64, faults: Arc<Faults>) -> Result<u64, String> {
         processes.push(Arc::new(Process { machine, client, weather: weather.clone() }));
     }
     let names: &'static [&'static str] = if random.bool() { &["a"] } else { &["a", "b"] };
-    let shares = servers.share() && random.bool();
+    let habits = Habits { shares: servers.share() && random.bool(), rests: !servers.is_quorum() };
 
     let mut tasks = Vec::new();
     for process in &processes {
         for _ in 0..random.usize(1..=3) {
-            let task = process.clone().live(random.fork(), names, shares);
+            let task = process.clone().live(random.fork(), names, habits);
             tasks.push(tokio::spawn(process.machine.within(task)));
         }
     }
@@ -169,11 +177,11 @@ impl Process {
         self: Arc<Self>,
         mut random: fastrand::Rng,
         names: &'static [&'static str],
-        shares: bool,
+        habits: Habits,
     ) {
         while self.weather.truth.elapsed() < STORM {
             let mut name = names[random.usize(..names.len())];
-            let kind = if shares { some_kind(&mut random) } else { Kind::Alone };
+            let kind = if habits.shares { some_kind(&mut random) } else { Kind::Alone };
             if kind == PERMITS {
                 name = "permits";
             }
@@ -187,12 +195,19 @@ impl Process {
             if random.u32(..8) == 0 {
                 lock = lock.delay(MAX_TTL - ttl);
             }
+            let mut min_hold = Duration::ZERO;
             if random.u32(..10) == 0 {
                 lock = lock.max_hold(ttl * random.u32(1..4));
+            } else if habits.rests && kind == Kind::Alone && ttl.as_millis().is_multiple_of(8) {
+                min_hold = ttl * 2;
+                lock = lock.min_hold(min_hold);
             }
             let before = self.weather.ledger.highest(name);
             let lease = match self.take(&mut random, lock).await {
-                Ok(Some(lease)) => self.weather.ledger.granted(lease, kind, before),
+                Ok(Some(lease)) => {
+                    self.weather.ledger.wakes(&lease, self.weather.truth.elapsed());
+                    self.weather.ledger.granted(lease, kind, before)
+                }
                 Ok(None) => {
                     self.pause(&mut random, 300).await;
                     continue;
@@ -201,7 +216,11 @@ impl Process {
                 Err(e) if e.kind() == leasehold::Kind::Unavailable => continue,
                 Err(e) => return self.weather.ledger.broken(format!("unexpected: {e:?}")),
             };
-            self.hold(&mut random, lease, kind).await;
+            // As much as the clocks of client and server may take from it.
+            let rests_until = self.weather.truth.elapsed() + min_hold.mul_f64(0.97);
+            if self.hold(&mut random, lease, kind).await && !min_hold.is_zero() {
+                self.weather.ledger.rests(name, rests_until);
+            }
         }
     }
 
@@ -223,8 +242,9 @@ impl Process {
         }
     }
 
-    /// Hold a lease for a while, or until it is lost, and end it some way.
-    async fn hold(&self, random: &mut fastrand::Rng, lease: Arc<Lease>, kind: Kind) {
+    /// Hold a lease for a while, or until it is lost, and end it some way. Whether the
+    /// server has confirmed that it was released.
+    async fn hold(&self, random: &mut fastrand::Rng, lease: Arc<Lease>, kind: Kind) -> bool {
         let (name, fence) = (lease.name().to_owned(), lease.fence());
         let work = match random.u32(..8) {
             0 => 10_000,
@@ -236,17 +256,22 @@ impl Process {
             _ = lease.lost() => {}
             () = self.pause(random, work) => self.lost_if_invalid(&lease).await,
         }
-        match random.u32(..4) {
-            0 => drop(lease),
+        let end = match random.u32(..4) {
+            0 => {
+                drop(lease);
+                None
+            }
             1 => {
                 let end = cut_at(random.u32(1..4), lease.release()).await;
                 if end.is_none() {
                     self.weather.faults.count(Fault::Cancelled);
                 }
+                end
             }
-            _ => drop(lease.release().await),
-        }
+            _ => Some(lease.release().await),
+        };
         self.weather.ledger.given_back(&name, kind, fence);
+        matches!(end, Some(Ok(())))
     }
 
     /// A lease that is over by the clock must have been reported lost, as soon
