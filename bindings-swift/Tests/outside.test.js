@@ -35,7 +35,7 @@ function start(program, ...given) {
 test('so do the examples of the README with other kinds of locks', () => {
   const { status, stdout, stderr } = spawnSync(process.env.LEASEHOLD_SWIFT_EXAMPLES, { encoding: 'utf8', timeout: 30_000 })
   assert.deepEqual([status, stderr], [0, ''])
-  assert.match(stdout, /moving with fences .*\nreading with fence \d+\nworking on GPU 0 .*Mode\.counted[^]*\nleading in term \d+\nled by 10\.0\.0\.7:8080/)
+  assert.match(stdout, /moving with fences .*\nreading with fence \d+\nworking on GPU 0 .*Mode\.counted[^]*done true\nskipped rested[^]*\nleading in term \d+\nled by 10\.0\.0\.7:8080/)
 })
 
 for (const place of ['a file', 'Redis']) {

@@ -20,6 +20,7 @@ pub enum Answer {
     Flag { value: bool },
     Client { value: Arc<Client> },
     Lease { value: Option<Arc<Lease>> },
+    Skipped { why: String, next_in: i64 },
     Loss { code: Option<String> },
     Ticket { text: String },
     Statuses { value: Vec<Status> },

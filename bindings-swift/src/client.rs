@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use leasehold::runtime::ThreadRuntime;
-use leasehold::{Error, Options};
+use leasehold::{Error, Options, Run};
 
 use crate::calls::{Answer, Cancel, Reply, start};
 use crate::values::{Failure, Settings, nanos, span, with};
@@ -56,6 +56,17 @@ impl Client {
 
     pub fn election(&self, name: String, settings: Settings) -> Election {
         Election { core: self.core.clone(), runtime: self.runtime.clone(), name, settings }
+    }
+
+    /// Work that is done once per interval.
+    pub fn once(
+        &self,
+        name: String,
+        every: Option<i64>,
+        slot: Option<String>,
+        settings: Settings,
+    ) -> Once {
+        Once { core: self.core.clone(), runtime: self.runtime.clone(), name, every, slot, settings }
     }
 
     pub fn backend(&self) -> String {
@@ -172,12 +183,67 @@ impl Lock {
         }
         let locks = self.core.locks(&self.names);
         let locks = if settings.shared == Some(true) { locks.shared() } else { locks };
+        let min_hold = settings.min_hold.map(|least| span("min_hold", least)).transpose()?;
+        let locks = min_hold.map_or(locks.clone(), |least| locks.min_hold(least));
         Ok(with!(locks, settings, auto_renew, permits, label))
     }
 
     fn taken(&self, leases: Option<leasehold::Leases>) -> Answer {
         let runtime = self.runtime.clone();
         Answer::Lease { value: leases.map(|leases| Arc::new(Lease { leases, runtime })) }
+    }
+}
+
+#[derive(uniffi::Object)]
+pub struct Once {
+    core: leasehold::Client,
+    runtime: Arc<ThreadRuntime>,
+    name: String,
+    every: Option<i64>,
+    slot: Option<String>,
+    settings: Settings,
+}
+
+#[uniffi::export]
+impl Once {
+    /// Answers a lease, or why it is skipped.
+    pub fn begin(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            Ok(match self.plan()?.begin().await? {
+                Run::Ran(leases) => {
+                    let runtime = self.runtime.clone();
+                    Answer::Lease { value: Some(Arc::new(Lease { leases, runtime })) }
+                }
+                Run::Skipped { why, next_in } => {
+                    Answer::Skipped { why: why.code().to_owned(), next_in: nanos(next_in) }
+                }
+            })
+        });
+    }
+}
+
+impl Once {
+    fn plan(&self) -> Result<leasehold::Once, Error> {
+        let mut once = self.core.once(&self.name);
+        if let Some(every) = self.every {
+            once = once.every(span("every", every)?);
+        }
+        if let Some(slot) = &self.slot {
+            once = once.slot(slot);
+        }
+        if let Some(ttl) = self.settings.ttl {
+            once = once.ttl(span("ttl", ttl)?);
+        }
+        if let Some(delay) = self.settings.delay {
+            once = once.delay(span("delay", delay)?);
+        }
+        if let Some(most) = self.settings.max_hold {
+            once = once.max_hold(span("max_hold", most)?);
+        }
+        if let Some(label) = &self.settings.label {
+            once = once.label(label);
+        }
+        Ok(once)
     }
 }
 
@@ -290,6 +356,11 @@ impl Lease {
         start(&self.runtime.clone(), reply, async move {
             self.leases.release().await.map(|()| Answer::Nothing)
         });
+    }
+
+    /// The work that is done once has succeeded.
+    pub fn succeed(&self) {
+        self.leases.succeed();
     }
 
     pub fn finish(self: Arc<Self>, reply: Box<dyn Reply>) {

@@ -41,6 +41,7 @@ pub struct Holder {
     pub mode: String,
     pub slot: Option<u32>,
     pub fence: u64,
+    pub resting: bool,
 }
 
 impl From<leasehold::Status> for Status {
@@ -52,6 +53,7 @@ impl From<leasehold::Status> for Status {
             mode: holder.mode.name().to_owned(),
             slot: holder.permit(),
             fence: holder.fence,
+            resting: holder.resting,
         });
         let holders = holders.collect();
         let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
@@ -112,6 +114,7 @@ pub struct Settings {
     pub shared: Option<bool>,
     pub permits: Option<u32>,
     pub label: Option<String>,
+    pub min_hold: Option<i64>,
     pub value: Option<String>,
 }
 

@@ -57,11 +57,12 @@ extension Duration {
 extension Settings {
     init(
         ttl: Duration?, delay: Duration?, wait: Duration?, maxHold: Duration?, autoRenew: Bool? = nil,
-        shared: Bool? = nil, permits: Int? = nil, label: String? = nil, value: String? = nil
+        shared: Bool? = nil, permits: Int? = nil, label: String? = nil, minHold: Duration? = nil,
+        value: String? = nil
     ) {
         self.init(
             ttl: ttl?.nanos, delay: delay?.nanos, wait: wait?.nanos, maxHold: maxHold?.nanos,
             autoRenew: autoRenew, shared: shared, permits: permits.map(UInt32.init(clamping:)),
-            label: label, value: value)
+            label: label, minHold: minHold?.nanos, value: value)
     }
 }

@@ -11,7 +11,7 @@ internal import LeaseholdCore
 ///
 /// - Parameters:
 ///   - url: The backend, with options behind a `?`, which win over those here.
-///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:delay:wait:maxHold:autoRenew:shared:permits:label:)``.
+///   - ttl: That of locks that set none; see ``Client/lock(_:ttl:delay:wait:maxHold:minHold:autoRenew:shared:permits:label:)``.
 ///   - delay: That of locks that set none.
 ///   - wait: How long a busy lock is waited for; without end unless set.
 ///   - maxHold: The longest a lease is held; unbounded unless set.
@@ -55,6 +55,8 @@ public final class Client: Sendable {
     ///     taken after the end of a lease that was not released; none unless set.
     ///   - wait: How long a busy lock is waited for; without end unless set.
     ///   - maxHold: The longest a lease is held, however healthy its renewals.
+    ///   - minHold: The shortest that the lock stays taken, up to 400 days: when the lease is
+    ///     released before, the lock rests until then, and is nobody's.
     ///   - autoRenew: Whether a lease is renewed in the background; yes unless set.
     ///   - shared: Share it: any number of leases that share a lock are held at once, with one
     ///     fence, and no other one beside them.
@@ -68,6 +70,7 @@ public final class Client: Sendable {
         delay: Duration? = nil,
         wait: Duration? = nil,
         maxHold: Duration? = nil,
+        minHold: Duration? = nil,
         autoRenew: Bool? = nil,
         shared: Bool? = nil,
         permits: Int? = nil,
@@ -75,7 +78,7 @@ public final class Client: Sendable {
     ) throws(LeaseError) -> Lock {
         let settings = Settings(
             ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew,
-            shared: shared, permits: permits, label: label)
+            shared: shared, permits: permits, label: label, minHold: minHold)
         let lock = native.lock(names: [name], settings: settings)
         if let failure = lock.check() { throw LeaseError(failure) }
         return Lock(name: name, native: lock)
@@ -86,10 +89,11 @@ public final class Client: Sendable {
     ///
     /// - Parameters:
     ///   - names: One at least, and none twice.
-    ///   - ttl: As for ``lock(_:ttl:delay:wait:maxHold:autoRenew:shared:permits:label:)``, and so all others.
+    ///   - ttl: As for ``lock(_:ttl:delay:wait:maxHold:minHold:autoRenew:shared:permits:label:)``, and so all others.
     ///   - delay: How long each stays taken after an end that is no release.
     ///   - wait: How long all of them are waited for, together.
     ///   - maxHold: The longest a lease is held.
+    ///   - minHold: The shortest that each stays taken, from when all are held.
     ///   - autoRenew: Whether the leases are renewed in the background.
     ///   - shared: Share each of them.
     ///   - permits: Let as many hold each of them at once.
@@ -101,6 +105,7 @@ public final class Client: Sendable {
         delay: Duration? = nil,
         wait: Duration? = nil,
         maxHold: Duration? = nil,
+        minHold: Duration? = nil,
         autoRenew: Bool? = nil,
         shared: Bool? = nil,
         permits: Int? = nil,
@@ -108,7 +113,7 @@ public final class Client: Sendable {
     ) throws(LeaseError) -> Locks {
         let settings = Settings(
             ttl: ttl, delay: delay, wait: wait, maxHold: maxHold, autoRenew: autoRenew,
-            shared: shared, permits: permits, label: label)
+            shared: shared, permits: permits, label: label, minHold: minHold)
         let lock = native.lock(names: names, settings: settings)
         if let failure = lock.check() { throw LeaseError(failure) }
         return Locks(lock: Lock(name: names[0], native: lock))
@@ -138,6 +143,48 @@ public final class Client: Sendable {
         let election = native.election(name: name, settings: settings)
         if let failure = election.check() { throw LeaseError(failure) }
         return Election(name: name, native: election)
+    }
+
+    /// Do work once per interval, or once for each slot, by whichever process comes first.
+    ///
+    /// The body runs as that of ``Lock/withLease(isolation:_:)``. It has succeeded unless it
+    /// throws: then the lock is free at once, as it is after a loss. After a success it rests,
+    /// by the server's time, and whoever comes while another works or it rests skips.
+    ///
+    /// - Parameters:
+    ///   - name: 1 to 1024 bytes without NUL.
+    ///   - every: The interval, up to 400 days. The lock rests for 95 % of it. With a slot: how
+    ///     long that is remembered; 7 days unless set.
+    ///   - slot: Once for each such text instead, as `2026-11-27`. Each is a lock of its own,
+    ///     `NAME@SLOT`.
+    ///   - ttl: As for a lock.
+    ///   - delay: As for a lock.
+    ///   - maxHold: As for a lock; what ran for so long has failed.
+    ///   - label: As for a lock.
+    /// - Throws: What ``Lock/withLease(isolation:_:)`` throws, but never
+    ///   ``LeaseError/Code/timeout``. A backend that does not answer is
+    ///   ``LeaseError/Code/unavailable`` and never a skip.
+    public func once<Value>(
+        _ name: String,
+        every: Duration? = nil,
+        slot: String? = nil,
+        ttl: Duration? = nil,
+        delay: Duration? = nil,
+        maxHold: Duration? = nil,
+        label: String? = nil,
+        isolation: isolated (any Actor)? = #isolation,
+        @_implicitSelfCapture _ body: @escaping (Lease) async throws -> Value
+    ) async throws -> Once<Value> {
+        let settings = Settings(ttl: ttl, delay: delay, wait: nil, maxHold: maxHold, label: label)
+        let once = native.once(name: name, every: every?.nanos, slot: slot, settings: settings)
+        switch try await call({ once.begin(cancel: $0, reply: $1) }) {
+        case .lease(let lease?):
+            return .ran(try await Lease(lease).work(succeeds: true, body))
+        case .skipped(let why, let nextIn):
+            return .skipped(why: Skip(rawValue: why) ?? .running, nextIn: .nanoseconds(nextIn))
+        default:
+            throw LeaseError.unexpected
+        }
     }
 
     /// The locks that are held or waited for, by name.
@@ -239,7 +286,7 @@ public struct Status: Sendable, Hashable {
 public struct Holder: Sendable, Hashable {
     /// Host, process id and the free text of the holder.
     public let label: String
-    /// For how long.
+    /// For how long; where it is resting, since it was given back.
     public let heldFor: Duration
     /// When the lease ends unless it is renewed.
     public let freeIn: Duration
@@ -250,8 +297,11 @@ public struct Holder: Sendable, Hashable {
     /// Its fencing token: each permit has its own, those who share have the same. 0 for a client of
     /// another library, which has none.
     public let fence: UInt64
+    /// Whether it was given back and its lock rests, as by `minHold` or after `once`.
+    public let resting: Bool
 
     init(_ native: LeaseholdCore.Holder) {
+        resting = native.resting
         (label, slot, fence) = (native.label, native.slot.map(Int.init), native.fence)
         mode = Mode(rawValue: native.mode) ?? .exclusive
         (heldFor, freeIn) = (.nanoseconds(native.heldFor), .nanoseconds(native.freeIn))

@@ -49,10 +49,23 @@ public struct Lock: Sendable {
         isolation: isolated (any Actor)? = #isolation,
         @_implicitSelfCapture _ body: @escaping (Lease) async throws -> Value
     ) async throws -> Value {
-        let lease = try await acquire()
+        try await acquire().work(body)
+    }
+}
+
+extension Lease {
+    /// Do the work, give the lease back, and tell how both ended. `succeeds`: that the work did
+    /// is said as it is given back.
+    func work<Value>(
+        isolation: isolated (any Actor)? = #isolation,
+        succeeds: Bool = false,
+        _ body: @escaping (Lease) async throws -> Value
+    ) async throws -> Value {
+        let lease = self
         let result = await lease.watched(Unchecked(body)).value
         // Asked before the release, after which it is not held in any case.
         let loss = lease.whyOver
+        if succeeds, case .success = result { lease.native.succeed() }
         let ended = await finish { lease.native.finish(reply: $0) }
         if let loss, loss.code != .notHeld { throw loss }
         let value = try result.get()

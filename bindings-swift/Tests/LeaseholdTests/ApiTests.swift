@@ -11,12 +11,16 @@ private let operations: [String: [String]] = {
     compiles { _, _, _ in try await Leasehold.connect("", ttl: s, delay: s, wait: s, maxHold: s, label: "") as Client }
     compiles { c, _, _ in
         try c.lock(
-            "", ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, shared: true, permits: 4, label: "") as Lock
+            "", ttl: s, delay: s, wait: s, maxHold: s, minHold: s, autoRenew: true, shared: true, permits: 4,
+            label: "") as Lock
     }
     compiles { c, _, _ in
         try c.locks(
-            [""], ttl: s, delay: s, wait: s, maxHold: s, autoRenew: true, shared: true, permits: 4, label: "")
-            as Locks
+            [""], ttl: s, delay: s, wait: s, maxHold: s, minHold: s, autoRenew: true, shared: true, permits: 4,
+            label: "") as Locks
+    }
+    compiles { c, _, _ in
+        try await c.once("", every: s, slot: "", ttl: s, delay: s, maxHold: s, label: "") { _ in 1 } as Once<Int>
     }
     compiles { c, _, _ in try c.election("", value: "", ttl: s, delay: s, wait: s, maxHold: s) as Election }
     compiles { c, _, _ in try await c.list() as [Status] }
@@ -35,7 +39,7 @@ private let operations: [String: [String]] = {
     compiles { c, _, l in try await c.adopt(try await l.intoTicket(valid: s), name: "") as Lease }
     return [
         "client": [
-            "connect", "lock", "locks", "election", "list", "status", "breakLock", "adopt", "close", "backend",
+            "connect", "lock", "locks", "once", "election", "list", "status", "breakLock", "adopt", "close", "backend",
             "caveats", "events",
         ],
         "lock": ["acquire", "tryAcquire", "withLease"],
