@@ -241,9 +241,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a claim that etcd may get late is not kept out",
         file: "backend/etcd/release.rs",
-        healthy: "self.keys.place(name, slot)), refusal];",
-        broken: "self.keys.place(name, slot))];
-        let _ = refusal;",
+        healthy: "        then.push(Step::Put { key, value, session: Some(session) });",
+        broken: "        let _ = (key, value, session);",
     },
     Bug {
         name: "a claim does not look whether it is kept out of etcd",
@@ -270,8 +269,10 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a key in etcd that may be made late is used again",
         file: "backend/etcd/places.rs",
-        healthy: "state.slots.give_up(owner);",
-        broken: "state.slots.give_back(owner);",
+        healthy: "state.slots.give_up(owner);
+        state.requests",
+        broken: "state.slots.give_back(owner);
+        state.requests",
     },
     Bug {
         name: "who waits behind its own client's debts does not pay them",

@@ -148,8 +148,8 @@ pub(super) const RULES: &[Rule] = &[
         "another number of permits shares",
         "conformance::memory::another_number_of_permits_is_refused_until_nobody_uses_the_lock",
         "backend/record.rs",
-        ".find(|mode| !mode.goes_with(claim.mode))",
-        ".find(|mode| !mode.goes_with(*mode))",
+        "in_use.find(|used| !used.goes_with(mode))",
+        "in_use.find(|used| !used.goes_with(*used))",
     ),
     rule(
         "who shares ends when all do",

@@ -211,8 +211,8 @@ pub(super) const RULES: &[Rule] = &[
         "one more than the permits on Redis shares",
         "conformance::redis_7::one_more_than_the_permits_waits",
         "backend/redis/lua/share.lua",
-        "alive, WAITING) < tonumber(mode)",
-        "alive, WAITING) <= tonumber(mode)",
+        "alive, WAITING) < most",
+        "alive, WAITING) <= most",
     ),
     rule(
         "who is dead on Redis shares yet",
