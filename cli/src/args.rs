@@ -419,7 +419,10 @@ mod tests {
         let args: Vec<&str> = ["n"].into_iter().chain(args.split(' ')).chain(["--", "c"]).collect();
         let run = run(&args).unwrap();
         assert_eq!(run.names.all().collect::<Vec<_>>(), ["n"]);
-        assert_eq!((run.busy_exit, run.permits, run.label.as_deref()), (Some(3), Some(5), Some("l")));
+        assert_eq!(
+            (run.busy_exit, run.permits, run.label.as_deref()),
+            (Some(3), Some(5), Some("l"))
+        );
     }
 
     #[test]
