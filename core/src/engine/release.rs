@@ -75,7 +75,8 @@ impl Engine {
     /// By which it is reckoned how much of a rest is left: what is sent is a span, and
     /// nobody's wall clock matters.
     pub(super) fn rest_clock(&self) -> Instant {
-        self.runtime.now()
+        let clock = &self.runtime;
+        clock.now()
     }
 
     /// What the first word of the backend about a release means for the lease.

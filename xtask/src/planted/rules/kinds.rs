@@ -170,8 +170,8 @@ pub(super) const RULES: &[Rule] = &[
         "once runs twice across two clients whose clocks differ by 10 s",
         "once::clients_whose_clocks_differ_by_10_s_run_it_once",
         "engine/release.rs",
-        "fn rest_clock(&self) -> Instant {\n        self.runtime.now()",
-        "fn rest_clock(&self) -> Instant {\n        Instant::from_nanos(self.runtime.wall_micros() * 1000)",
+        "        clock.now()\n",
+        "        Instant::from_nanos(clock.wall_micros() * 1000)\n",
     ),
     rule(
         "what has failed rests",
