@@ -392,11 +392,11 @@ pub struct Leaders {
 
 #[napi]
 impl Leaders {
-    /// Answers null when nobody leads. The process ends without it.
+    /// Answers null when nobody leads.
     #[napi]
     pub fn next(&self, id: i64) -> Option<Settled> {
         let leaders = self.leaders.clone();
-        self.calls.start(id, false, async move {
+        self.calls.call(id, async move {
             Ok(leaders.next().await?.map(|leader| Either::H(leader.into())))
         })
     }

@@ -47,7 +47,7 @@ test('in an empty folder, import and require and the command line work', () => {
     await client.close()`
   fs.writeFileSync(path.join(folder, 'program.mjs'), source)
   const { status, stdout, stderr } = node(folder, 'program.mjs')
-  assert.deepEqual([status, stdout, stderr], [0, '17 true\n', ''])
+  assert.deepEqual([status, stdout, stderr], [0, '20 true\n', ''])
   const database = `sqlite:${path.join(folder, 'locks.db')}`
   const line = tell('npx', ['--offline', 'leasehold', '--url', database, 'run', 'x', '--', 'echo', 'done'], folder)
   assert.deepEqual([line.status, line.stdout], [0, 'done\n'], line.stderr)
