@@ -367,8 +367,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Show another label of the lease's owner from now on, if it holds the lock;
     /// answers whether it does. Its fence stays, and its ttl is perhaps restarted. A
-    /// claim of the owner that comes late does not put the old one back, but a change
-    /// without an answer may come after a later one.
+    /// claim of the owner that comes late does not put the old one back, unless the
+    /// backend writes the label then, as etcd may; and a change without an answer may
+    /// come after a later one.
     async fn relabel(&self, _held: &Held, _label: &Arc<str>) -> Result<bool, Error> {
         let message = "this backend cannot change what the holder of a lock shows";
         Err(Error::new(Kind::Unsupported, message).with_outcome(Outcome::Held))

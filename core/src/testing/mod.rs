@@ -114,6 +114,7 @@ macro_rules! conformance_tests {
             the_line_is_first_come_first_served
             a_try_leaves_no_place_behind
             a_place_lapses_unless_it_is_refreshed
+            a_lock_is_handed_on_for_no_longer_than_its_ttl
             a_release_wakes_the_first_of_the_line_only
             a_woken_waiter_that_leaves_wakes_the_next
             a_release_hands_the_lock_over_in_the_same_request

@@ -132,12 +132,6 @@ pub(super) const BUGS: &[Bug] = &[
         broken: "Start::handed_on(plan, now, ",
     },
     Bug {
-        name: "a lock is handed on for longer than its ttl",
-        file: "backend/record.rs",
-        healthy: "first.ttl = first.ttl.min(window);",
-        broken: "first.ttl = window;",
-    },
-    Bug {
         name: "a quorum is less than a majority",
         file: "backend/quorum/tally.rs",
         healthy: "self.heard.len() / 2 + 1",

@@ -145,6 +145,13 @@ pub(super) const RULES: &[Rule] = &[
         "self.tenants.iter().all(|t| t.mode != Mode::Counted { permits: 0 })",
     ),
     rule(
+        "a lock is handed on for longer than its ttl",
+        "conformance::memory_that_grants::a_lock_is_handed_on_for_no_longer_than_its_ttl",
+        "backend/record.rs",
+        "first.ttl = first.ttl.min(window);",
+        "first.ttl = window;",
+    ),
+    rule(
         "another number of permits shares",
         "conformance::memory::another_number_of_permits_is_refused_until_nobody_uses_the_lock",
         "backend/record.rs",
