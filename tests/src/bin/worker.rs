@@ -2,8 +2,8 @@
 //!
 //! `worker count DATABASE REGISTER NUMBER ROUNDS FENCED`: increment the
 //! register under the lock until this number's share is done.
-//! `worker hold DATABASE TTL_MS [shared|PERMITS]`: hold the lock and answer questions on
-//! stdin.
+//! `worker hold DATABASE TTL_MS [shared|rests|PERMITS]`: hold the lock and answer questions
+//! on stdin.
 //! The database may also be a URL, of a server.
 //! `worker adopt DATABASE TICKET`: the same with a lease that was handed on.
 //! `worker fork DATABASE`: what a lease is worth in a forked child.
@@ -136,6 +136,7 @@ async fn hold(database: &str, ttl: Duration, kind: &[&str]) -> Result<(), Failur
     let lock = match kind {
         [] => lock,
         ["shared"] => lock.shared(),
+        ["rests"] => lock.min_hold(Duration::from_secs(3600)),
         [permits, ..] => lock.permits(permits.parse()?),
     };
     answer(lock.acquire().await?).await

@@ -253,6 +253,21 @@ fn the_lock_of_a_killed_process_that_asked_for_a_delay_is_not() {
 }
 
 #[test]
+fn a_lock_rests_when_the_process_that_gave_it_back_is_dead() {
+    let place = Place::new();
+    let mut holder = Process::start(WORKER, &["hold", &place.database(), "1000", "rests"]);
+    assert!(holder.line().starts_with("held "));
+    assert_eq!(holder.ask("release"), "Ok(())");
+    holder.signal(Signal::KILL);
+    assert!(!holder.rest().1);
+    let client = place.client();
+    let tried = place.runtime.block_on(client.lock("register").try_acquire()).expect("an answer");
+    assert!(tried.is_none());
+    let status = place.runtime.block_on(client.status("register")).expect("a status");
+    assert!(status.is_some_and(|it| it.holder().is_some_and(|holder| holder.resting)));
+}
+
+#[test]
 fn the_lock_of_a_killed_process_is_free_for_those_who_connect_after_it_too() {
     let place = Place::new();
     let mut holder = Process::start(WORKER, &["hold", &place.database(), "86400000"]);

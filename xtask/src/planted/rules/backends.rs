@@ -209,7 +209,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a rest ends with its client",
-        "conformance::sqlite::a_rest_outlives_its_client",
+        "processes::a_lock_rests_when_the_process_that_gave_it_back_is_dead",
         "backend/sqlite/mod.rs",
         "let rest = Rest { lasts: rest, client: OUTLIVES };",
         "let rest = Rest { lasts: rest, client: self.world.address() };",

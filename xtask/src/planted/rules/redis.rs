@@ -251,7 +251,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a shared turn on Redis lasts as long as its longest lease was to",
-        "conformance::redis_7::each_who_shares_has_an_end_of_its_own",
+        "conformance::redis_7::a_full_turn_with_a_dead_reader_ends_for_the_writer_that_waits",
         "backend/redis/lua/share.lua",
         "      redis.call('PEXPIRE', KEYS[1], whole(last[2] - BELOW - ms))\n",
         "",
