@@ -1,10 +1,8 @@
 //! Who waits, who is woken, and what others see of it.
 
-use std::time::Duration;
-
 use super::{
-    AFTER_SHORT, Client, LONG, On, SHORT, busy, claim, concerns, free, grant, has_wake_now, held,
-    name, renewed, short, try_only, woken,
+    AFTER_SHORT, Client, LONG, On, SHORT, busy, claim, free, grant, has_wake_now, held, name,
+    next_wake, renewed, short, try_only, woken,
 };
 use crate::backend::{Answer, Claim, Renewal, Wake};
 
@@ -78,16 +76,10 @@ pub async fn a_lock_is_handed_on_for_no_longer_than_its_ttl(on: On) {
     let (holder, waits) = (grant(&a, &claim("x")).await, Claim { ttl: SHORT, ..claim("x") });
     busy(&b, &waits).await;
     assert!(free(&a, &holder).await);
-    let heard = async {
-        loop {
-            match b.wake().await {
-                Wake::Granted(grant) => return Some(grant.lasts),
-                wake if concerns(&wake, "x") => return None,
-                _ => {}
-            }
-        }
+    let lasts = match next_wake(&b, "x").await {
+        Wake::Granted(grant) => Some(grant.lasts),
+        Wake::Name(_) | Wake::All => None,
     };
-    let lasts = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("a wake");
     // A backend that only wakes the first hands nothing on.
     let asked = b.ttl(SHORT);
     assert!(lasts.is_none_or(|lasts| lasts <= asked), "{lasts:?} for a ttl of {asked:?}");

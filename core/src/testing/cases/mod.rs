@@ -115,11 +115,23 @@ async fn renewed(client: &Client, held: &Held) -> Renewal {
 }
 
 /// Wait for a wake that concerns `lock`.
-#[allow(clippy::disallowed_methods)] // a bound for a broken backend
 async fn woken(client: &Client, lock: &str) {
-    let heard = async { while !concerns(&client.wake().await, lock) {} };
+    next_wake(client, lock).await;
+}
+
+/// What the client is told next of this lock, or of all.
+#[allow(clippy::disallowed_methods)] // a bound for a broken backend
+async fn next_wake(client: &Client, lock: &str) -> Wake {
+    let heard = async {
+        loop {
+            let wake = client.wake().await;
+            if concerns(&wake, lock) {
+                return wake;
+            }
+        }
+    };
     let heard = tokio::time::timeout(Duration::from_secs(20), heard).await;
-    assert!(heard.is_ok(), "no wake for {lock:?} came");
+    heard.unwrap_or_else(|_| panic!("no wake for {lock:?} came"))
 }
 
 fn concerns(wake: &Wake, lock: &str) -> bool {
