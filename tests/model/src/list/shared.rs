@@ -20,7 +20,7 @@ pub(super) fn scenarios() -> Vec<(Scenario, usize)> {
         (rounds(), 3_800_000),
         (losses(), 2_200_000),
         (clocks(), 1_600_000),
-        (renewals(), 2_900_000),
+        (renewals(), 2_800_000),
         (fresh(), 360_000),
         (around(), 5_700_000),
         (late(), 2_500_000),
