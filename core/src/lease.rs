@@ -245,8 +245,7 @@ impl Lease {
         Settings::check_validity(valid, plan.delay).map_err(|e| self.held(e))?;
         let scheme = self.engine.backend().tickets(valid + plan.delay);
         let scheme = scheme.map_err(|e| self.held(e))?;
-        let label = format!("{} (handed on)", plan.label).into();
-        let ticket = self.engine.heir(&Plan { ttl: valid, label, ..plan.clone() });
+        let ticket = self.engine.heir(&Plan { ttl: valid, ..plan.clone() });
         self.engine.give(&self.hold, &ticket).await?;
         let content = Content {
             scheme: scheme.into(),

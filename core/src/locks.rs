@@ -149,11 +149,16 @@ impl Locks {
         self.check()?;
         let (engine, patience) = self.lock.connected(patience).await?;
         let since = engine.runtime().now();
-        if self.names.len() > 1
-            && patience.waits()
-            && let Some(leases) = self.take_at_once().await
-        {
-            return Ok(Some(leases));
+        if self.names.len() > 1 && patience.waits() {
+            match self.take_at_once().await {
+                Ok(Some(leases)) => return Ok(Some(leases)),
+                Ok(None) => {}
+                // That was the time which an answer takes, and there is no more.
+                Err(error) if !patience.after(engine.runtime().now().since(since)).waits() => {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
         }
         let mut taken = Taken(Vec::with_capacity(self.names.len()));
         for name in &self.names {
@@ -189,17 +194,29 @@ impl Locks {
     /// In one round trip, if all are free. Whoever gets only some of them gives those
     /// back, and waits. One that only tries does not begin so: of two that have one lock
     /// each for a moment, each would be told that the other's is busy.
-    async fn take_at_once(&self) -> Option<Leases> {
+    async fn take_at_once(&self) -> Result<Option<Leases>, Error> {
         let locks: Vec<Lock> = self.names.iter().map(|name| self.lock.named(name)).collect();
         let answers =
             together(locks.iter().map(|lock| lock.take_without_rest(Patience::Try, false))).await;
-        let mut taken = Taken(answers.into_iter().filter_map(Result::ok).flatten().collect());
+        let (mut taken, mut trouble) = (Taken(Vec::with_capacity(locks.len())), None);
+        for answer in answers {
+            match answer {
+                Ok(lease) => taken.0.extend(lease),
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
         if taken.0.len() == locks.len() {
             taken.0.iter().for_each(|lease| self.lock.begin_min_hold(lease));
-            return Some(Leases::of(std::mem::take(&mut taken.0)));
+            return Ok(Some(Leases::of(std::mem::take(&mut taken.0))));
         }
-        taken.give_back().await;
-        None
+        match trouble {
+            // What was taken is given back in the background: the server does not answer.
+            Some(error) => Err(error),
+            None => {
+                taken.give_back().await;
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -69,7 +69,8 @@ pub(crate) struct Hold {
     /// As it was granted.
     pub(super) held: Held,
     slot: u32,
-    label: Arc<str>,
+    /// As it is shown.
+    label: Mutex<Arc<str>>,
     /// The last part of the server's ttl, which is not used.
     delay: Duration,
     /// In nanoseconds, the rest, which is.
@@ -156,7 +157,7 @@ impl Hold {
         let hold = Self {
             held,
             slot,
-            label: plan.label.clone(),
+            label: Mutex::new(plan.label.clone()),
             delay: plan.delay,
             ttl: nanos(plan.ttl).into(),
             longest: nanos(plan.lasts()).into(),
@@ -195,10 +196,15 @@ impl Hold {
     pub(crate) fn continued(&self, now: Instant) -> (Plan, Given) {
         let Held { name, owner, mode, fence, renewed, .. } = self.held.clone();
         let max_hold = self.ends_at.map(|end| end.since(now));
-        let (ttl, delay, label) = (self.ttl(), self.delay, self.label.clone());
+        let (ttl, delay, label) = (self.ttl(), self.delay, self.shown().clone());
         let (auto_renew, may_rest) = (renewed, false);
         let plan = Plan { name, ttl, delay, mode, label, max_hold, auto_renew, may_rest };
         (plan, Given { owner, fence, slot: self.slot })
+    }
+
+    /// What others see of it.
+    pub(super) fn shown(&self) -> MutexGuard<'_, Arc<str>> {
+        self.label.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -24,6 +24,10 @@ impl Engine {
             self.keeper.remove(hold);
             self.lose(hold, Loss::Gone);
         }
-        if is_held && hold.is_valid(self.runtime.now()) { Ok(()) } else { Err(self.over(hold)) }
+        if !is_held || !hold.is_valid(self.runtime.now()) {
+            return Err(self.over(hold));
+        }
+        *hold.shown() = label;
+        Ok(())
     }
 }

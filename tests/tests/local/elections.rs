@@ -122,6 +122,22 @@ fn a_leader_proclaims_another_value_in_the_same_term() {
 }
 
 #[test]
+fn a_term_that_is_handed_on_shows_what_was_proclaimed_last() {
+    on_virtual_time(async |world| {
+        let ((first, _), (second, _)) = (world.client(), world.client());
+        let term = lead(&first, "a").await;
+        term.proclaim("b").await.expect("held");
+        let ticket = term.into_ticket().await.expect("a ticket");
+        assert_eq!(shown(&world).await.as_deref(), Some("b"));
+        let lease = second.adopt(ticket.as_str()).await.expect("the lease");
+        assert_eq!(shown(&world).await.as_deref(), Some("b"));
+        world.truth.sleep(TTL * 2).await;
+        assert_eq!(shown(&world).await.as_deref(), Some("b"));
+        lease.release().await.expect("held");
+    });
+}
+
+#[test]
 fn a_former_leader_cannot_proclaim() {
     on_virtual_time(async |world| {
         let ((client, wire), (other, _)) = (world.client(), world.client());

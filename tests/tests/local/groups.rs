@@ -100,6 +100,22 @@ fn a_group_of_free_locks_takes_one_round_trip_and_is_given_back_in_one() {
 }
 
 #[test]
+fn a_group_waits_for_a_server_that_hangs_no_longer_than_one_lock_does() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        wire.slow_claims(SECOND * 1000);
+        let waited = async |names: &[&str]| {
+            let since = world.truth.elapsed();
+            let locks = client.locks(names.iter().copied()).wait(SECOND);
+            assert_eq!(locks.acquire().await.expect_err("hangs").kind(), Kind::Unavailable);
+            world.truth.elapsed() - since
+        };
+        let (one, two) = (waited(&["a"]).await, waited(&["b", "c"]).await);
+        assert!(two <= one + SECOND / 10, "{one:?} for one, {two:?} for two");
+    });
+}
+
+#[test]
 fn of_two_that_try_the_same_group_at_once_one_has_it() {
     for grants in [false, true] {
         on_virtual_time(async |world| {
