@@ -473,8 +473,8 @@ export class Election {
   leader(): Promise<Leader | null>
   /**
    * Who leads, one after the other: the present leader first, then each change, of the value too, and null
-   * when nobody leads. The backend is asked every second; that costs the leader nothing, and does not keep
-   * the process alive. An outage rejects once with Unavailable; the next `next()` tells who leads when the
+   * when nobody leads. The backend is asked every second; that costs the leader nothing. To end the
+   * iteration ends a `next()` that waits. An outage rejects once with Unavailable; the next `next()` tells who leads when the
    * backend answers again.
    */
   observe(): AsyncIterableIterator<Leader | null>

@@ -83,15 +83,21 @@ class Election {
 
 /** Not a generator: that would end with an outage, which it tells. */
 function iterate(leaders) {
-  let over = false
+  const end = new AbortController()
+  const { signal } = end
   return {
     async next() {
-      if (over) return { done: true, value: undefined }
-      const leader = await call((id) => leaders.next(id))
-      return { done: false, value: leader && shown(leader) }
+      if (signal.aborted) return { done: true, value: undefined }
+      try {
+        const leader = await call((id) => leaders.next(id), signal)
+        return { done: false, value: leader && shown(leader) }
+      } catch (error) {
+        if (signal.aborted) return { done: true, value: undefined }
+        throw error
+      }
     },
     async return(value) {
-      over = true
+      end.abort()
       return { done: true, value }
     },
     [Symbol.asyncIterator]() { return this },

@@ -95,6 +95,14 @@ test('observers are told of each leader and of nobody', async () => {
   assert.deepEqual(seen, [null, 'a', 'b', null])
 })
 
+test('who ends an observer ends its call that waits', async () => {
+  const leaders = client.election('unseen').observe()
+  assert.deepEqual(await leaders.next(), { done: false, value: null })
+  const waits = leaders.next()
+  assert.deepEqual(await leaders.return(7), { done: true, value: 7 })
+  assert.deepEqual(await waits, { done: true, value: undefined })
+})
+
 test('an observer ends with its client', async () => {
   const own = await leasehold.connect('memory:')
   const leaders = own.election('x').observe()

@@ -155,3 +155,33 @@ def test_the_readme(client, capsys):
     exec(found[1], {"client": client, "timedelta": timedelta})
     assert "Ran(value=42)\nSkipped(why='rested', next_in=8" in capsys.readouterr().out
     assert len(found[1].splitlines()) <= 8
+
+
+def test_a_function_that_only_returns_what_would_do_the_work_has_not_done_it(client):
+    done = []
+
+    async def work():
+        done.append(1)
+        return "done"
+
+    def lines():
+        yield 1
+
+    once = client.once("x", every=HOUR)
+    for function in (work, lambda: work(), lines):
+        with pytest.raises(leasehold.InvalidInput, match="has not run yet"):
+            once.run(function)
+    assert not done and client.status("x") is None
+    with pytest.raises(leasehold.InvalidInput, match="lead_async"):
+        client.election("x").lead(lambda term: work())
+    assert client.status("x") is None
+
+    async def main():
+        with pytest.raises(leasehold.InvalidInput, match="has not run yet"):
+            await once.run_async(lines)
+        assert client.status("x") is None
+        assert await once.run_async(lambda: work()) == Ran("done")
+        assert await client.once("y", every=HOUR).run_async(lambda: 7) == Ran(7)
+
+    asyncio.run(main())
+    assert done == [1]

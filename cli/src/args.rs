@@ -272,7 +272,8 @@ pub(crate) struct Lead {
     /// How long others wait for a leader that vanished, such as 500ms or 1m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) ttl: Option<Duration>,
-    /// How long nobody leads after the end of a term that was not given back, such as 15s
+    /// How long nobody leads after the end of a term that was not given back, such as 15s; `leader`
+    /// names who led before until then
     /// [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) delay: Option<Duration>,

@@ -37,7 +37,7 @@ pub struct Leader {
     pub label: Arc<str>,
     /// For how long it has led.
     pub held_for: Duration,
-    /// When its term ends unless it is renewed.
+    /// When its term and the [delay](Election::delay) end unless it is renewed.
     pub free_in: Duration,
 }
 
@@ -81,7 +81,8 @@ impl Election {
         Self { lock: self.lock.ttl(ttl), ..self }
     }
 
-    /// See [`Lock::delay`].
+    /// See [`Lock::delay`]: how long nobody leads after the end of a term that was not
+    /// given back. The one who led before is named until then.
     pub fn delay(self, delay: Duration) -> Self {
         Self { lock: self.lock.delay(delay), ..self }
     }

@@ -144,8 +144,9 @@ impl Once {
     /// dropped where it stands.
     ///
     /// # Errors
-    /// As [`Lock::try_acquire`], and `lost`. That a backend does not answer is an error and
-    /// never a skip. `unsupported` on a quorum, which has no locks that rest.
+    /// As [`Lock::try_acquire`], and `lost`; but a backend that is not there yet is waited
+    /// for, for 10 s. That a backend does not answer is an error and never a skip. A
+    /// release that the backend did not confirm may leave no rest. `unsupported` on a quorum, which has no locks that rest.
     ///
     /// # Cancel safety
     /// Dropped at any point, `work` is dropped and has failed.
@@ -181,6 +182,8 @@ impl Once {
 
     async fn try_begin(&self) -> Result<Run<Lease>, Error> {
         let (lock, rest) = self.checked()?;
+        // Nobody runs it while the backend is not there yet: there is nothing to skip.
+        lock.connected(Patience::Forever).await?;
         if let Some(lease) = lock.take_without_rest(Patience::Try, true).await? {
             lease.rest_on_success(rest);
             return Ok(Run::Ran(lease));

@@ -134,7 +134,7 @@ class Election:
             term = None
             try:
                 with self.campaign() as term:
-                    return body(term)
+                    return _host.returned(body(term), "`await election.lead_async(body)`")
             except LeaseLost:
                 # That of another lock is the body's own affair.
                 if term is None or not term.lost.is_set():

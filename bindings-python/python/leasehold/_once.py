@@ -45,12 +45,12 @@ class Once(_leasehold.Once):
         if not isinstance(begun, Lease):
             return Skipped(*begun)
         with begun:
-            value = function(*args, **kwargs)
+            value = _host.returned(function(*args, **kwargs), "`await once.run_async(function)`")
             begun._succeed()
         return Ran(value)
 
     async def run_async(
-        self, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+        self, function: Callable[..., Awaitable[Any] | Any], *args: Any, **kwargs: Any
     ) -> Ran | Skipped:
         """:meth:`run` of a coroutine function, for asyncio and trio. When the lease is lost,
         the task is cancelled, and LeaseLost raised."""
@@ -58,7 +58,10 @@ class Once(_leasehold.Once):
         if not isinstance(begun, Lease):
             return Skipped(*begun)
         async with _Block(begun):
-            value = await function(*args, **kwargs)
+            value = function(*args, **kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+            value = _host.returned(value, "a function that iterates over it")
             begun._succeed()
         return Ran(value)
 

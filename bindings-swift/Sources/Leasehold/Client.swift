@@ -127,7 +127,8 @@ public final class Client: Sendable {
     ///   - value: What others see of the leader, such as its address: up to 256 bytes without
     ///     control characters; nothing unless set.
     ///   - ttl: How long others wait for a leader that vanished.
-    ///   - delay: How long nobody leads after the end of a term that was not given back.
+    ///   - delay: How long nobody leads after the end of a term that was not given back; who led
+    ///     before is named until then.
     ///   - wait: How long a campaign lasts; without end unless set.
     ///   - maxHold: The longest term.
     /// - Throws: ``LeaseError/Code/invalid`` for a name or options that cannot be used.

@@ -143,7 +143,7 @@ fn what_keeps_it_from_a_server_is_said_by_code_and_message() {
 fn a_server_that_comes_up_late_is_waited_for() {
     let server = Server::start();
     let proxy = Proxy::before(server.port());
-    for (options, late) in [(&["n", "--wait=20s"][..], 3), (&["n"], 1)] {
+    for (options, late) in [(&["n", "--wait=20s"][..], 3), (&["n"], 1), (&["n", "--every=1h"], 1)] {
         proxy.refuse(true);
         let mut run = Rig::at(proxy.url()).start(options, "exit 3");
         let began = now();
