@@ -9,8 +9,11 @@ use leasehold_tests::servers::Server;
 use rustix::process::Signal;
 
 fn lead(rig: &Rig, options: &[&str], script: &str) -> Running {
-    let (before, after) = (&["lead", "x"][..], &["--", "sh", "-c", script][..]);
-    Running::start(rig.leasehold(&[before, options, after].concat()))
+    // A test runner in the background ignores some signals.
+    let mut command = rig.command("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_leasehold"), "lead", "x"]);
+    command.args(options).args(["--", "sh", "-c", script]);
+    Running::start(command)
 }
 
 fn leader(rig: &Rig, options: &[&str]) -> Ended {
