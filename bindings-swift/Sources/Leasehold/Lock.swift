@@ -49,7 +49,7 @@ public struct Lock: Sendable {
         isolation: isolated (any Actor)? = #isolation,
         @_implicitSelfCapture _ body: @escaping (Lease) async throws -> Value
     ) async throws -> Value {
-        try await acquire().work(body)
+        try await acquire().work(succeeds: false, body)
     }
 }
 
@@ -58,7 +58,7 @@ extension Lease {
     /// is said as it is given back.
     func work<Value>(
         isolation: isolated (any Actor)? = #isolation,
-        succeeds: Bool = false,
+        succeeds: Bool,
         _ body: @escaping (Lease) async throws -> Value
     ) async throws -> Value {
         let lease = self

@@ -58,7 +58,7 @@ private struct NoPaper: Error {}
 
     @Test func aLockRestsUntilItsMinHoldIsOver() async throws {
         let client = try await Leasehold.connect("memory:")
-        let fence = try await client.lock("x", minHold: .milliseconds(300)).withLease { $0.fence }
+        let fence = try await client.lock("x", minHold: .seconds(2)).withLease { $0.fence }
         #expect(try await client.lock("x").tryAcquire() == nil)
         #expect(try await client.status("x")?.holder?.resting == true)
         #expect(try await client.lock("x", wait: .seconds(10)).acquire().fence > fence)
