@@ -301,9 +301,8 @@ fn is_number(text: &str) -> bool {
 /// The engine that stores leases; one value per client.
 ///
 /// Errors: `unavailable` when the server cannot be reached. An error with
-/// [`Outcome::NotHeld`](crate::Outcome::NotHeld) says that the request was not
-/// sent, or refused as a whole: nothing has changed and nothing will, and of a
-/// claim that the backend keeps nothing in mind. It is not withdrawn then. If it
+/// [`Outcome::NotHeld`] says that the request was not sent, or refused as a
+/// whole: nothing has changed and nothing will, and of a claim that the backend keeps nothing in mind. It is not withdrawn then. If it
 /// may have been carried out, even in part or later, the outcome is
 /// [`Unknown`](crate::Outcome::Unknown). A method dropped midway may be carried
 /// out or not, even later.
