@@ -107,8 +107,8 @@ pub(super) const RULES: &[Rule] = &[
         "of two groups that try at once each finds the other's locks busy",
         "groups::of_two_that_try_the_same_group_at_once_one_has_it",
         "locks.rs",
-        "            && patience.waits()\n",
-        "",
+        "if self.names.len() > 1 && patience.waits() {",
+        "if self.names.len() > 1 {",
     ),
     rule(
         "the rest of a group outlives the loss",
@@ -142,8 +142,8 @@ pub(super) const RULES: &[Rule] = &[
         "each of a group has the whole wait",
         "groups::a_group_is_all_or_nothing_and_has_one_wait",
         "locks.rs",
-        "patience.after(engine.runtime().now().since(since))",
-        "patience.after(since.since(since))",
+        "let left = patience.after(engine.runtime().now().since(since));",
+        "let left = patience.after(since.since(since));",
     ),
     rule(
         "a group that waits renews nothing",
