@@ -208,13 +208,6 @@ pub(super) const RULES: &[Rule] = &[
         "tenant.client = rest.client;",
     ),
     rule(
-        "a rest ends with its client",
-        "processes::a_lock_rests_when_the_process_that_gave_it_back_is_dead",
-        "backend/sqlite/mod.rs",
-        "let rest = Rest { lasts: rest, client: OUTLIVES };",
-        "let rest = Rest { lasts: rest, client: self.world.address() };",
-    ),
-    rule(
         "a key that rests is deleted by a release that is repeated",
         "conformance::etcd_in_memory::a_release_that_is_repeated_does_not_end_the_rest",
         "backend/etcd/release.rs",

@@ -104,6 +104,13 @@ pub(super) const RULES: &[Rule] = &[
         "        names.sort_by(|_, _| std::cmp::Ordering::Equal);\n",
     ),
     rule(
+        "a rest ends with its client",
+        "processes::a_lock_rests_when_the_process_that_gave_it_back_is_dead",
+        "backend/sqlite/mod.rs",
+        "let rest = Rest { lasts: rest, client: OUTLIVES };",
+        "let rest = Rest { lasts: rest, client: self.world.address() };",
+    ),
+    rule(
         "of two groups that try at once each finds the other's locks busy",
         "groups::of_two_that_try_the_same_group_at_once_one_has_it",
         "locks.rs",
