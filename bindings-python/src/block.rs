@@ -17,8 +17,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::call::Call;
-use crate::client::{Lease, Lock};
+use crate::client::Lock;
 use crate::exit::Visit;
+use crate::lease::Lease;
 
 /// The lease of a block, once it has begun.
 struct Slot {

@@ -14,7 +14,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::client::{Lease, seconds};
+use crate::arguments::seconds;
+use crate::lease::Lease;
 use crate::reactor::{Reactor, Waiting};
 use crate::{error, exit};
 

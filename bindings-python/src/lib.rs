@@ -6,11 +6,15 @@ use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+mod arguments;
 mod block;
 mod call;
 mod client;
+mod election;
 mod error;
 mod exit;
+mod lease;
+mod once;
 mod reactor;
 
 #[pymodule(name = "_leasehold", gil_used = false)]
@@ -33,11 +37,11 @@ fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<block::Exit>()?;
     module.add_class::<client::Client>()?;
     module.add_class::<client::Lock>()?;
-    module.add_class::<client::Lease>()?;
-    module.add_class::<client::Once>()?;
-    module.add_class::<client::Watch>()?;
-    module.add_class::<client::Election>()?;
-    module.add_class::<client::Leaders>()?;
+    module.add_class::<lease::Lease>()?;
+    module.add_class::<once::Once>()?;
+    module.add_class::<lease::Watch>()?;
+    module.add_class::<election::Election>()?;
+    module.add_class::<election::Leaders>()?;
     module.add_class::<client::Events>()?;
     module.add_function(wrap_pyfunction!(exit::finish, module)?)
 }
