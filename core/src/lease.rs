@@ -54,7 +54,7 @@ impl Lease {
 
     /// The work of a [`Once`](crate::Once) has succeeded: what is left is to give this back.
     pub(crate) fn succeed(&self) {
-        self.hold.succeed();
+        self.hold.rest.succeed();
     }
 
     /// Whether it is renewed in the background.
@@ -236,7 +236,7 @@ impl Lease {
             return Err(self.over());
         }
         let now = self.engine.runtime().now();
-        if self.hold.leaves_a_rest(now) {
+        if self.hold.rest.is_due(now) {
             let message = "the lock is to rest when it is given back, and whoever adopts a ticket \
                            would not know of that; hand on one that is taken without min_hold";
             return Err(self.held(Error::new(Kind::Unsupported, message)));

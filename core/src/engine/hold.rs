@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::asked::Asked;
+use super::rest::Rest;
 use super::{Given, Plan};
 use crate::backend::{Held, Mode, Term};
 use crate::error::{Error, Kind};
@@ -84,10 +85,7 @@ pub(crate) struct Hold {
     deadline: AtomicU64,
     lost_at: AtomicU64,
     gone_at: AtomicU64,
-    /// Until when its lock rests if it is given back before; zero if it does not.
-    rests_until: AtomicU64,
-    /// The same if its holder says that it has succeeded.
-    rests_on_success: AtomicU64,
+    pub(crate) rest: Rest,
     // Set once: the end of a lease is final.
     end: OnceLock<End>,
     ended: Notify,
@@ -167,8 +165,7 @@ impl Hold {
             deadline: AtomicU64::new(0),
             lost_at: AtomicU64::new(0),
             gone_at: AtomicU64::new(0),
-            rests_until: AtomicU64::new(0),
-            rests_on_success: AtomicU64::new(0),
+            rest: Rest::default(),
             end: OnceLock::new(),
             ended: Notify::new(),
             let_go: AtomicBool::new(false),
@@ -301,7 +298,7 @@ impl Hold {
 
     /// Whether it is lost and its delay is not over. Of one that is gone from the server
     /// nothing is left to stay there.
-    pub(super) fn rests(&self, now: Instant) -> bool {
+    pub(super) fn is_delayed(&self, now: Instant) -> bool {
         let is_there = match self.loss() {
             Some(Loss::Expired | Loss::MaxHold | Loss::Closed) => true,
             Some(Loss::Gone) => self.lost_with_others.load(Ordering::Acquire),
@@ -310,42 +307,9 @@ impl Hold {
         is_there && !self.delay.is_zero() && now < self.given_back_at()
     }
 
-    /// Whether its lock rests if it is given back now, or after a success.
-    pub(crate) fn leaves_a_rest(&self, now: Instant) -> bool {
-        let until = self.rests_until.load(Ordering::Acquire);
-        until.max(self.rests_on_success.load(Ordering::Acquire)) > now.as_nanos()
-    }
-
-    /// Given back before then, its lock rests until then. A loss leaves no rest.
-    pub(super) fn rest_until(&self, until: Instant) {
-        self.rests_until.store(until.as_nanos(), Ordering::Release);
-    }
-
-    /// The same if it [succeeds](Hold::succeed) before.
-    pub(super) fn rest_on_success_until(&self, until: Instant) {
-        self.rests_on_success.store(until.as_nanos(), Ordering::Release);
-    }
-
-    pub(crate) fn succeed(&self) {
-        let until = self.rests_on_success.load(Ordering::Acquire);
-        self.rests_until.fetch_max(until, Ordering::AcqRel);
-    }
-
-    /// For how long its lock rests if it is given back now. Who has asked for a rest and
-    /// asks again does so for one, too: without, it could end the first.
-    pub(super) fn rest(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
-        const NEVER: Instant = Instant::from_nanos(0);
-        let until = Instant::from_nanos(self.rests_until.load(Ordering::Acquire));
-        if until == NEVER {
-            return None;
-        }
-        let left = until.since(now());
-        let is_in_vain = left.is_zero() || self.loss().is_some();
-        if is_in_vain && !self.asked.load(Ordering::Acquire) {
-            self.rest_until(NEVER);
-            return None;
-        }
-        Some(left.max(Duration::from_millis(1)))
+    /// For how long its lock rests if it is given back now.
+    pub(super) fn rest_left(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
+        self.rest.left(now, self.loss().is_some(), self.asked.load(Ordering::Acquire))
     }
 
     /// A renewal has not been sent: the backend has it until `before`, as it had.

@@ -28,6 +28,7 @@ mod pauses;
 mod payer;
 mod refusals;
 mod release;
+mod rest;
 mod seat;
 mod tie;
 mod turn;

@@ -56,7 +56,7 @@ impl Engine {
             match &debt {
                 Debt::Release(hold) => {
                     let (backend, held) = (self.backend(), hold.as_held());
-                    drop(match hold.rest(|| self.rest_clock()) {
+                    drop(match hold.rest_left(|| self.rest_clock()) {
                         None => poll_once(backend.release(&held, None)),
                         Some(rest) => poll_once(backend.rest(&held, rest)),
                     });

@@ -1,7 +1,6 @@
 //! Giving back: what was held, and what may have been granted unseen.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
@@ -10,7 +9,6 @@ use super::{Engine, Hold, Loss};
 use crate::backend::{Answer, Released};
 use crate::error::{Error, Kind, Outcome};
 use crate::event::What;
-use crate::time::Instant;
 
 impl Engine {
     /// Give a lease back, straight to the next waiter of this client if there
@@ -51,7 +49,7 @@ impl Engine {
     /// Give a lease back without waiting for it. One that is lost stays on the server
     /// for its delay, whoever says that it is not used any more.
     pub(crate) fn release_in_background(self: &Arc<Self>, hold: Arc<Hold>) {
-        if !self.is_foreign() && hold.rests(self.runtime.now()) {
+        if !self.is_foreign() && hold.is_delayed(self.runtime.now()) {
             self.keep_lost(&hold);
             return;
         }
@@ -60,23 +58,6 @@ impl Engine {
             self.keeper.remove(&hold);
             self.owe_release(hold);
         }
-    }
-
-    /// Given back before `span` has passed from now on, its lock rests until then.
-    pub(crate) fn rest_for(&self, hold: &Hold, span: Duration) {
-        hold.rest_until(self.rest_clock() + span);
-    }
-
-    /// The same if it succeeds.
-    pub(crate) fn rest_on_success(&self, hold: &Hold, span: Duration) {
-        hold.rest_on_success_until(self.rest_clock() + span);
-    }
-
-    /// By which it is reckoned how much of a rest is left: what is sent is a span, and
-    /// nobody's wall clock matters.
-    pub(super) fn rest_clock(&self) -> Instant {
-        let clock = &self.runtime;
-        clock.now()
     }
 
     /// What the first word of the backend about a release means for the lease.
@@ -124,7 +105,7 @@ impl Engine {
     pub(super) async fn release_once(self: &Arc<Self>, hold: &Hold) -> Result<Released, Error> {
         let held = &*hold.as_held();
         let sent = self.runtime.now();
-        let rest = hold.rest(|| self.rest_clock());
+        let rest = hold.rest_left(|| self.rest_clock());
         let successor = match rest {
             None => self.lines.successor(&held.name, held.owner),
             Some(_) => None,

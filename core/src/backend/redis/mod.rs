@@ -242,25 +242,10 @@ impl Backend for Redis {
             .arg(claim.place.map_or(0, millis))
             .arg(millis(self.remembers(claim.ttl)))
             .arg(mode.as_deref());
-        let begun = {
-            let mut past = self.past();
-            // A withdrawal by another thread is seen here, or is sent after this.
-            if past.retired.contains(claim.owner) {
-                return Ok(Answer::Retired);
-            }
-            past.asks(claim.owner, session.link.number, self.clock.now());
-            request.begin(&session.link)
+        let Some(answer) = self.ask_for(claim.owner, request, &session.link).await? else {
+            return Ok(Answer::Retired);
         };
-        let mut sent = Sent {
-            past: &self.past,
-            owner: claim.owner,
-            link: session.link.number,
-            is_release: false,
-            answered: false,
-        };
-        let answer = Request::answer(begun, &session.link).await;
-        sent.answered = Failure::is_answer(&answer);
-        let (answer, identity) = heard::answer(claim, &numbers(answer?)?)?;
+        let (answer, identity) = heard::answer(claim, &numbers(answer)?)?;
         if identity == Identity::Other {
             session.link.shut("the server has another identity than when we connected");
         }

@@ -1,10 +1,15 @@
 //! What is to be known about owners whose claims may still come to the server.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::LATE;
+use ::redis::Value;
+
+use super::failure::Failure;
+use super::link::Link;
+use super::request::Request;
+use super::{LATE, Redis};
 use crate::backend::record::Retired;
 use crate::name::Owner;
 use crate::time::Instant;
@@ -122,6 +127,32 @@ impl Drop for Sent<'_> {
         if doubt.first_link().is_none() {
             past.in_doubt.remove(&self.owner);
         }
+    }
+}
+
+impl Redis {
+    /// Send what may make this owner a holder, and so is withdrawn if it may come late.
+    /// `None`: it was withdrawn before, and nothing is sent.
+    pub(super) async fn ask_for(
+        &self,
+        owner: Owner,
+        request: Request<'_>,
+        link: &Arc<Link>,
+    ) -> Result<Option<Value>, Failure> {
+        let begun = {
+            let mut past = self.past();
+            // A withdrawal by another thread is seen here, or is sent after this.
+            if past.retired.contains(owner) {
+                return Ok(None);
+            }
+            past.asks(owner, link.number, self.clock.now());
+            request.begin(link)
+        };
+        let mut sent =
+            Sent { past: &self.past, owner, link: link.number, is_release: false, answered: false };
+        let answer = Request::answer(begun, link).await;
+        sent.answered = Failure::is_answer(&answer);
+        answer.map(Some)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use ::redis::Value;
 
-use super::failure::Failure;
-use super::past::Sent;
 use super::request::Request;
 use super::{Redis, millis, scripts, strange};
 use crate::backend::{Claim, Held, Transferred};
@@ -22,24 +20,10 @@ impl Redis {
             .arg(self.who(to))
             .arg(millis(to.ttl))
             .arg(millis(self.remembers(to.ttl)));
-        let begun = {
-            let mut past = self.past();
-            if past.retired.contains(to.owner) {
-                return Ok(Transferred::Gone);
-            }
-            past.asks(to.owner, session.link.number, self.clock.now());
-            request.begin(&session.link)
+        let Some(answer) = self.ask_for(to.owner, request, &session.link).await? else {
+            return Ok(Transferred::Gone);
         };
-        let mut sent = Sent {
-            past: &self.past,
-            owner: to.owner,
-            link: session.link.number,
-            is_release: false,
-            answered: false,
-        };
-        let answer = Request::answer(begun, &session.link).await;
-        sent.answered = Failure::is_answer(&answer);
-        match answer? {
+        match answer {
             Value::Int(1) => {}
             Value::Int(0) => return Ok(Transferred::Gone),
             other => return Err(strange(&other)),

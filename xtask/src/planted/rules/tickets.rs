@@ -64,8 +64,8 @@ pub(super) const RULES: &[Rule] = &[
         "a ticket forgets that its lock is to rest",
         "tickets::what_cannot_be_handed_on_stays_held_and_says_why",
         "lease.rs",
-        "if self.hold.leaves_a_rest(now) {",
-        "if self.hold.leaves_a_rest(now) && valid.is_zero() {",
+        "if self.hold.rest.is_due(now) {",
+        "if self.hold.rest.is_due(now) && valid.is_zero() {",
     ),
     rule(
         "a ticket of another backend is adopted",
