@@ -10,7 +10,8 @@ use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::{Error, Kind};
 use tokio::sync::watch;
 
-use crate::client::{Client, Lease};
+use crate::client::Client;
+use crate::lease::Lease;
 use crate::values::{Event, Failure, Leader, Status};
 
 /// What a call answers.

@@ -1,13 +1,14 @@
-//! The core's client, lock and lease, as calls. The types in `Sources/Leasehold` are
+//! The core's client and lock, as calls. The types in `Sources/Leasehold` are
 //! made of these, and wait for the calls.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use leasehold::runtime::ThreadRuntime;
 use leasehold::{Error, Options, Run};
 
 use crate::calls::{Answer, Cancel, Reply, start};
+use crate::election::{Election, election};
+use crate::lease::Lease;
 use crate::values::{Failure, Settings, nanos, span, with};
 
 #[derive(uniffi::Object)]
@@ -55,7 +56,7 @@ impl Client {
     }
 
     pub fn election(&self, name: String, settings: Settings) -> Election {
-        Election { core: self.core.clone(), runtime: self.runtime.clone(), name, settings }
+        Election::new(self.core.clone(), self.runtime.clone(), name, settings)
     }
 
     /// Work that is done once per interval.
@@ -111,7 +112,7 @@ impl Client {
                 None => self.core.adopt(&ticket).await?,
             };
             let (leases, runtime) = (lease.into(), self.runtime.clone());
-            Ok(Answer::Lease { value: Some(Arc::new(Lease { leases, runtime })) })
+            Ok(Answer::Lease { value: Some(Lease::new(leases, runtime)) })
         });
     }
 
@@ -176,6 +177,16 @@ impl Lock {
 }
 
 impl Lock {
+    /// To take it is to campaign.
+    pub(crate) fn of_election(
+        core: leasehold::Client,
+        runtime: Arc<ThreadRuntime>,
+        name: String,
+        settings: Settings,
+    ) -> Self {
+        Self { core, runtime, names: vec![name], settings, is_election: true }
+    }
+
     fn plan(&self) -> Result<leasehold::Locks, Error> {
         let settings = self.settings.clone();
         if self.is_election {
@@ -190,7 +201,7 @@ impl Lock {
 
     fn taken(&self, leases: Option<leasehold::Leases>) -> Answer {
         let runtime = self.runtime.clone();
-        Answer::Lease { value: leases.map(|leases| Arc::new(Lease { leases, runtime })) }
+        Answer::Lease { value: leases.map(|leases| Lease::new(leases, runtime)) }
     }
 }
 
@@ -212,7 +223,7 @@ impl Once {
             Ok(match self.plan()?.begin().await? {
                 Run::Ran(leases) => {
                     let runtime = self.runtime.clone();
-                    Answer::Lease { value: Some(Arc::new(Lease { leases, runtime })) }
+                    Answer::Lease { value: Some(Lease::new(leases, runtime)) }
                 }
                 Run::Skipped { why, next_in } => {
                     Answer::Skipped { why: why.code().to_owned(), next_in: nanos(next_in) }
@@ -247,129 +258,6 @@ impl Once {
     }
 }
 
-/// Given back when Swift has no reference to it, unless a call of it goes on.
-#[derive(uniffi::Object)]
-pub struct Lease {
-    leases: leasehold::Leases,
-    runtime: Arc<ThreadRuntime>,
-}
-
-#[uniffi::export]
-impl Lease {
-    pub fn name(&self) -> String {
-        self.leases.first().name().to_owned()
-    }
-
-    pub fn names(&self) -> Vec<String> {
-        self.leases.names().map(str::to_owned).collect()
-    }
-
-    pub fn fences(&self) -> HashMap<String, u64> {
-        self.leases.fences().into_iter().collect()
-    }
-
-    pub fn keys(&self) -> HashMap<String, String> {
-        self.leases.keys().into_iter().collect()
-    }
-
-    pub fn slots(&self) -> HashMap<String, u32> {
-        self.leases.slots().into_iter().collect()
-    }
-
-    pub fn lost_name(&self) -> Option<String> {
-        self.leases.lost_name().map(str::to_owned)
-    }
-
-    pub fn fence(&self) -> u64 {
-        self.leases.first().fence()
-    }
-
-    pub fn key(&self) -> Option<String> {
-        self.leases.first().key()
-    }
-
-    pub fn slot(&self) -> Option<u32> {
-        self.leases.first().slot()
-    }
-
-    pub fn ttl(&self) -> i64 {
-        nanos(self.leases.ttl())
-    }
-
-    pub fn remaining(&self) -> i64 {
-        nanos(self.leases.remaining())
-    }
-
-    pub fn is_valid(&self) -> bool {
-        self.leases.is_valid()
-    }
-
-    pub fn loss(&self) -> Option<String> {
-        self.leases.loss().map(|loss| loss.code().to_owned())
-    }
-
-    pub fn check(&self) -> Option<Failure> {
-        self.leases.check().err().map(Failure::from)
-    }
-
-    /// Answers why it was lost, or nothing when it was released. Waiting keeps nothing.
-    pub fn ended(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
-        let watch = self.leases.watch();
-        cancel.start(&self.runtime, reply, async move {
-            let loss = watch.ended().await;
-            Ok(Answer::Loss { code: loss.map(|loss| loss.code().to_owned()) })
-        });
-    }
-
-    pub fn renew(self: Arc<Self>, ttl: Option<i64>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
-        cancel.start(&self.runtime.clone(), reply, async move {
-            match ttl {
-                Some(ttl) => self.leases.renew_for(span("ttl", ttl)?).await?,
-                None => self.leases.renew().await?,
-            }
-            Ok(Answer::Nothing)
-        });
-    }
-
-    pub fn into_ticket(
-        self: Arc<Self>,
-        valid: Option<i64>,
-        cancel: Arc<Cancel>,
-        reply: Box<dyn Reply>,
-    ) {
-        cancel.start(&self.runtime.clone(), reply, async move {
-            let ticket = match valid {
-                Some(valid) => self.leases.into_ticket_for(span("valid", valid)?).await?,
-                None => self.leases.into_ticket().await?,
-            };
-            Ok(Answer::Ticket { text: ticket.into() })
-        });
-    }
-
-    pub fn proclaim(self: Arc<Self>, value: String, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
-        cancel.start(&self.runtime.clone(), reply, async move {
-            self.leases.proclaim(&value).await.map(|()| Answer::Nothing)
-        });
-    }
-
-    pub fn release(self: Arc<Self>, reply: Box<dyn Reply>) {
-        start(&self.runtime.clone(), reply, async move {
-            self.leases.release().await.map(|()| Answer::Nothing)
-        });
-    }
-
-    /// The work that is done once has succeeded.
-    pub fn succeed(&self) {
-        self.leases.succeed();
-    }
-
-    pub fn finish(self: Arc<Self>, reply: Box<dyn Reply>) {
-        start(&self.runtime.clone(), reply, async move {
-            self.leases.finish().await.map(|()| Answer::Nothing)
-        });
-    }
-}
-
 #[derive(uniffi::Object)]
 pub struct Events {
     events: Arc<leasehold::Events>,
@@ -382,77 +270,6 @@ impl Events {
     pub fn next(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
         let events = self.events.clone();
         let work = async move { Ok(Answer::Event { value: events.next().await.map(Into::into) }) };
-        cancel.start(&self.runtime, reply, work);
-    }
-}
-
-#[derive(uniffi::Object)]
-pub struct Election {
-    core: leasehold::Client,
-    runtime: Arc<ThreadRuntime>,
-    name: String,
-    settings: Settings,
-}
-
-fn election(
-    core: &leasehold::Client,
-    name: &str,
-    settings: Settings,
-) -> Result<leasehold::Election, Error> {
-    Ok(with!(core.election(name), settings, value))
-}
-
-impl Election {
-    fn plan(&self) -> Result<leasehold::Election, Error> {
-        election(&self.core, &self.name, self.settings.clone())
-    }
-}
-
-#[uniffi::export]
-impl Election {
-    /// What is wrong with its name or options.
-    pub fn check(&self) -> Option<Failure> {
-        self.plan().and_then(|election| election.check()).err().map(Failure::from)
-    }
-
-    /// What is taken to campaign.
-    pub fn lock(&self) -> Lock {
-        Lock {
-            core: self.core.clone(),
-            runtime: self.runtime.clone(),
-            names: vec![self.name.clone()],
-            settings: self.settings.clone(),
-            is_election: true,
-        }
-    }
-
-    /// Answers no leader when nobody leads.
-    pub fn leader(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
-        cancel.start(&self.runtime.clone(), reply, async move {
-            let leader = self.plan()?.leader().await?;
-            Ok(Answer::Leader { value: leader.map(Into::into) })
-        });
-    }
-
-    pub fn observe(&self) -> Leaders {
-        let leaders = Arc::new(self.core.election(&self.name).observe());
-        Leaders { leaders, runtime: self.runtime.clone() }
-    }
-}
-
-#[derive(uniffi::Object)]
-pub struct Leaders {
-    leaders: Arc<leasehold::Leaders>,
-    runtime: Arc<ThreadRuntime>,
-}
-
-#[uniffi::export]
-impl Leaders {
-    /// Answers no leader when nobody leads.
-    pub fn next(&self, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
-        let leaders = self.leaders.clone();
-        let work =
-            async move { Ok(Answer::Leader { value: leaders.next().await?.map(Into::into) }) };
         cancel.start(&self.runtime, reply, work);
     }
 }

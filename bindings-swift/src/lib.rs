@@ -4,6 +4,8 @@
 
 mod calls;
 mod client;
+mod election;
+mod lease;
 mod values;
 
 uniffi::setup_scaffolding!("LeaseholdCore");

@@ -182,9 +182,9 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a claim is sent after its withdrawal",
         "lost_messages::a_claim_that_is_asked_again_after_its_withdrawal_is_not_sent",
-        "backend/redis/mod.rs",
-        "            if past.retired.contains(claim.owner) {\n                return Ok(Answer::Retired);",
-        "            if past.retired.contains(claim.owner) && false {\n                return Ok(Answer::Retired);",
+        "backend/redis/past.rs",
+        "            if past.retired.contains(owner) {\n",
+        "            if past.retired.contains(owner) && false {\n",
     ),
     rule(
         "all holders are shown on Redis with one fence",
