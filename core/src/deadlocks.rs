@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::backend::{Mode, Status};
+use crate::backend::{Mode, Status, process};
 use crate::name::LockName;
 
 /// Processes of which each waits for a lock that another one of them holds, or one that
@@ -54,13 +54,6 @@ pub(crate) fn deadlocks(seen: &[Status]) -> Vec<Deadlock> {
     let mut found: Vec<Deadlock> = found.into_values().map(|waits| Deadlock { waits }).collect();
     found.sort_by(|a, b| a.waits.cmp(&b.waits));
     found
-}
-
-/// `host:pid` at the start of a label; other libraries have none.
-fn process(label: &str) -> Option<&str> {
-    let process = label.split(' ').next()?;
-    let (_, id) = process.rsplit_once(':')?;
-    id.parse::<u32>().is_ok().then_some(process)
 }
 
 /// The processes at both ends.

@@ -42,6 +42,7 @@ mod record;
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+mod status;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -54,6 +55,8 @@ pub use quorum::Quorum;
 pub use redis::Redis;
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
+pub(crate) use status::process;
+pub use status::{Holder, Status};
 
 /// How long a lock that a server hands on is held, at most, unless its client renews it.
 /// It counts from when the client last asked, some 700 ms before at the latest; a second
@@ -236,66 +239,6 @@ pub struct Grant {
     /// How long the lease lasts unless it is renewed; usually shorter than the
     /// ttl that was asked for, in case nobody is there to use it.
     pub lasts: Duration,
-}
-
-/// A lock as [`Backend::inspect`] sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// The lock.
-    pub name: LockName,
-    /// The fence of the last grant.
-    pub fence: u64,
-    /// Who holds it: one, or all who share it.
-    pub holders: Vec<Holder>,
-    /// The labels of those who wait, first come first: as the backend has them the first
-    /// of each client, for only that one asks; [`Client`](crate::Client) adds all others
-    /// of its own.
-    pub waiters: Vec<Arc<str>>,
-}
-
-impl Status {
-    /// Who holds it; of several who share it the first.
-    pub fn holder(&self) -> Option<&Holder> {
-        self.holders.first()
-    }
-}
-
-/// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Host, process id and the user's free text.
-    pub label: Arc<str>,
-    /// How it shares the lock.
-    pub mode: Mode,
-    /// Which of the permits it has, from 0; 0 where nothing is counted.
-    pub slot: u32,
-    /// Its fencing token: each permit has its own, those who share have the same. 0 for a
-    /// client of another library, which has none.
-    pub fence: u64,
-    /// For how long; where it is resting, since it was given back.
-    pub held_for: Duration,
-    /// When the lease ends unless it is renewed, or when the rest ends.
-    pub free_in: Duration,
-    /// Whether it was given back and the lock [rests](crate::Lock::min_hold): it is
-    /// nobody's. The label is that of who held it.
-    pub resting: bool,
-}
-
-impl Holder {
-    /// The user's free text in its label, exactly.
-    pub fn text(&self) -> &str {
-        let is_ours = |who: &str| who.rsplit_once(':').is_some_and(|(_, id)| is_number(id));
-        self.label.split_once(' ').filter(|(who, _)| is_ours(who)).map_or("", |(_, text)| text)
-    }
-
-    /// Which of the permits it has, if there are any.
-    pub fn permit(&self) -> Option<u32> {
-        matches!(self.mode, Mode::Counted { .. }).then_some(self.slot)
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The engine that stores leases; one value per client.

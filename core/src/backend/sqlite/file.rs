@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::Sqlite;
 use super::disk::{INDEX, LOG, beside, refuse_shared};
 use super::fork::Opened;
 use super::here::Here;
@@ -248,6 +249,30 @@ fn explain(path: &Path, e: rusqlite::Error) -> Error {
 /// As a migration leaves it for clients of older versions.
 fn is_table_gone(e: &rusqlite::Error) -> bool {
     e.to_string().contains("no such table: locks")
+}
+
+impl Sqlite {
+    /// The embedded backend's file when none is named: `leasehold.db` in the
+    /// directory where programs of this user keep their state.
+    pub(crate) fn default_path() -> Result<PathBuf, Error> {
+        use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
+        use std::os::unix::fs::DirBuilderExt;
+        let user = choose_base_strategy().map_err(|e| {
+            let message =
+                "cannot tell the user's home directory; name a file, as sqlite:/path/to.db";
+            Error::unavailable(message).because(e)
+        })?;
+        let dir = user.state_dir().unwrap_or_else(|| user.data_dir()).join("leasehold");
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.map_err(|e| {
+            let message = format!(
+                "cannot make the directory {dir:?}; make it writable or name a file, as \
+                 sqlite:/path/to.db"
+            );
+            Error::unavailable(message).because(e)
+        })?;
+        Ok(dir.join("leasehold.db"))
+    }
 }
 
 #[cfg(test)]

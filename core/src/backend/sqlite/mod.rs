@@ -1,7 +1,7 @@
 //! The embedded backend: a file, and a socket for each client beside it.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,7 @@ mod file;
 mod fork;
 mod here;
 mod lane;
+mod living;
 mod rows;
 mod store;
 mod world;
@@ -34,6 +35,7 @@ use bell::Bell;
 use chores::Chores;
 use file::Failure;
 use lane::Lane;
+use living::{OUTLIVES, outlive};
 use store::Store;
 use world::World;
 
@@ -120,28 +122,6 @@ impl Sqlite {
         })
     }
 
-    /// The embedded backend's file when none is named: `leasehold.db` in the
-    /// directory where programs of this user keep their state.
-    pub(crate) fn default_path() -> Result<PathBuf, Error> {
-        use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
-        use std::os::unix::fs::DirBuilderExt;
-        let user = choose_base_strategy().map_err(|e| {
-            let message =
-                "cannot tell the user's home directory; name a file, as sqlite:/path/to.db";
-            Error::unavailable(message).because(e)
-        })?;
-        let dir = user.state_dir().unwrap_or_else(|| user.data_dir()).join("leasehold");
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(|e| {
-            let message = format!(
-                "cannot make the directory {dir:?}; make it writable or name a file, as \
-                 sqlite:/path/to.db"
-            );
-            Error::unavailable(message).because(e)
-        })?;
-        Ok(dir.join("leasehold.db"))
-    }
-
     /// One transaction in the caller's own future: it takes less time than
     /// going to another thread would, and does not wait for the disk.
     async fn request<T>(
@@ -176,26 +156,6 @@ impl Sqlite {
         });
     }
 
-    /// Forget whoever stands before the claim and is proven dead, then claim.
-    fn claim_from_the_living(&self, record: &mut Record, claim: &Claim) -> Answer {
-        if self.is_retired(claim) {
-            return Answer::Retired;
-        }
-        loop {
-            let now = now();
-            record.expire(now.instant);
-            let mut dead = record.before(claim);
-            // Each is asked, so that its death is a wake.
-            dead.retain(|client| self.is_dead(*client));
-            if dead.is_empty() {
-                let answer = record.claim(claim, self.world.address(), now);
-                outlive(record, claim);
-                return answer;
-            }
-            dead.into_iter().for_each(|client| record.bury(client));
-        }
-    }
-
     /// Ring the first of the line that is alive, if the lock is free.
     async fn wake_next(&self, name: &LockName, mut next: Option<u64>) -> Result<(), Error> {
         while let Some(client) = next.filter(|client| !self.world.bells().ring(*client, name)) {
@@ -208,29 +168,12 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Whether all that it has is free for others.
-    fn is_dead(&self, client: u64) -> bool {
-        client & OUTLIVES == 0 && self.bell.is_dead(client)
-    }
-
     fn is_retired(&self, claim: &Claim) -> bool {
         lock(&self.retired).contains(claim.owner)
     }
 
     fn store(&self) -> MutexGuard<'_, Option<Store>> {
         lock(&self.store)
-    }
-}
-
-/// Marks the address of a holder whose lock is not free as soon as it is dead. Alone it
-/// is that of nobody: of a ticket, or of a lock that rests.
-const OUTLIVES: u64 = 1 << 62;
-
-/// See [`Claim::delay`].
-fn outlive(record: &mut Record, claim: &Claim) {
-    let granted = record.tenants.iter_mut().find(|tenant| tenant.owner == claim.owner);
-    if let Some(tenant) = granted.filter(|_| !claim.delay.is_zero()) {
-        tenant.client |= OUTLIVES;
     }
 }
 

@@ -308,7 +308,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a dead process has no delay",
         "processes::the_lock_of_a_killed_process_that_asked_for_a_delay_is_not",
-        "backend/sqlite/mod.rs",
+        "backend/sqlite/living.rs",
         "        tenant.client |= OUTLIVES;",
         "        tenant.client &= !OUTLIVES;",
     ),
