@@ -123,7 +123,11 @@ impl Session {
     pub(crate) fn ended(&self, code: u8, released: Result<(), leasehold::Error>) -> u8 {
         let Err(error) = released else { return code };
         if error.kind() != Kind::Lost {
-            crate::say(&format!("the lock may stay busy until its ttl has passed: {error}"));
+            let again = match self.args.is_once() && code == exit::OK {
+                true => ", and it may be run again before its interval is over",
+                false => "",
+            };
+            crate::say(&format!("the lock may stay busy until its ttl has passed{again}: {error}"));
             return code;
         }
         crate::say(&format!("the command ended, but not under the lock: {error}"));

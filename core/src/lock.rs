@@ -174,14 +174,14 @@ impl Lock {
         self
     }
 
-    /// The shortest that the lock stays taken, from its grant on; zero unless set, at most
-    /// 400 days. A lease that is released or dropped before that is over, as ever, but its
-    /// lock *rests*: it is nobody's, and all others find it busy until then, by the
-    /// server's clock. [`break_lock`](crate::Client::break_lock) ends that, and so does
-    /// the loss of the server's data. After a crash or a loss nothing rests: ttl and
-    /// [`delay`](Lock::delay) rule there. Nor does it after a lease that was handed to
-    /// another process by a [ticket](Lease::into_ticket). See [`once`](crate::Client::once) for work that
-    /// is to be done once per interval.
+    /// The shortest time that the lock stays taken, from its grant on: zero unless set, at
+    /// most 400 days. A lease that is released or dropped earlier ends at once, but its
+    /// lock *rests*: nobody holds it, and everybody finds it busy until the time is over,
+    /// by the server's clock. [`break_lock`](crate::Client::break_lock) ends a rest, and
+    /// so does the loss of the server's data. After a crash or a loss there is none: ttl
+    /// and [`delay`](Lock::delay) rule there. Such a lease cannot be handed to another
+    /// process by a [ticket](Lease::into_ticket). For work that is to be done once per
+    /// interval see [`once`](crate::Client::once).
     ///
     /// Only for a lock that is held alone, and not on a quorum, which is `unsupported`.
     pub fn min_hold(mut self, min_hold: Duration) -> Self {

@@ -1,6 +1,8 @@
 //! `run --every`, `--slot` and `--min-hold`.
 
-use crate::rig::Rig;
+use leasehold_tests::servers::Server;
+
+use crate::rig::{Rig, wait_for};
 
 const EVERY: &str = "--every=1h";
 
@@ -72,4 +74,19 @@ fn what_cannot_be_done_once_is_bad_usage() {
         let refused = rig.run(wrong, "true");
         assert!(refused.code == 64 && !refused.stderr.is_empty(), "{wrong:?}: {refused:?}");
     }
+}
+
+#[test]
+fn a_success_that_the_server_did_not_hear_of_may_run_again_and_says_so() {
+    let server = Server::start();
+    let rig = Rig::at(server.url());
+    let script = format!("echo > begun; {}", wait_for("go"));
+    let run = rig.start(&["nightly", "--ttl=60s", EVERY], &script);
+    rig.line("begun");
+    server.freeze();
+    rig.touch("go");
+    let ended = run.end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let says = "it may be run again before its interval is over";
+    assert!(ended.stderr.contains(says), "{}", ended.stderr);
 }
