@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::backend::{Mode, Status};
-use crate::engine::{Engine, Patience, Plan};
+use crate::engine::{Engine, Outage, Patience, Plan};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
 use crate::name::LockName;
@@ -362,7 +362,7 @@ impl Lock {
     }
 
     async fn take(&self, patience: Patience) -> Result<Option<Lease>, Error> {
-        let lease = self.take_without_rest(patience, false).await?;
+        let lease = self.take_without_rest(patience, false, None).await?;
         lease.iter().for_each(|lease| self.begin_min_hold(lease));
         Ok(lease)
     }
@@ -374,11 +374,13 @@ impl Lock {
         }
     }
 
-    /// A lease that leaves no rest unless it is told to, which it `may_rest`.
+    /// A lease that leaves no rest unless it is told to, which it `may_rest`. `outage`: what
+    /// whoever asks has borne already.
     pub(crate) async fn take_without_rest(
         &self,
         patience: Patience,
         may_rest: bool,
+        outage: Option<Outage>,
     ) -> Result<Option<Lease>, Error> {
         let plan = Plan {
             name: self.checked()?,
@@ -391,7 +393,7 @@ impl Lock {
             may_rest: may_rest || !self.min_hold.is_zero(),
         };
         let (engine, patience) = self.connected(patience).await?;
-        let hold = engine.acquire(plan, patience).await?;
+        let hold = engine.acquire(plan, patience, outage).await?;
         Ok(hold.map(|hold| Lease::new(self.anchor.clone(), engine.clone(), hold)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::{Patience, Tie};
+use crate::engine::{Outage, Patience, Tie};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
 use crate::leases::{Leases, first_error};
@@ -148,7 +148,7 @@ impl Locks {
     async fn take(&self, patience: Patience) -> Result<Option<Leases>, Error> {
         self.check()?;
         let (engine, patience) = self.lock.connected(patience).await?;
-        let since = engine.runtime().now();
+        let (since, mut outage) = (engine.runtime().now(), None);
         if self.names.len() > 1 && patience.waits() {
             match self.take_at_once().await {
                 Ok(Some(leases)) => return Ok(Some(leases)),
@@ -157,7 +157,7 @@ impl Locks {
                 Err(error) if !patience.after(engine.runtime().now().since(since)).waits() => {
                     return Err(error);
                 }
-                Err(_) => {}
+                Err(error) => outage = Outage::told_by(error, engine.runtime().now()),
             }
         }
         let mut taken = Taken(Vec::with_capacity(self.names.len()));
@@ -167,7 +167,7 @@ impl Locks {
             let next = tokio::select! {
                 biased;
                 error = taken.lost() => Err(error),
-                next = lock.take_without_rest(left, false) => next,
+                next = lock.take_without_rest(left, false, outage.take()) => next,
             };
             match next {
                 Ok(Some(lease)) => taken.0.push(lease),
@@ -196,8 +196,8 @@ impl Locks {
     /// each for a moment, each would be told that the other's is busy.
     async fn take_at_once(&self) -> Result<Option<Leases>, Error> {
         let locks: Vec<Lock> = self.names.iter().map(|name| self.lock.named(name)).collect();
-        let answers =
-            together(locks.iter().map(|lock| lock.take_without_rest(Patience::Try, false))).await;
+        let tries = locks.iter().map(|lock| lock.take_without_rest(Patience::Try, false, None));
+        let answers = together(tries).await;
         let (mut taken, mut trouble) = (Taken(Vec::with_capacity(locks.len())), None);
         for answer in answers {
             match answer {

@@ -184,7 +184,7 @@ impl Once {
         let (lock, rest) = self.checked()?;
         // Nobody runs it while the backend is not there yet: there is nothing to skip.
         lock.connected(Patience::Forever).await?;
-        if let Some(lease) = lock.take_without_rest(Patience::Try, true).await? {
+        if let Some(lease) = lock.take_without_rest(Patience::Try, true, None).await? {
             lease.rest_on_success(rest);
             return Ok(Run::Ran(lease));
         }

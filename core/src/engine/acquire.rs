@@ -11,7 +11,7 @@ use super::refusals::{late, other_kind};
 use super::seat::{Busy, Seat};
 use super::turn::Asked;
 use super::word::{SILENCE, Verdict, Word, silent};
-use super::{Engine, Hold, Patience, Phase, Plan};
+use super::{Engine, Hold, Outage, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant, Mode};
 use crate::error::{Error, Kind, Outcome};
 use crate::time::Instant;
@@ -38,6 +38,7 @@ impl Engine {
         self: &Arc<Self>,
         mut plan: Plan,
         patience: Patience,
+        mut outage: Option<Outage>,
     ) -> Result<Option<Arc<Hold>>, Error> {
         self.check_open()?;
         let (name, backend) = (plan.name.clone(), self.describe());
@@ -50,7 +51,7 @@ impl Engine {
         let since = self.runtime.now();
         loop {
             let left = patience.after(self.runtime.now().since(since));
-            match self.stand_in_line(plan.clone(), left).await {
+            match self.stand_in_line(plan.clone(), left, outage.take()).await {
                 Ok(Stay::PassedOver) => {}
                 Ok(Stay::Granted(hold)) => return Ok(Some(hold)),
                 Ok(Stay::Busy) if patience == Patience::Try => return Ok(None),
@@ -66,6 +67,7 @@ impl Engine {
         self: &Arc<Self>,
         plan: Plan,
         patience: Patience,
+        outage: Option<Outage>,
     ) -> Result<Stay, Error> {
         let waits = patience.waits();
         let claim = Claim {
@@ -81,11 +83,13 @@ impl Engine {
         if !Mode::Exclusive.goes_with(plan.mode) && self.lines.holder(&plan.name).is_some() {
             return Err(other_kind(Mode::Exclusive, plan.mode));
         }
-        let seat = Seat::new(plan, claim, self.runtime.now());
-        match self.lines.join(&seat, !waits) {
-            Some(word) => Visit { engine: self, seat, word, patience }.wait().await,
-            None => Ok(Stay::Busy),
+        let since = outage.as_ref().map_or_else(|| self.runtime.now(), |outage| outage.since);
+        let seat = Seat::new(plan, claim, since);
+        let Some(word) = self.lines.join(&seat, !waits) else { return Ok(Stay::Busy) };
+        if let Some(outage) = outage {
+            word.begin_with(outage);
         }
+        Visit { engine: self, seat, word, patience }.wait().await
     }
 
     fn busy(&self, since: Instant) -> Error {

@@ -43,6 +43,7 @@ use keeper::Keeper;
 use line::Lines;
 pub(crate) use pauses::backoff;
 pub(crate) use tie::Tie;
+pub(crate) use word::Outage;
 
 /// What a user wants of a lock.
 #[derive(Clone, Debug)]

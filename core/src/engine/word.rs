@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::time::Instant;
 
 /// A lock that was busy still is, as long as the answer to the next question is
@@ -34,6 +34,20 @@ struct Heard {
     answered: Option<Instant>,
     /// When that was sent which told what is known: that it is busy, or the trouble.
     told: Option<Instant>,
+}
+
+/// That the backend did not answer.
+pub(crate) struct Outage {
+    error: Error,
+    /// When that was first known.
+    pub(super) since: Instant,
+}
+
+impl Outage {
+    /// `None` for an error that is an answer.
+    pub(crate) fn told_by(error: Error, now: Instant) -> Option<Self> {
+        (error.kind() == Kind::Unavailable).then_some(Self { error, since: now })
+    }
 }
 
 /// What somebody hears who does not wait any longer.
@@ -84,6 +98,16 @@ impl Word {
             (heard.trouble, heard.is_busy) = (Some(why), false);
         });
         since
+    }
+
+    /// Somebody who joins has heard this elsewhere, and here nobody knows anything yet.
+    pub(super) fn begin_with(&self, outage: Outage) {
+        self.change(|heard| {
+            if !heard.is_busy && heard.trouble.is_none() {
+                heard.broken_since = Some(outage.since);
+                (heard.trouble, heard.told) = (Some(outage.error), Some(outage.since));
+            }
+        });
     }
 
     /// Why and since when the backend does not answer, if so.

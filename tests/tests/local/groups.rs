@@ -104,14 +104,18 @@ fn a_group_waits_for_a_server_that_hangs_no_longer_than_one_lock_does() {
     on_virtual_time(async |world| {
         let (client, wire) = world.client();
         wire.slow_claims(SECOND * 1000);
-        let waited = async |names: &[&str]| {
+        let waited = async |names: &[&str], wait: Option<Duration>| {
             let since = world.truth.elapsed();
-            let locks = client.locks(names.iter().copied()).wait(SECOND);
+            let locks = client.locks(names.iter().copied());
+            let locks = wait.map_or(locks.clone(), |wait| locks.wait(wait));
             assert_eq!(locks.acquire().await.expect_err("hangs").kind(), Kind::Unavailable);
             world.truth.elapsed() - since
         };
-        let (one, two) = (waited(&["a"]).await, waited(&["b", "c"]).await);
-        assert!(two <= one + SECOND / 10, "{one:?} for one, {two:?} for two");
+        // The answer to a question is waited for as long as half a ttl, 5 s.
+        for wait in [Some(SECOND), Some(SECOND * 4), Some(SECOND * 7), Some(SECOND * 20), None] {
+            let (one, two) = (waited(&["a"], wait).await, waited(&["b", "c"], wait).await);
+            assert!(two <= one + SECOND / 10, "{wait:?}: {one:?} for one, {two:?} for two");
+        }
     });
 }
 

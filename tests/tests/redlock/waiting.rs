@@ -200,3 +200,22 @@ fn nodes_have_a_lease_for_its_delay_and_for_the_ttl_it_was_renewed_by_up_to_max_
     let long = place.wait(client.lock("y").delay(115 * SECOND).acquire()).unwrap_err();
     assert!(long.kind() == Kind::Invalid && long.to_string().contains("delay"), "{long}");
 }
+
+#[test]
+fn whoever_holds_the_lock_is_not_shown_as_a_waiter() {
+    let place = Place::of(3);
+    let (holder, other) = (place.client(), place.client());
+    let _lease = place.hold(&holder, "x");
+    let waiter = place.stand_in_line(&other, "x");
+    // The holder stood in line on that node, which heard of the lease by a renewal.
+    let keeps_line = |server: &&Server| line(server, "leasehold:x").is_some();
+    let server = place.servers.iter().find(keeps_line).unwrap();
+    let value = server.command(&["GET", "leasehold:x"]);
+    let (owner, who) = value.as_str().unwrap().split_once(' ').unwrap();
+    server.command(&["ZADD", &line(server, "leasehold:x").unwrap(), "-1", owner]);
+    let stands = format!("99999999999999 60000 {who}");
+    server.command(&["HSET", &side(server, "leasehold:x").unwrap(), owner, &stands]);
+    let status = place.wait(holder.status("x")).unwrap().unwrap();
+    assert_eq!(status.waiters.len(), 1, "{status:?}");
+    waiter.abort();
+}

@@ -255,7 +255,10 @@ impl Slot {
             };
             (tenant.ballot, holder)
         });
-        (holder, self.line.iter().map(|w| w.label.clone()).collect())
+        // It may have been taken in by a renewal while it stood in line here.
+        let owner = self.tenant.as_ref().map(|tenant| tenant.owner);
+        let waiters = self.line.iter().filter(|waiter| Some(waiter.owner) != owner);
+        (holder, waiters.map(|waiter| waiter.label.clone()).collect())
     }
 }
 

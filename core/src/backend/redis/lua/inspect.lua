@@ -12,18 +12,21 @@ for i = 0, #KEYS / 4 - 1 do
   local lock, side, line, fence = unpack(KEYS, 4 * i + 1, 4 * i + 4)
   if redis.call('EXISTS', lock, line) > 0 then
     local seen, places = redis.call('HMGET', side, 'fence', 'ballot'), {}
+    -- pcall: it may be something that is no lock.
+    local holder = redis.pcall('GET', lock)
+    if type(holder) == 'table' then holder = '' end
+    local owner = string.match(holder or '', '^%x+')
     local last = redis.call('EXISTS', line) == 1 and WAITING or false
     if last and left > 0 then
       local waiting = redis.call('ZRANGEBYSCORE', line, WAITING, '+inf', 'WITHSCORES', 'LIMIT', 0, left)
       last = #waiting / 2 == left and waiting[#waiting]
       left = left - #waiting / 2
       for at = 1, #waiting, 2 do
-        places[#places + 1] = redis.call('HGET', side, waiting[at]) or nil
+        -- A node of a quorum may have heard by a renewal who holds the lock; its place lapses.
+        local place = waiting[at] ~= owner and redis.call('HGET', side, waiting[at])
+        places[#places + 1] = place or nil
       end
     end
-    -- pcall: it may be something that is no lock.
-    local holder = redis.pcall('GET', lock)
-    if type(holder) == 'table' then holder = '' end
     -- A node of a quorum has it in the side hash.
     fence = seen[1] or redis.pcall('GET', fence)
     local shared = {}
