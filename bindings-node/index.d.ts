@@ -250,7 +250,8 @@ export class Lock {
   /**
    * Do `body` while holding the lock: acquire, body, release. When the lease is lost, `signal`
    * is aborted and this rejects with LeaseLost at once, whether or not the body has stopped.
-   * So it does when only the release tells that the lease was gone before the body had ended.
+   * So it does when only the release tells that the lease was gone before the body had ended. A body
+   * that returns a generator has not done its work: InvalidInput.
    */
   run<T>(body: (held: Held) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>
 }

@@ -1,6 +1,6 @@
 'use strict'
 
-const { inspect } = require('node:util')
+const { inspect, types } = require('node:util')
 const { call } = require('./calls.js')
 const { InvalidInput, LeaseLost } = require('./errors.js')
 const { Lease, Leases } = require('./lease.js')
@@ -82,7 +82,7 @@ async function work(lease, shows, body, succeeds = () => {}) {
   const done = async () => body(jsonable(held, () => lease.toJSON()))
   let result
   try {
-    result = await Promise.race([lost, done()])
+    result = checkDone(await Promise.race([lost, done()]))
   } catch (error) {
     // The body's own error says more than what becomes of the release.
     await lease.release().catch(() => {})
@@ -92,6 +92,15 @@ async function work(lease, shows, body, succeeds = () => {}) {
   // Throws if the body was not done under the lock.
   await lease[Symbol.asyncDispose]()
   return result
+}
+
+/** Throws if the body has returned what is yet to do its work: the lock must not be given back then. */
+function checkDone(result) {
+  // What iterators have their own `map` and `filter` for, as generators, is done when somebody iterates.
+  const isLazy = types.isGeneratorObject(result) || String(result?.[Symbol.toStringTag]) === 'Iterator Helper'
+  if (!isLazy) return result
+  const what = types.isGeneratorObject(result) ? 'a generator' : 'an iterator helper'
+  throw new InvalidInput(`the body returned ${what}, which has not run yet; iterate over it in the body`)
 }
 
 /** Throws LeaseLost if it was lost; that the body has released it is no harm. */

@@ -86,3 +86,25 @@ test('a lock rests until its minHold is over', async () => {
   const wrong = [{ minHold: 2_000, maxHold: 1_000 }, { minHold: 1, shared: true }, { minHold: 401 * 24 * HOUR }]
   for (const options of wrong) assert.throws(() => client.lock('x', options), { code: 'invalid' })
 })
+
+test('a body that only returns what would do the work has not done it', async () => {
+  const name = newName()
+  const ways = [
+    (body) => client.once(name, { every: HOUR }).run(body),
+    (body) => client.lock(name).run(body),
+    (body) => client.locks([name]).run(body),
+    (body) => client.election(name).lead(body),
+  ]
+  const helper = [1].values().map?.((one) => one)
+  const lazy = [function* () { yield 1 }, async function* () { yield 1 }, ...(helper ? [() => helper] : [])]
+  for (const run of ways) {
+    for (const body of lazy) {
+      await assert.rejects(run(body), { code: 'invalid', message: /has not run yet; iterate over it in the body/ })
+      assert.equal(await client.status(name), null)
+    }
+  }
+  assert.deepEqual(await client.lock(name).run(() => [1].values().next()), { value: 1, done: false })
+  // What is to be awaited is, however deep.
+  const thenable = { then: (resolve) => resolve(Promise.resolve(7)) }
+  assert.equal(await client.lock(name).run(async () => thenable), 7)
+})

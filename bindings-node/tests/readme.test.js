@@ -59,3 +59,16 @@ test('so does the one with elections', async () => {
   const [[number], [value]] = await said('Elections')
   assert.deepEqual([typeof number, value], ['bigint', '10.0.0.7:8080'])
 })
+
+test('a stream of leaders is made as it says', async () => {
+  const text = fs.readFileSync(path.join(__dirname, '../README.md'), 'utf8')
+  const [, made] = /`(Readable\.from\(.*)`\./.exec(text)
+  const client = await require('./rig.js').leasehold.connect('memory:')
+  const { Readable } = require('node:stream')
+  const stream = new Function('Readable', 'election', `return ${made}`)(Readable, client.election('x'))
+  for await (const { leader } of stream) {
+    assert.equal(leader, null)
+    break
+  }
+  await client.close()
+})

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use leasehold::host::Waiter;
-use leasehold::{Error, Event, Kind, Leader, Skip, Status};
+use leasehold::{Error, Event, Kind, Leader, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,6 +16,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::arguments::seconds;
 use crate::lease::Lease;
+use crate::once::Begun;
 use crate::reactor::{Reactor, Waiting};
 use crate::{error, exit};
 
@@ -25,7 +26,7 @@ pub(crate) enum Answer {
     Flag(bool),
     Text(Option<&'static str>),
     Lease(Option<Lease>),
-    Skipped(Skip, Duration),
+    Begun(Begun),
     Statuses(Vec<Status>),
     Event(Option<Event>),
     Ticket(leasehold::Ticket),
@@ -163,9 +164,7 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
         Answer::Text(text) => Ok(text.into_pyobject(py)?),
         Answer::Ticket(ticket) => Ok(ticket.as_str().into_pyobject(py)?.into_any()),
         Answer::Lease(Some(lease)) => lease.into_python(py),
-        Answer::Skipped(why, next_in) => {
-            Ok((why.code(), next_in.as_secs_f64()).into_pyobject(py)?.into_any())
-        }
+        Answer::Begun(begun) => Ok(Bound::new(py, begun)?.into_any()),
         Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
         Answer::Leader(Some(leader)) => Ok(shown(&leader).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),

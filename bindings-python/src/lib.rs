@@ -39,6 +39,7 @@ fn leasehold_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Lock>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<once::Once>()?;
+    module.add_class::<once::Begun>()?;
     module.add_class::<lease::Watch>()?;
     module.add_class::<election::Election>()?;
     module.add_class::<election::Leaders>()?;

@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import leasehold
 import pytest
-from rig import LONG, run
+from rig import LONG, run, until
 
 # So many hit the block, or the moments around it.
 HITS = 1000
@@ -124,6 +126,44 @@ def test_nor_when_a_decorated_function_is(
     for interrupted in interruptions(work, HITS // 10):
         assert interrupted.__traceback__
         client.lock(name).acquire(timeout=5).release()
+
+
+def is_free_or_rests(client: leasehold.Client, name: str) -> bool:
+    status = client.status(name)
+    return status is None or status.holder is None or status.holder.resting
+
+
+def test_work_that_is_done_once_lets_go_wherever_it_is_interrupted() -> None:
+    with leasehold.connect("memory:") as client:
+        once = client.once("n", every=3600)
+        for step in range(1000):
+            seen = 0
+
+            def trace(frame: FrameType, event: str, _: object) -> object:
+                nonlocal seen
+                if frame.f_code is not leasehold.Once.run.__code__:
+                    return None
+                frame.f_trace_opcodes = True
+                if event == "opcode":
+                    seen += 1
+                    if seen > step:  # noqa: B023
+                        raise Interrupted
+                return trace  # noqa: B023
+
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                once.run(lambda: None)
+                break
+            except Interrupted as interrupted:
+                kept = interrupted
+            finally:
+                sys.settrace(before)
+            assert kept.__traceback__
+            until(lambda: is_free_or_rests(client, "n"), within=5)
+            # Where it was done before that.
+            client.break_lock("n")
+        assert step > 20 and seen == step
 
 
 def test_a_block_that_is_given_up_before_its_end_lets_go(name: str) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
 
 import leasehold
 import pytest
@@ -105,3 +109,126 @@ def test_a_generator_is_refused_because_it_runs_after_it_returned(
         @memory.locked("n")
         async def more() -> object:
             yield 1
+
+
+class Job:
+    """Called, it is a coroutine function."""
+
+    def __init__(self, client: leasehold.Client) -> None:
+        self.client = client
+
+    async def __call__(self) -> list[str]:
+        await asyncio.sleep(0)
+        return held(self.client)
+
+
+def test_an_object_that_is_called_as_a_coroutine_function_holds_it_to_the_end(
+    memory: leasehold.Client,
+) -> None:
+    job = Job(memory)
+    for function in (job, partial(job), job.__call__):
+        assert asyncio.run(memory.locked("n")(function)()) == ["n"]
+    assert asyncio.run(memory.once("o", every=1)(job)()).value == ["o"]
+
+
+async def coroutine() -> None:
+    raise AssertionError("not run")
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def generator_async() -> AsyncIterator[int]:
+    yield 1
+
+
+class Later:
+    """What is to be awaited, and is no coroutine."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+UNDONE: list[tuple[Callable[[], Any], str]] = [
+    (lambda: coroutine(), "coroutine, which has not run yet; {cure}$"),
+    (lambda: Later(), "Later, which may not be done yet; {cure}$"),
+    (lambda: generator(), "generator, which has not run yet; iterate over it in the function$"),
+    (lambda: generator_async(), "async_generator, which has not run yet; iterate over it"),
+    (lambda: map(print, [1]), "map, which has not run yet; iterate over it in the function$"),
+    (lambda: filter(print, [1]), "filter, which has not run yet; iterate over it"),
+    (concurrent.futures.Future, r"Future, which may not be done yet; return its result\(\)$"),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), UNDONE)
+def test_what_returns_before_its_work_is_done_is_refused(
+    function: Callable[[], Any], message: str, memory: leasehold.Client
+) -> None:
+    ways: list[tuple[Callable[[], Any], str]] = [
+        (memory.locked("n")(lambda: function()), "decorate an `async def`"),
+        (lambda: memory.once("o", every=1).run(function), r"use `await once.run_async\(function\)`"),
+        (
+            lambda: memory.election("e").lead(lambda _: function()),
+            r"use `await election.lead_async\(body\)`",
+        ),
+    ]
+    for way, cure in ways:
+        with pytest.raises(leasehold.InvalidInput, match=message.format(cure=cure)):
+            way()
+        assert held(memory) == []
+
+
+@pytest.mark.parametrize(("function", "message"), UNDONE)
+def test_so_is_what_a_coroutine_returns_that_way(
+    function: Callable[[], Any], message: str, memory: leasehold.Client
+) -> None:
+    async def work() -> Any:
+        return function()
+
+    async def lead(_: leasehold.Term) -> Any:
+        return function()
+
+    async def main() -> None:
+        ways: list[Callable[[], Any]] = [
+            memory.locked("n")(work),
+            lambda: memory.once("o", every=1).run_async(work),
+            lambda: memory.election("e").lead_async(lead),
+        ]
+        for way in ways:
+            expected = message.format(cure="await it in the function")
+            with pytest.raises(leasehold.InvalidInput, match=expected):
+                await way()
+            assert await memory.list_async() == []
+
+    asyncio.run(main())
+
+
+def test_a_task_that_is_returned_is_awaited_under_the_lock(memory: leasehold.Client) -> None:
+    async def main() -> None:
+        async def names() -> list[str]:
+            return [status.name for status in await memory.list_async()]
+
+        def start(*_: object) -> asyncio.Task[list[str]]:
+            return asyncio.create_task(names())
+
+        assert await memory.once("o", every=1).run_async(start) == leasehold.Ran(["o"])
+        memory.break_lock("o")
+        assert await memory.election("e").lead_async(start) == ["e"]
+
+        async def nested() -> asyncio.Task[list[str]]:
+            return start()
+
+        with pytest.raises(leasehold.InvalidInput, match="Task, which may not be done yet; await"):
+            await memory.locked("n")(nested)()
+
+    asyncio.run(main())
+
+
+def test_what_has_no_name_is_refused_in_plain_words(memory: leasehold.Client) -> None:
+    for decorate in (memory.locked("n"), memory.once("o", every=1)):
+        for function in (partial(generator), partial(partial(generator_async))):
+            with pytest.raises(leasehold.InvalidInput, match="^generator.* is a generator"):
+                decorate(function)
+    with pytest.raises(leasehold.InvalidInput, match=r"no parameter of .*Job object"):
+        memory.locked("{x}")(Job(memory))

@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
-from . import _leasehold
+from . import _leasehold, _work
 from ._election import Election
 from ._errors import InvalidInput
 from ._events import Events
@@ -180,7 +180,8 @@ class Client(_leasehold.Client):
     def locked(self, template: str, **options: Any) -> Callable[[_Function], _Function]:
         """Decorate a function, or a coroutine function, that holds the lock while it
         runs. The name is made from its arguments, as in ``"invoices/{invoice_id}"``;
-        the options are those of :meth:`lock`."""
+        the options are those of :meth:`lock`. What returns before its work is done, such as a
+        coroutine that nobody has awaited, or a future, raises InvalidInput."""
         import functools
         import inspect
 
@@ -194,13 +195,9 @@ class Client(_leasehold.Client):
             if unknown:
                 raise InvalidInput(
                     f"{template!r} needs {', '.join(unknown)}, which is no parameter of "
-                    f"{function.__name__}{signature}"
+                    f"{_work.name_of(function)}{signature}"
                 )
-            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-                raise InvalidInput(
-                    f"{function.__name__} is a generator, which runs after it was called and has "
-                    "returned; take the lock inside of it"
-                )
+            _work.refuse_generator(function, "take the lock inside of it")
 
             def lock(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Lock:
                 bound = signature.bind(*arguments, **keywords)
@@ -210,15 +207,14 @@ class Client(_leasehold.Client):
             @functools.wraps(function)
             async def run_async(*arguments: Any, **keywords: Any) -> Any:
                 async with lock(arguments, keywords):
-                    return await function(*arguments, **keywords)
+                    return await _work.done_async(function(*arguments, **keywords))
 
             @functools.wraps(function)
             def run(*arguments: Any, **keywords: Any) -> Any:
                 with lock(arguments, keywords):
-                    return function(*arguments, **keywords)
+                    return _work.done(function(*arguments, **keywords), "decorate an `async def`")
 
-            is_async = inspect.iscoroutinefunction(function)
-            return cast(_Function, run_async if is_async else run)
+            return cast(_Function, run_async if _work.is_async(function) else run)
 
         return decorate
 

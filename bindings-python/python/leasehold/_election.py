@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from . import _host, _leasehold
+from . import _host, _leasehold, _work
 from ._errors import LeaseLost
 from ._lease import Lease, Seconds
 from ._lock import Lock
@@ -134,7 +134,7 @@ class Election:
             term = None
             try:
                 with self.campaign() as term:
-                    return _host.returned(body(term), "`await election.lead_async(body)`")
+                    return _work.done(body(term), "use `await election.lead_async(body)`")
             except LeaseLost:
                 # That of another lock is the body's own affair.
                 if term is None or not term.lost.is_set():
@@ -147,7 +147,7 @@ class Election:
             term = None
             try:
                 async with self.campaign() as term:
-                    return await body(term)
+                    return await _work.done_async(body(term))  # type: ignore[no-any-return]
             except LeaseLost:
                 if term is None or not term.lost.is_set():
                     raise

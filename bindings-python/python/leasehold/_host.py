@@ -8,13 +8,12 @@ Only what is imported already is looked for: who runs a scheduler has it.
 
 from __future__ import annotations
 
-import inspect
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 from . import _leasehold
 from ._errors import InvalidInput
@@ -36,21 +35,6 @@ def refuse(what: str, cure: str) -> None:
                 f"{what} would block the hub of {name}, which runs this callback; "
                 "wait in a greenlet that it spawns"
             )
-
-
-_Value = TypeVar("_Value")
-
-
-def returned(value: _Value, cure: str) -> _Value:
-    """What a function has returned that was to do some work: a coroutine or a generator has
-    done none yet."""
-    if inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
-        if inspect.iscoroutine(value):
-            value.close()
-        raise InvalidInput(
-            f"the function returned a {type(value).__name__}, which has not run yet; use {cure}"
-        )
-    return value
 
 
 def hub() -> _Greenlets | None:

@@ -26,6 +26,7 @@ __all__ = [
     "Lock",
     "Lease",
     "Once",
+    "Begun",
     "Watch",
     "Events",
     "Election",
@@ -143,7 +144,18 @@ class Once:
     def __new__(cls, once: Once) -> Self: ...
     @property
     def name(self) -> str: ...
-    def _begin(self) -> Call[Held | tuple[str, float]]: ...
+    def _begin(self) -> Call[Begun]: ...
+
+@final
+class Begun:
+    def __enter__(self) -> Held | tuple[str, float]: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def take(self) -> Held | tuple[str, float]: ...
 
 @disjoint_base
 class Lease:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from . import _host, _leasehold
+from . import _host, _leasehold, _work
 from ._block import AsyncBlock
-from ._errors import InvalidInput
 from ._lease import Lease
 
 
@@ -41,11 +39,12 @@ class Once(_leasehold.Once):
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ran | Skipped:
         """Call the function, unless another is at it or it was done."""
         _host.refuse(f"running {self.name!r} once", "`await once.run_async(function)`")
-        begun = self._begin().wait()
-        if not isinstance(begun, Lease):
-            return Skipped(*begun)
-        with begun:
-            value = _host.returned(function(*args, **kwargs), "`await once.run_async(function)`")
+        # What is entered owns the lease, and no name here does: a traceback keeps those.
+        with self._begin().wait() as begun:
+            if not isinstance(begun, Lease):
+                return Skipped(*begun)
+            value = function(*args, **kwargs)
+            value = _work.done(value, "use `await once.run_async(function)`")
             begun._succeed()
         return Ran(value)
 
@@ -54,25 +53,18 @@ class Once(_leasehold.Once):
     ) -> Ran | Skipped:
         """:meth:`run` of a coroutine function, for asyncio and trio. When the lease is lost,
         the task is cancelled, and LeaseLost raised."""
-        begun = await self._begin()
+        begun = (await self._begin()).take()
         if not isinstance(begun, Lease):
             return Skipped(*begun)
         async with _Block(begun):
-            value = function(*args, **kwargs)
-            if inspect.isawaitable(value):
-                value = await value
-            value = _host.returned(value, "a function that iterates over it")
+            value = await _work.done_async(function(*args, **kwargs))
             begun._succeed()
         return Ran(value)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorate a function, or a coroutine function: it then answers :class:`Ran` or
         :class:`Skipped`."""
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise InvalidInput(
-                f"{function.__name__} is a generator, which runs after it was called and has "
-                "returned; run what iterates over it"
-            )
+        _work.refuse_generator(function, "run what iterates over it")
 
         @functools.wraps(function)
         async def run_async(*args: Any, **kwargs: Any) -> Ran | Skipped:
@@ -82,7 +74,7 @@ class Once(_leasehold.Once):
         def run(*args: Any, **kwargs: Any) -> Ran | Skipped:
             return self.run(function, *args, **kwargs)
 
-        return run_async if inspect.iscoroutinefunction(function) else run
+        return run_async if _work.is_async(function) else run
 
     def __repr__(self) -> str:
         return f"<Once {self.name!r}>"
