@@ -294,7 +294,7 @@ impl Anchor {
     /// The user's own words of such a label.
     pub(crate) fn text_of(&self, label: &str) -> String {
         let text = label.strip_prefix(&*self.label("")).unwrap_or_default();
-        text.trim_start().to_owned()
+        text.strip_prefix(' ').unwrap_or(text).to_owned()
     }
 
     fn home(&self) -> &Arc<Home> {

@@ -157,7 +157,7 @@ impl Locks {
                 Err(error) if !patience.after(engine.runtime().now().since(since)).waits() => {
                     return Err(error);
                 }
-                Err(error) => outage = Outage::told_by(error, engine.runtime().now()),
+                Err(error) => outage = Outage::told_by(error, since),
             }
         }
         let mut taken = Taken(Vec::with_capacity(self.names.len()));

@@ -31,6 +31,7 @@ pub struct Wire {
     withdrawals: AtomicU64,
     transfers: AtomicU64,
     transfer_takes: AtomicU64,
+    label_takes: AtomicU64,
     lost_answers: AtomicU64,
     failure: Mutex<Option<(Kind, Outcome)>>,
     lost_renewals: Mutex<Option<String>>,
@@ -89,6 +90,11 @@ impl Wire {
     /// How long a transfer is on its way to the server from now on, and as long back.
     pub fn slow_transfers(&self, takes: Duration) {
         self.transfer_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// So long takes the answer to the next change of a label.
+    pub fn slow_label(&self, takes: Duration) {
+        self.label_takes.store(takes.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// The next so many transfers are carried out, and their answers are lost.
@@ -262,7 +268,10 @@ impl Backend for Wire {
 
     async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
         self.check(&self.looks)?;
-        self.inner.relabel(held, label).await
+        let answer = self.inner.relabel(held, label).await;
+        let millis = self.label_takes.swap(0, Ordering::SeqCst);
+        self.truth.sleep(Duration::from_millis(millis)).await;
+        answer
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
@@ -333,6 +342,7 @@ impl World {
             withdrawals: AtomicU64::new(0),
             transfers: AtomicU64::new(0),
             transfer_takes: AtomicU64::new(0),
+            label_takes: AtomicU64::new(0),
             lost_answers: AtomicU64::new(0),
             failure: Mutex::default(),
             lost_renewals: Mutex::default(),

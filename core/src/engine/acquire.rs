@@ -282,6 +282,16 @@ impl Visit<'_> {
         self.patience == Patience::Forever && borne >= OUTAGE
     }
 
+    /// How long the answer can be waited for before enough is borne.
+    fn outage_left(&self, now: Instant) -> Duration {
+        match self.word.outage() {
+            Some((_, since)) if self.patience == Patience::Forever => {
+                OUTAGE.saturating_sub(now.since(since.max(self.seat.since)))
+            }
+            _ => Duration::MAX,
+        }
+    }
+
     /// The end of the waiting, unless something is granted before: an error if it
     /// is not because somebody holds the lock. A question that has not been
     /// answered since the lock was last busy has its own limit.
@@ -325,7 +335,7 @@ impl Visit<'_> {
         let engine = self.engine;
         let recheck = engine.lines.recheck();
         let sent = engine.runtime.now();
-        let limit = engine.question_limit(self.seat.plan.ttl);
+        let limit = engine.question_limit(self.seat.plan.ttl).min(self.outage_left(sent));
         let Some(claim) = engine.lines.send(&self.seat, recheck, sent + limit) else {
             return Ok(Ask::PassedOver);
         };

@@ -72,6 +72,8 @@ pub(crate) struct Hold {
     slot: u32,
     /// As it is shown.
     label: Mutex<Arc<str>>,
+    /// Of two answers, that of the second request tells what is shown.
+    pub(super) relabels: tokio::sync::Mutex<()>,
     /// The last part of the server's ttl, which is not used.
     delay: Duration,
     /// In nanoseconds, the rest, which is.
@@ -156,6 +158,7 @@ impl Hold {
             held,
             slot,
             label: Mutex::new(plan.label.clone()),
+            relabels: tokio::sync::Mutex::new(()),
             delay: plan.delay,
             ttl: nanos(plan.ttl).into(),
             longest: nanos(plan.lasts()).into(),

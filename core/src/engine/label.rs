@@ -8,6 +8,7 @@ use crate::error::{Error, Outcome};
 impl Engine {
     /// Show another label of a lease that is renewed in the background.
     pub(crate) async fn relabel(&self, hold: &Hold, label: Arc<str>) -> Result<(), Error> {
+        let _one_at_a_time = hold.relabels.lock().await;
         self.check_open()?;
         if !hold.is_valid(self.runtime.now()) {
             return Err(self.over(hold));

@@ -26,7 +26,7 @@ struct Heard {
     is_busy: bool,
     /// Why the last question had no answer that can be used.
     trouble: Option<Error>,
-    /// Since when none had.
+    /// When the first was sent that had none.
     broken_since: Option<Instant>,
     /// When that was sent which is not answered yet.
     asked: Option<Instant>,
@@ -39,14 +39,14 @@ struct Heard {
 /// That the backend did not answer.
 pub(crate) struct Outage {
     error: Error,
-    /// When that was first known.
+    /// When it was asked first.
     pub(super) since: Instant,
 }
 
 impl Outage {
     /// `None` for an error that is an answer.
-    pub(crate) fn told_by(error: Error, now: Instant) -> Option<Self> {
-        (error.kind() == Kind::Unavailable).then_some(Self { error, since: now })
+    pub(crate) fn told_by(error: Error, since: Instant) -> Option<Self> {
+        (error.kind() == Kind::Unavailable).then_some(Self { error, since })
     }
 }
 
@@ -89,11 +89,11 @@ impl Word {
         });
     }
 
-    /// A question had no answer that can be used; answers since when none had.
+    /// A question had no answer that can be used; answers since when one was waited for.
     pub(super) fn broken(&self, why: Error, now: Instant) -> Instant {
         let mut since = now;
         self.change(|heard| {
-            since = *heard.broken_since.get_or_insert(now);
+            since = *heard.broken_since.get_or_insert(heard.asked.unwrap_or(now));
             heard.told = heard.asked.take().or(Some(now));
             (heard.trouble, heard.is_busy) = (Some(why), false);
         });

@@ -125,15 +125,31 @@ fn a_leader_proclaims_another_value_in_the_same_term() {
 fn a_term_that_is_handed_on_shows_what_was_proclaimed_last() {
     on_virtual_time(async |world| {
         let ((first, _), (second, _)) = (world.client(), world.client());
-        let term = lead(&first, "a").await;
-        term.proclaim("b").await.expect("held");
-        let ticket = term.into_ticket().await.expect("a ticket");
-        assert_eq!(shown(&world).await.as_deref(), Some("b"));
-        let lease = second.adopt(ticket.as_str()).await.expect("the lease");
-        assert_eq!(shown(&world).await.as_deref(), Some("b"));
-        world.truth.sleep(TTL * 2).await;
-        assert_eq!(shown(&world).await.as_deref(), Some("b"));
-        lease.release().await.expect("held");
+        for text in ["b", "  b "] {
+            let term = lead(&first, "a").await;
+            term.proclaim(text).await.expect("held");
+            let ticket = term.into_ticket().await.expect("a ticket");
+            assert_eq!(shown(&world).await.as_deref(), Some(text));
+            let lease = second.adopt(ticket.as_str()).await.expect("the lease");
+            assert_eq!(shown(&world).await.as_deref(), Some(text));
+            world.truth.sleep(TTL * 2).await;
+            assert_eq!(shown(&world).await.as_deref(), Some(text));
+            lease.release().await.expect("held");
+        }
+    });
+}
+
+#[test]
+fn of_two_values_that_are_proclaimed_at_once_the_second_stays() {
+    on_virtual_time(async |world| {
+        let (client, wire) = world.client();
+        let term = lead(&client, "a").await;
+        wire.slow_label(SECOND);
+        let (b, c) = tokio::join!(term.proclaim("b"), term.proclaim("c"));
+        assert!(b.is_ok() && c.is_ok(), "{b:?} {c:?}");
+        assert_eq!(shown(&world).await.as_deref(), Some("c"));
+        term.into_ticket().await.expect("a ticket");
+        assert_eq!(shown(&world).await.as_deref(), Some("c"));
     });
 }
 

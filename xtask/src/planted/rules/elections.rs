@@ -19,6 +19,20 @@ pub(super) const RULES: &[Rule] = &[
         "let Some(result) = result else { return Err(term.check().expect_err(\"lost\")) };",
     ),
     rule(
+        "what is proclaimed is told by whichever answer comes last",
+        "elections::of_two_values_that_are_proclaimed_at_once_the_second_stays",
+        "engine/label.rs",
+        "let _one_at_a_time = hold.relabels.lock().await;",
+        "",
+    ),
+    rule(
+        "a ticket loses the spaces before a value",
+        "elections::a_term_that_is_handed_on_shows_what_was_proclaimed_last",
+        "anchor.rs",
+        "text.strip_prefix(' ').unwrap_or(text).to_owned()",
+        "text.trim_start().to_owned()",
+    ),
+    rule(
         "an observer names a past leader",
         "elections::an_observer_names_no_leader_that_has_crashed",
         "leaders.rs",

@@ -118,6 +118,13 @@ pub(super) const RULES: &[Rule] = &[
         "if self.names.len() > 1 {",
     ),
     rule(
+        "a group begins to bear a hung server anew",
+        "groups::a_group_waits_for_a_server_that_hangs_no_longer_than_one_lock_does",
+        "locks.rs",
+        "next = lock.take_without_rest(left, false, outage.take()) => next,",
+        "next = lock.take_without_rest(left, false, None) => next,",
+    ),
+    rule(
         "the rest of a group outlives the loss",
         "groups::what_is_left_of_a_group_is_not_renewed_and_kept_by_nobody_who_hangs",
         "engine/tie.rs",
