@@ -10,7 +10,7 @@ use super::pauses::{RECHECK, Row, tie};
 use super::refusals::{late, other_kind};
 use super::seat::{Busy, Seat};
 use super::turn::Asked;
-use super::word::{SILENCE, Verdict, Word, silent};
+use super::word::Word;
 use super::{Engine, Hold, Outage, Patience, Phase, Plan};
 use crate::backend::{Answer, Claim, Grant, Mode};
 use crate::error::{Error, Kind, Outcome};
@@ -22,8 +22,6 @@ const PLACE: Duration = Duration::from_secs(2);
 const OFFER: Duration = Duration::from_secs(1);
 /// After so many ties in a row, some 60 ms, a lock that is only tried is busy.
 const TIES: u32 = 8;
-/// How long somebody who waits without end goes on while the backend does not answer.
-pub(crate) const OUTAGE: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Wait for the lock as long as `patience` says; `None` when it is busy and
@@ -115,9 +113,9 @@ impl Engine {
             hold.may_be_cut();
         }
         let now = self.runtime.now();
-        let act_at = match hold.is_offered() {
+        let act_at = match hold.offer.is_open() {
             true => {
-                hold.offer(renew_at);
+                hold.offer.renew_at(renew_at);
                 Some((now + OFFER).min(hold.lost_at() - Duration::from_millis(1)))
             }
             false => renew_at,
@@ -165,11 +163,11 @@ enum Stay {
 
 /// A waiter's stay in the line; whichever way it ends, the place is left and
 /// what was asked of the backend and not used is taken back.
-struct Visit<'a> {
-    engine: &'a Arc<Engine>,
-    seat: Arc<Seat>,
-    word: Arc<Word>,
-    patience: Patience,
+pub(super) struct Visit<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) seat: Arc<Seat>,
+    pub(super) word: Arc<Word>,
+    pub(super) patience: Patience,
 }
 
 impl Drop for Visit<'_> {
@@ -246,10 +244,10 @@ impl Visit<'_> {
 
     /// Take what has been given to this waiter, who may come too late for it.
     fn take(&self, hold: Arc<Hold>) -> Stay {
-        if self.engine.runtime.now() < hold.lost_at() || !hold.is_offered() {
-            match hold.take() {
+        if self.engine.runtime.now() < hold.lost_at() || !hold.offer.is_open() {
+            match hold.offer.take() {
                 Some(renew_at) => self.engine.taken(&hold, renew_at),
-                None if hold.is_over() || !hold.is_taken() => return Stay::PassedOver,
+                None if hold.is_over() || !hold.offer.is_taken() => return Stay::PassedOver,
                 None => {}
             }
             return Stay::Granted(hold);
@@ -258,84 +256,12 @@ impl Visit<'_> {
         Stay::PassedOver
     }
 
-    /// When to ask again after an error, if there is any point in it. Who has
-    /// set a time to wait is told the error when that is over.
-    fn bear(&self, row: &mut Row, error: Error) -> Result<Duration, Error> {
-        let since = self.word.broken(error.again(), self.engine.runtime.now());
-        if error.kind() != Kind::Unavailable || self.has_borne_enough(since) {
-            return Err(error);
-        }
-        Ok(row.next_pause(self.engine))
-    }
-
-    /// Who was at the head before may have borne an outage for all.
-    fn hear_outage(&self) -> Result<(), Error> {
-        match self.word.outage() {
-            Some((error, since)) if self.has_borne_enough(since) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Of an outage since then.
-    fn has_borne_enough(&self, since: Instant) -> bool {
-        let borne = self.engine.runtime.now().since(since.max(self.seat.since));
-        self.patience == Patience::Forever && borne >= OUTAGE
-    }
-
-    /// How long the answer can be waited for before enough is borne.
-    fn outage_left(&self, now: Instant) -> Duration {
-        match self.word.outage() {
-            Some((_, since)) if self.patience == Patience::Forever => {
-                OUTAGE.saturating_sub(now.since(since.max(self.seat.since)))
-            }
-            _ => Duration::MAX,
-        }
-    }
-
-    /// The end of the waiting, unless something is granted before: an error if it
-    /// is not because somebody holds the lock. A question that has not been
-    /// answered since the lock was last busy has its own limit.
-    async fn out_of_patience(&self) -> Result<(), Error> {
-        let Some(limit) = self.patience.limit() else { return std::future::pending().await };
-        let runtime = &self.engine.runtime;
-        if !limit.is_zero() {
-            runtime.sleep(limit).await;
-        }
-        // The head of the line may not be polled.
-        let mut silence = runtime.sleep(self.engine.question_limit(self.seat.plan.ttl) * 3);
-        let (mut unasked, mut is_early) = (runtime.sleep(SILENCE), true);
-        // Who only tries is not told what was true before.
-        let mut since = limit.is_zero().then_some(self.seat.since);
-        loop {
-            let changed = self.word.changed();
-            if self.engine.lines.holder(&self.seat.plan.name).is_some() {
-                return Ok(());
-            }
-            match self.word.verdict(runtime.now(), since) {
-                Verdict::Busy => return Ok(()),
-                Verdict::Broken(error) => return Err(error),
-                Verdict::Unknown => {}
-                Verdict::Stale => self.engine.lines.ring(&self.seat.plan.name),
-            }
-            tokio::select! {
-                biased;
-                () = changed => {}
-                () = &mut silence => return Err(silent()),
-                () = &mut unasked, if is_early => {
-                    is_early = false;
-                    // The head is not polled, or it would have asked by now.
-                    since = since.filter(|_| self.word.is_asked());
-                }
-            }
-        }
-    }
-
     /// Ask the backend once.
     async fn ask(&self) -> Result<Ask, Error> {
         let engine = self.engine;
         let recheck = engine.lines.recheck();
         let sent = engine.runtime.now();
-        let limit = engine.question_limit(self.seat.plan.ttl).min(self.outage_left(sent));
+        let limit = self.question_limit();
         let Some(claim) = engine.lines.send(&self.seat, recheck, sent + limit) else {
             return Ok(Ask::PassedOver);
         };
@@ -361,7 +287,7 @@ impl Visit<'_> {
                 let hold = Arc::new(Hold::new(&self.seat.plan, claim.owner, (fence, slot), &start));
                 let renew_at = first_renewal(&hold, &start);
                 // Whoever asks is there to take it.
-                hold.take();
+                hold.offer.take();
                 if engine.serve(Source::Asked, &self.seat, &hold, renew_at) || self.seat.is_served()
                 {
                     engine.check_if_doubted(&self.seat);

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::acquire::OUTAGE;
 use super::hold::{End, Start};
 use super::keeper::first_renewal;
+use super::patience::OUTAGE;
 use super::pauses::Row;
 use super::refusals::late;
 use super::{Engine, Hold, Loss, Phase, Plan};
@@ -133,7 +133,7 @@ impl Engine {
                 continue;
             }
             // Whoever asks is there to take it.
-            hold.take();
+            hold.offer.take();
             std::mem::forget(unused);
             return match self.keep_as(&hold, first_renewal(&hold, &start), || What::Adopted) {
                 true => Ok(hold),

@@ -9,49 +9,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::asked::Asked;
+use super::loss::Loss;
+use super::offer::Offer;
 use super::rest::Rest;
 use super::{Given, Plan};
 use crate::backend::{Held, Mode, Term};
 use crate::error::{Error, Kind};
 use crate::name::Owner;
 use crate::time::{Instant, deadline, drift, grace};
-
-/// Why a lease was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Loss {
-    /// It could not be renewed in time.
-    Expired,
-    /// The backend says that it is not held any more: evicted, or its data lost.
-    Gone,
-    /// It was held for `max_hold`.
-    MaxHold,
-    /// Its client was closed.
-    Closed,
-}
-
-impl Loss {
-    /// The stable name that crosses every language border.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Loss::Expired => "expired",
-            Loss::Gone => "gone",
-            Loss::MaxHold => "max_hold",
-            Loss::Closed => "closed",
-        }
-    }
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Loss::Expired => "it could not be renewed in time",
-            Loss::Gone => "the backend says it is not held any more",
-            Loss::MaxHold => "it was held for max_hold",
-            Loss::Closed => "its client was closed",
-        })
-    }
-}
 
 /// How a lease ended. Everybody hears the same.
 #[derive(Clone, Debug)]
@@ -97,23 +62,11 @@ pub(crate) struct Hold {
     asked: AtomicBool,
     /// Whether it is lost because another one of its group is: the backend has it still.
     lost_with_others: AtomicBool,
-    offer: Mutex<Offer>,
+    pub(super) offer: Offer,
     /// Whether the backend is asked if it is held, and not to renew it.
     checking: AtomicBool,
     /// Why the last renewal failed, if it did.
     trouble: Mutex<Option<Arc<Error>>>,
-}
-
-/// Whether somebody has it who was given it while waiting.
-#[derive(Clone, Copy, Debug)]
-enum Offer {
-    /// Not yet; it is renewed from then on when it is taken.
-    Open {
-        renew_at: Option<Instant>,
-    },
-    Taken,
-    /// Nobody came for it in time.
-    Withdrawn,
 }
 
 /// How a lease begins.
@@ -174,7 +127,7 @@ impl Hold {
             let_go: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             lost_with_others: AtomicBool::new(false),
-            offer: Mutex::new(Offer::Open { renew_at: None }),
+            offer: Offer::open(),
             checking: AtomicBool::new(false),
             trouble: Mutex::default(),
         };
@@ -396,41 +349,6 @@ impl Hold {
     /// Its end comes from another one of its group.
     pub(super) fn lose_with_others(&self) {
         self.lost_with_others.store(true, Ordering::Release);
-    }
-
-    /// It is offered to somebody who waits, and renewed from then on when it is taken.
-    pub(super) fn offer(&self, renew_at: Option<Instant>) {
-        *self.offer_state() = Offer::Open { renew_at };
-    }
-
-    pub(super) fn is_offered(&self) -> bool {
-        matches!(*self.offer_state(), Offer::Open { .. })
-    }
-
-    pub(super) fn is_taken(&self) -> bool {
-        matches!(*self.offer_state(), Offer::Taken)
-    }
-
-    /// Take it, if it is still offered; answers from when on it is renewed.
-    pub(super) fn take(&self) -> Option<Option<Instant>> {
-        let mut offer = self.offer_state();
-        let Offer::Open { renew_at } = *offer else { return None };
-        *offer = Offer::Taken;
-        Some(renew_at)
-    }
-
-    /// It is not offered any longer; no if it was taken.
-    pub(super) fn withdraw_offer(&self) -> bool {
-        let mut offer = self.offer_state();
-        let is_open = matches!(*offer, Offer::Open { .. });
-        if is_open {
-            *offer = Offer::Withdrawn;
-        }
-        is_open
-    }
-
-    fn offer_state(&self) -> MutexGuard<'_, Offer> {
-        self.offer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// See [`Engine::check`](super::Engine::check).

@@ -150,7 +150,7 @@ impl Engine {
             state.kept.change(*owner, |entry| {
                 // Whoever takes up an offer asks then.
                 entry.doubted_at = Some(now);
-                if !entry.is_lost && !entry.hold.is_offered() {
+                if !entry.is_lost && !entry.hold.offer.is_open() {
                     if entry.renew_at.is_none() {
                         entry.hold.check(true);
                     }
@@ -238,7 +238,7 @@ impl Engine {
     fn withdraw_offers(self: &Arc<Self>, now: Instant) {
         let late: Vec<Arc<Hold>> = {
             let state = self.keeper.state();
-            let overdue = state.kept.overdue(now).filter(|entry| entry.hold.withdraw_offer());
+            let overdue = state.kept.overdue(now).filter(|entry| entry.hold.offer.withdraw());
             overdue.map(|entry| entry.hold.clone()).collect()
         };
         late.into_iter().for_each(|hold| self.release_in_background(hold));
@@ -275,7 +275,7 @@ impl Engine {
         let mut leases = Vec::new();
         for owner in state.kept.due(now, BATCH) {
             state.kept.change(owner, |entry| {
-                if entry.hold.is_offered() {
+                if entry.hold.offer.is_open() {
                     return;
                 }
                 let ttl = entry.hold.ttl();

@@ -24,6 +24,9 @@ mod keeper;
 mod kept;
 mod label;
 mod line;
+mod loss;
+mod offer;
+mod patience;
 mod pauses;
 mod payer;
 mod refusals;
@@ -38,12 +41,12 @@ use closed::Closed;
 use debts::Debts;
 pub(crate) use handing::Given;
 pub(crate) use hold::Hold;
-pub use hold::Loss;
 use keeper::Keeper;
 use line::Lines;
+pub use loss::Loss;
+pub(crate) use patience::{Outage, Patience};
 pub(crate) use pauses::backoff;
 pub(crate) use tie::Tie;
-pub(crate) use word::Outage;
 
 /// What a user wants of a lock.
 #[derive(Clone, Debug)]
@@ -64,46 +67,6 @@ impl Plan {
     /// How long the server has it.
     fn lasts(&self) -> Duration {
         self.ttl + self.delay
-    }
-}
-
-/// How long a user is ready to wait for a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Not at all: busy is an answer.
-    Try,
-    /// This long at most.
-    Wait(Duration),
-    /// Without end.
-    Forever,
-}
-
-impl Patience {
-    /// When a busy lock is not waited for any longer.
-    fn limit(self) -> Option<Duration> {
-        match self {
-            Self::Try => Some(Duration::ZERO),
-            Self::Wait(limit) => Some(limit),
-            Self::Forever => None,
-        }
-    }
-
-    /// Whether a busy lock is waited for.
-    pub(crate) fn waits(self) -> bool {
-        self.limit() != Some(Duration::ZERO)
-    }
-
-    /// What is left of it after a while.
-    pub(crate) fn after(self, waited: Duration) -> Self {
-        match self {
-            Self::Wait(limit) => Self::Wait(limit.saturating_sub(waited)),
-            Self::Try | Self::Forever => self,
-        }
-    }
-
-    /// How long a backend is waited for that is not there yet.
-    pub(crate) fn with_an_outage(self) -> Duration {
-        self.limit().unwrap_or(acquire::OUTAGE)
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::error::{Error, Kind};
+use super::patience::Outage;
+use crate::error::Error;
 use crate::time::Instant;
 
 /// A lock that was busy still is, as long as the answer to the next question is
@@ -34,20 +35,6 @@ struct Heard {
     answered: Option<Instant>,
     /// When that was sent which told what is known: that it is busy, or the trouble.
     told: Option<Instant>,
-}
-
-/// That the backend did not answer.
-pub(crate) struct Outage {
-    error: Error,
-    /// When it was asked first.
-    pub(super) since: Instant,
-}
-
-impl Outage {
-    /// `None` for an error that is an answer.
-    pub(crate) fn told_by(error: Error, since: Instant) -> Option<Self> {
-        (error.kind() == Kind::Unavailable).then_some(Self { error, since })
-    }
 }
 
 /// What somebody hears who does not wait any longer.

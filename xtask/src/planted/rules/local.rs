@@ -182,7 +182,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "who only tries is told what was true before",
         "patience::who_only_tries_beside_one_who_waits_is_not_told_what_was_true_before",
-        "engine/acquire.rs",
+        "engine/patience.rs",
         "limit.is_zero().then_some(self.seat.since)",
         "limit.is_zero().then_some(self.seat.since).filter(|_| false)",
     ),
