@@ -4,6 +4,7 @@
 mod calls;
 mod contender;
 mod cost;
+mod elections;
 mod hand_over;
 mod keeping;
 mod kinds;
@@ -16,13 +17,22 @@ mod worker;
 
 use leasehold_tests::bench::{Failure, Workload, clock, measure, report, rounds};
 
-const WORKLOADS: [Workload; 7] =
-    [pair::run, throughput::run, hand_over::run, waiting::run, keeping::run, cost::run, kinds::run];
+const WORKLOADS: [Workload; 8] = [
+    pair::run,
+    throughput::run,
+    hand_over::run,
+    waiting::run,
+    keeping::run,
+    cost::run,
+    kinds::run,
+    elections::run,
+];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
+        [elections::WORD, url] => elections::lead(url),
         [worker::WORD, ..] => worker::run(&arguments[1..]),
         ["redlock", "peers"] => measure(&[redlock::peers::run], &[]),
         ["redlock", ref wanted @ ..] => measure(&redlock::WORKLOADS, wanted),
