@@ -32,7 +32,7 @@ usage: cargo xtask COMMAND
   soak redlock     ten minutes of bad luck on quorums of 3 and 5 real servers
   soak etcd        ten minutes of bad luck on a cluster of 3 real members
   bench local      the backends that need no server, beside bare SQLite
-  bench redis [N]  one Redis, beside other clients of it; all seven workloads, or some
+  bench redis [N]  one Redis, beside other clients of it; all eight workloads, or some
   bench redlock [N | peers]
                    a quorum of Redis servers, the same; all three workloads, some, or
                    beside clients of other languages, which are installed

@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use leasehold::{Client, Election};
+use leasehold::Client;
 use leasehold_tests::servers::Server;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::Failure;
 use crate::clock::{micros, now, pause};
@@ -52,7 +53,8 @@ async fn resignations(clients: &[Client; 2]) -> Result<Vec<f64>, Failure> {
     let elections = clients.each_ref().map(|client| client.election("lead"));
     let (mut times, mut term) = (Vec::new(), elections[0].campaign().await?);
     for turn in 1..=TURNS {
-        let next = campaign(&elections[turn % 2]).await;
+        let election = elections[turn % 2].clone();
+        let next = in_line(async move { election.campaign().await }).await;
         let since = now();
         term.resign().await?;
         term = next.await??;
@@ -62,12 +64,11 @@ async fn resignations(clients: &[Client; 2]) -> Result<Vec<f64>, Failure> {
     Ok(times)
 }
 
-/// A campaign that stands in line.
-async fn campaign(
-    election: &Election,
-) -> tokio::task::JoinHandle<Result<leasehold::Term, leasehold::Error>> {
-    let election = election.clone();
-    let next = tokio::spawn(async move { election.campaign().await });
+/// Begin to wait, and stand in line when this returns.
+async fn in_line<T: Send + 'static>(
+    work: impl Future<Output = Result<T, leasehold::Error>> + Send + 'static,
+) -> JoinHandle<Result<T, leasehold::Error>> {
+    let next = Handle::current().spawn(work);
     pause(Duration::from_millis(1)).await;
     next
 }
@@ -77,8 +78,7 @@ async fn hand_overs(clients: &[Client; 2]) -> Result<Vec<f64>, Failure> {
     let (mut times, mut lease) = (Vec::new(), locks[0].acquire().await?);
     for turn in 1..=TURNS {
         let lock = locks[turn % 2].clone();
-        let next = tokio::spawn(async move { lock.acquire().await });
-        pause(Duration::from_millis(1)).await;
+        let next = in_line(async move { lock.acquire().await }).await;
         let since = now();
         lease.release().await?;
         lease = next.await??;
@@ -97,9 +97,10 @@ fn fail_over(runtime: &Runtime, url: &str, client: &Client) -> Result<f64, Failu
     if leads != "leads" {
         return Err(format!("the leader said {leads:?}").into());
     }
-    let next = runtime.block_on(campaign(&client.election("killed")));
+    let election = client.election("killed");
+    let next = runtime.block_on(in_line(async move { election.campaign().await }));
     // Somewhere between two of its renewals.
-    std::thread::sleep(Duration::from_millis(fastrand::u64(300..1000)));
+    runtime.block_on(pause(Duration::from_millis(fastrand::u64(300..1000))));
     let since = now();
     leader.kill()?;
     leader.wait()?;
