@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
-use leasehold::{Client, Error, Kind, Leases, Locks, Loss, Once, Options};
+use leasehold::{Client, Error, Kind, Leases, Loss, Options};
 use rustix::process::Signal;
 
 use crate::args::{OnLost, Run};
 use crate::child::Child;
 use crate::exit::{self, Failure};
 use crate::signals::Signals;
-use crate::{show, tree, wait};
+use crate::{plan, show, tree, wait};
 
 pub(crate) async fn run(url: &str, args: Run) -> Result<u8, Failure> {
     let mut session = Session::new(url, args)?;
@@ -138,7 +138,7 @@ impl Session {
     }
 
     pub(crate) async fn wait(&mut self) -> Result<Wait, Failure> {
-        let locks = plan(&self.client, &self.args);
+        let locks = plan::locks(&self.client, &self.args);
         let (names, no_wait, mode) = (locks.names(), self.args.no_wait, self.args.mode());
         let acquire = async {
             match no_wait {
@@ -168,7 +168,7 @@ impl Session {
                 Wait::Signal(signal) => Begun::Ended(by_signal(signal.as_raw())),
             });
         }
-        let once = once(&self.client, &self.args)?;
+        let once = plan::once(&self.client, &self.args)?;
         let begun = tokio::select! {
             biased;
             // Dropped, it takes back what it asked for.
@@ -352,60 +352,4 @@ fn environment(leases: &Leases) -> Vec<(&'static str, Option<String>)> {
         ("LEASEHOLD_SLOT", one.and_then(|name| Some(slots.get(name)?.to_string()))),
         ("LEASEHOLD_SLOTS", (!slots.is_empty()).then(|| serde_json::json!(slots).to_string())),
     ]
-}
-
-fn plan(client: &Client, args: &Run) -> Locks {
-    let mut lock = client.locks(args.names.all());
-    if args.shared {
-        lock = lock.shared();
-    }
-    if let Some(permits) = args.permits {
-        lock = lock.permits(permits);
-    }
-    if let Some(delay) = args.delay {
-        lock = lock.delay(delay);
-    }
-    if let Some(ttl) = args.ttl {
-        lock = lock.ttl(ttl);
-    }
-    if let Some(wait) = args.wait {
-        lock = lock.wait(wait.unwrap_or(Duration::MAX));
-    }
-    if let Some(max_hold) = args.max_hold {
-        lock = lock.max_hold(max_hold);
-    }
-    if let Some(min_hold) = args.min_hold {
-        lock = lock.min_hold(min_hold);
-    }
-    if let Some(label) = &args.label {
-        lock = lock.label(label);
-    }
-    lock
-}
-
-fn once(client: &Client, args: &Run) -> Result<Once, Failure> {
-    let names: Vec<&str> = args.names.all().collect();
-    let [name] = names[..] else {
-        return Err(Failure::usage("--every and --slot are for one name, not for several"));
-    };
-    let mut once = client.once(name);
-    if let Some(every) = args.every {
-        once = once.every(every);
-    }
-    if let Some(slot) = &args.slot {
-        once = once.slot(slot);
-    }
-    if let Some(delay) = args.delay {
-        once = once.delay(delay);
-    }
-    if let Some(ttl) = args.ttl {
-        once = once.ttl(ttl);
-    }
-    if let Some(max_hold) = args.max_hold {
-        once = once.max_hold(max_hold);
-    }
-    if let Some(label) = &args.label {
-        once = once.label(label);
-    }
-    Ok(once)
 }
