@@ -84,6 +84,8 @@ fn a_lock_with_none_but_dead_waiters_is_free_and_the_line_ends() {
     let grave = Grave::of(&place.server, "leasehold:x");
     grave.bury(20_000, -1_000_000, &places()[0]);
     waiter.abort();
+    let has_left = || (waiting(&place.server, "leasehold:x") <= 20_000).then_some(());
+    until(LIMIT, has_left).expect("its place is given up");
     place.wait(lease.release()).unwrap();
     let turn = |client: &Client| place.wait(client.lock("x").ttl(LONG).try_acquire()).unwrap();
     for _ in 0..40 {

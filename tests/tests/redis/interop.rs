@@ -113,3 +113,22 @@ fn redis_py_excludes_us_and_we_it() {
 fn node_redlock_excludes_us_and_we_it() {
     assert_we_exclude_each_other(node_redlock);
 }
+
+#[test]
+fn a_waiter_is_there_soon_after_another_library_released() {
+    let place = Place::new();
+    let client = place.client();
+    let mut late = std::time::Duration::ZERO;
+    for _ in 0..10 {
+        place.server.command(&["SET", "leasehold:x", "another library's", "PX", "60000"]);
+        let waiter = place.stand_in_line(&client, "x");
+        place.pass(std::time::Duration::from_millis(fastrand::u64(0..600)));
+        let released = leasehold_tests::patience::now();
+        place.server.command(&["DEL", "leasehold:x"]);
+        let (lease, at) = place.granted(waiter);
+        late += at - released;
+        place.wait(lease.release()).unwrap();
+    }
+    // Some 50 ms each, where those libraries look ten times in a second.
+    assert!(late < SECOND * 3 / 2, "{late:?} for ten");
+}

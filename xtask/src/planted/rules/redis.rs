@@ -124,6 +124,13 @@ pub(super) const RULES: &[Rule] = &[
         "true",
     ),
     rule(
+        "what another library holds is looked at as seldom as ours",
+        "interop::a_waiter_is_there_soon_after_another_library_released",
+        "backend/redis/lua/line.lua",
+        "return left < 0 and POLL or math.min(left, POLL)",
+        "return left",
+    ),
+    rule(
         "the side hash has no end",
         "records::however_long_a_lock_is_held_its_records_last_as_long_and_end",
         "backend/redis/lua/line.lua",

@@ -36,4 +36,4 @@ if not holder then
   end
   last = fence
 end
-return {0, redis.call('PTTL', KEYS[1]), ahead_of(owner, now), last or 0}
+return {0, free_in(holder or redis.call('GET', KEYS[1])), ahead_of(owner, now), last or 0}

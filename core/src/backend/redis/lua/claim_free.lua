@@ -4,7 +4,7 @@
 -- ARGV: 1 ms to remember, 2 owner, 3 channel and label, 4 ttl in ms, 5 ms to keep
 --       a place in the line (0: take none), 6 ms that the fence is remembered if
 --       it is granted, (7 identity)
--- Reply: {0, ms until the lease ends (negative: unknown), how many are ahead,
+-- Reply: {0, ms until it is worth asking again (negative: unknown), how many are ahead,
 --         last fence}
 --      | {1, fence} | {2} retired | {3, ms of quarantine left}
 --      | {4, how it is shared} which does not go with it

@@ -44,11 +44,11 @@ if not holder or share.mode then
     return {1, fence, slot}
   end
 end
-local free_in = redis.call('PTTL', KEYS[1])
+local free = free_in(redis.call('GET', KEYS[1]))
 if tonumber(mode) > 0 then
   -- Any of them makes room.
   local next = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. whole(BELOW + now / 1000), WAITING,
     'WITHSCORES', 'LIMIT', 0, 1)
-  if next[2] then free_in = next[2] - BELOW - math.floor(now / 1000) end
+  if next[2] then free = next[2] - BELOW - math.floor(now / 1000) end
 end
-return {0, free_in, ahead_of(owner, now), tonumber(redis.call('GET', KEYS[4])) or 0}
+return {0, free, ahead_of(owner, now), tonumber(redis.call('GET', KEYS[4])) or 0}
