@@ -192,6 +192,7 @@ mod etcd_in_memory {
     }
 
     leasehold::conformance_tests!(stage());
+    leasehold::sharing_tests!(stage());
     leasehold::handing_tests!(stage());
     leasehold::resting_tests!(stage());
 }

@@ -132,6 +132,8 @@ impl Cluster for Liar {
     }
 }
 
+const MODES: [Mode; 3] = [Mode::Exclusive, Mode::Shared, Mode::Counted { permits: 2 }];
+
 fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
     // At two seconds it can hold the lock in the session in which it has waited.
     let ttl = Duration::from_secs(if number.is_multiple_of(5) { 2 } else { 60 });
@@ -140,7 +142,8 @@ fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
         owner: Owner::from_bits(number),
         ttl,
         delay: Duration::ZERO,
-        mode: Mode::Exclusive,
+        // Those of one round use it in one way.
+        mode: MODES[(number / 8 % 3) as usize],
         label: "test".into(),
         place: waits.then_some(Duration::from_secs(2)),
         renewed,
@@ -153,13 +156,17 @@ async fn run(cluster: &MemoryClusterClient, step: Step) {
     cluster.txn(&Txn { then: vec![step], ..Txn::default() }).await.unwrap();
 }
 
-/// The fence of whoever holds it, and the key.
+/// The fence of whoever holds it alone, or opened the turn or took the permit last, and
+/// the key.
 async fn holder(cluster: &MemoryClusterClient) -> Option<(String, u64)> {
     let keys = Keys::Under("x/#".to_owned());
     let oldest = Read { keys, before: None, order: Order::OldestFirst, limit: 1 };
     let txn = Txn { then: vec![Step::Read(oldest)], ..Txn::default() };
     let found = cluster.txn(&txn).await.unwrap().reads.remove(0);
-    found.entries.into_iter().next().map(|entry| (entry.key, entry.created))
+    found.entries.into_iter().next().map(|entry| {
+        let is_alone = !entry.value.contains(" [");
+        (entry.key, if is_alone { entry.created } else { entry.written })
+    })
 }
 
 #[tokio::test]
@@ -189,9 +196,11 @@ async fn what_a_cluster_says_is_not_believed_because_it_says_it() {
                 grants += 1;
                 let (name, owner, ttl) = (asked.name.clone(), asked.owner, asked.ttl);
                 let held =
-                    Held { name, owner, mode: Mode::Exclusive, fence, ttl, renewed: asked.renewed };
-                let theirs = (etcd.key(&held).unwrap(), fence);
-                assert_eq!(holder(&truth).await, Some(theirs.clone()), "round {number}");
+                    Held { name, owner, mode: asked.mode, fence, ttl, renewed: asked.renewed };
+                let theirs = holder(&truth).await.expect("somebody holds it");
+                assert_eq!(theirs.1, fence, "round {number}");
+                let key = etcd.key(&held);
+                assert!(key.is_none_or(|key| key == theirs.0), "round {number}");
                 let renewed = etcd.renew(std::slice::from_ref(&held)).await;
                 if renewed.is_ok_and(|answers| answers == [Renewal::Kept]) {
                     kept += 1;

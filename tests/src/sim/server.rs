@@ -278,7 +278,7 @@ impl Servers {
 
     /// Whether they let several share a lock.
     pub(super) fn share(&self) -> bool {
-        matches!(self.kind, Kind::Waking | Kind::Granting)
+        !self.is_quorum()
     }
 
     pub(super) fn is_quorum(&self) -> bool {

@@ -8,5 +8,6 @@ mod leases;
 mod liar;
 mod members;
 mod place;
+mod sharing;
 mod tickets;
 mod waiting;

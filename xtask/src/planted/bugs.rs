@@ -241,8 +241,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a claim does not look whether it is kept out of etcd",
         file: "backend/etcd/claim.rs",
-        healthy: "vec![no_key(self.key.clone()), self.not_refused()]",
-        broken: "vec![no_key(self.key.clone())]",
+        healthy: "vec![no_key(self.key.clone()), self.not_refused(), nobody_counts]",
+        broken: "vec![no_key(self.key.clone()), nobody_counts]",
     },
     Bug {
         name: "nobody waits for what is on its way to etcd",

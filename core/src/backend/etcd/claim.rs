@@ -7,26 +7,26 @@
 
 use std::time::Duration;
 
-use super::cluster::{Condition, Done, Entry, Failure, Found, Keys, SessionId, Step, Txn};
+use super::cluster::{Change, Condition, Done, Entry, Failure, Found, Keys, SessionId, Step, Txn};
 use super::places::Place;
 use super::proof::{is_of, strange};
 use super::sessions::Session;
-use super::txns::{no_key, read_newest, read_oldest, read_one};
+use super::txns::{no_key, read_last, read_newest, read_oldest, read_one};
 use super::{Etcd, note};
 use crate::backend::{Answer, Claim};
 use crate::error::{Error, Kind};
 use crate::time::Instant;
 
 /// How long a place outlives its client: the shortest that etcd can count.
-const STAND: Duration = Duration::from_secs(2);
+pub(super) const STAND: Duration = Duration::from_secs(2);
 
 /// A claim that is being answered.
 pub(super) struct Asking<'a> {
-    etcd: &'a Etcd,
-    claim: &'a Claim,
+    pub(super) etcd: &'a Etcd,
+    pub(super) claim: &'a Claim,
     sent: Instant,
-    key: String,
-    line: String,
+    pub(super) key: String,
+    pub(super) line: String,
 }
 
 /// Where a key stands in its line.
@@ -39,7 +39,7 @@ enum Stands {
 
 impl Etcd {
     pub(super) fn asking<'a>(&'a self, claim: &'a Claim) -> Asking<'a> {
-        let slot = self.places.take_slot(claim.owner, &claim.name);
+        let slot = self.places.take_slot(claim.owner, &claim.name, claim.mode);
         let (key, line) = (self.keys.place(&claim.name, slot), self.keys.line(&claim.name));
         Asking { etcd: self, claim, sent: self.now(), key, line }
     }
@@ -52,6 +52,9 @@ impl Asking<'_> {
         if self.etcd.places.is_retired(self.claim.owner) {
             return Ok(Answer::Retired);
         }
+        if self.claim.mode.is_shared() {
+            return or_tied(self.share().await);
+        }
         if let Some(place) = self.etcd.places.get(self.claim.owner) {
             match self.look(place).await {
                 Ok(None) => {}
@@ -61,6 +64,10 @@ impl Asking<'_> {
         }
         let busy = match self.take().await {
             Ok(busy @ Answer::Busy { .. }) => busy,
+            Ok(refused @ Answer::OtherKind { .. }) => {
+                self.etcd.places.has_nothing(self.claim.owner);
+                return Ok(refused);
+            }
             decided => return or_tied(decided),
         };
         match self.claim.place {
@@ -73,7 +80,7 @@ impl Asking<'_> {
     }
 
     /// The session in which it holds the lock.
-    async fn home(&self) -> Result<Session, Error> {
+    pub(super) async fn home(&self) -> Result<Session, Error> {
         match self.claim.renewed {
             true => self.etcd.sessions.usable(self.claim.ttl, self.claim.delay).await,
             false => self.etcd.sessions.alone(self.claim.ttl).await,
@@ -81,7 +88,7 @@ impl Asking<'_> {
     }
 
     /// It was not needed.
-    fn put_aside(&self, home: &Session) {
+    pub(super) fn put_aside(&self, home: &Session) {
         if home.is_alone {
             self.etcd.sessions.put_aside(home);
         }
@@ -107,7 +114,8 @@ impl Asking<'_> {
             Some(entry) => self.found(entry).await,
             None => {
                 let ahead = line.waiting_besides(0);
-                Ok(Answer::Busy { free_in: None, ahead, fence: 0 })
+                let other = line.first().and_then(|last| self.other_kind(last));
+                Ok(other.unwrap_or(Answer::Busy { free_in: None, ahead, fence: 0 }))
             }
         }
     }
@@ -131,17 +139,23 @@ impl Asking<'_> {
         let session = self.etcd.sessions.usable(keep.min(STAND), Duration::ZERO).await?;
         let (last, first) =
             (read_newest(self.line.clone(), None, 2), read_oldest(self.line.clone()));
+        let counted = self.etcd.keys.counted(&self.claim.name);
+        let nobody_counts = Condition::Absent(counted.clone());
         let txn = Txn {
-            conditions: vec![no_key(self.key.clone()), self.not_refused()],
+            conditions: vec![no_key(self.key.clone()), self.not_refused(), nobody_counts],
             then: vec![self.put(&session, "waits"), last, first],
-            otherwise: vec![read_one(&self.key)],
+            otherwise: vec![read_one(&self.key), read_last(counted)],
         };
         let done = self.etcd.write(&session, self.claim.owner, txn).await?;
         if !done.met {
-            return match done.reads.first().and_then(Found::first) {
-                Some(entry) => self.found(entry).await,
-                None => Ok(Answer::Retired),
+            let [ours, counted] = &done.reads[..] else {
+                return Err(strange("not two reads").into());
             };
+            if let Some(entry) = ours.first() {
+                return self.found(entry).await;
+            }
+            let other = counted.first().and_then(|last| self.other_kind(last));
+            return Ok(other.unwrap_or(Answer::Retired));
         }
         let mut place = Place::new(self.claim, done.revision, &session);
         place.ahead = done.reads.first().map_or(0, |line| line.waiting_besides(1));
@@ -153,13 +167,19 @@ impl Asking<'_> {
     }
 
     /// There is a key of this owner that the client did not know of.
-    async fn found(&self, entry: &Entry) -> Result<Answer, Failure> {
+    pub(super) async fn found(&self, entry: &Entry) -> Result<Answer, Failure> {
         if !self.is_ours(entry) {
             return Err(strange("the key of another owner").into());
         }
         let session = entry.session.and_then(|id| self.etcd.sessions.get(id));
         let answer = match session {
-            Some(session) => self.look(Place::new(self.claim, entry.created, &session)).await?,
+            Some(session) => {
+                let place = Place::new(self.claim, entry.created, &session);
+                match self.claim.mode.is_shared() {
+                    true => self.look_to_share(place).await?,
+                    false => self.look(place).await?,
+                }
+            }
             // Of a session that is over as far as we know; it ends soon.
             None => None,
         };
@@ -230,7 +250,7 @@ impl Asking<'_> {
             false => self.home().await?,
         };
         let conditions = vec![
-            Condition::NoneBefore(self.line.clone(), place.created),
+            Condition::NoneBefore(Keys::Under(self.line.clone()), place.created),
             Condition::Created(self.key.clone(), place.created),
             // A move that comes late must not undo a later one.
             Condition::Within(self.key.clone(), place.session),
@@ -292,19 +312,20 @@ impl Asking<'_> {
     /// It waits for a key that was there at a revision.
     fn behind(&self, mut place: Place, before: &Entry, revision: u64) -> Answer {
         let ahead = place.ahead;
-        (place.watched, place.is_called) = (Some(before.key.clone()), false);
+        place.is_called = false;
+        place.watched = Some((before.key.clone(), Change::Deleted));
         self.etcd.set_place(self.claim.owner, place, revision);
         Answer::Busy { free_in: None, ahead, fence: 0 }
     }
 
-    /// It holds the lock since it was created, and did at a revision.
+    /// It holds the lock, and did at a revision.
     pub(super) fn granted(&self, mut place: Place, home: &Session, revision: u64) -> Answer {
-        let fence = place.created;
+        let (fence, slot) = (place.fence, place.permit);
         place.is_called = false;
         // The others look at their keys whenever they are renewed.
-        place.watched = (!self.claim.renewed).then(|| self.key.clone());
+        place.watched = (!self.claim.renewed).then(|| (self.key.clone(), Change::Deleted));
         self.etcd.set_place(self.claim.owner, place, revision);
-        Answer::Granted { fence, slot: 0, term: Some(home.term(self.sent)) }
+        Answer::Granted { fence, slot, term: Some(home.term(self.sent)) }
     }
 
     pub(super) fn put(&self, session: &Session, does: &str) -> Step {
@@ -317,7 +338,13 @@ impl Asking<'_> {
         no_key(self.etcd.keys.refusal(&self.claim.name, self.claim.owner))
     }
 
-    fn is_ours(&self, entry: &Entry) -> bool {
+    /// How a key that is there uses the lock, if that does not go with the claim.
+    pub(super) fn other_kind(&self, entry: &Entry) -> Option<Answer> {
+        let mode = self.etcd.keys.mode(&self.claim.name, &entry.key);
+        (!mode.goes_with(self.claim.mode)).then_some(Answer::OtherKind { mode })
+    }
+
+    pub(super) fn is_ours(&self, entry: &Entry) -> bool {
         is_of(entry, &self.key, self.claim.owner)
     }
 }

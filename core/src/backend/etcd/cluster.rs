@@ -21,6 +21,9 @@ pub enum Keys {
     One(String),
     /// All that begin with this.
     Under(String),
+    /// All from the first of these on, in the order of their bytes, up to the second
+    /// without that.
+    Between(String, String),
 }
 
 /// Transactions change nothing unless every condition is met.
@@ -32,11 +35,14 @@ pub enum Condition {
     Created(String, u64),
     /// It exists, and lives with this session.
     Within(String, SessionId),
-    /// There are some that begin with this, and none of them was created before
-    /// this revision.
-    NoneBefore(String, u64),
+    /// There are some of these, and none of them was created before this revision.
+    NoneBefore(Keys, u64),
     /// None that begins with this was created after this revision.
     NoneAfter(String, u64),
+    /// None of these was written after this revision.
+    Quiet(Keys, u64),
+    /// None of these was written a second time since it was created.
+    Once(Keys),
 }
 
 /// A step of a transaction.
@@ -65,19 +71,21 @@ pub struct Read {
     pub keys: Keys,
     /// Only those that were created before this revision.
     pub before: Option<u64>,
-    /// In the order of their creation, or against it.
+    /// In this order.
     pub order: Order,
     /// At most so many; all, if zero.
     pub limit: u32,
 }
 
-/// An order of creation.
+/// An order of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// First come, first.
     OldestFirst,
     /// Last come, first.
     NewestFirst,
+    /// What was written most often since it was created, first.
+    MostWrittenFirst,
 }
 
 /// Done in one step, or not at all.
@@ -122,6 +130,10 @@ pub struct Entry {
     pub value: String,
     /// The revision at which it was created.
     pub created: u64,
+    /// The revision at which it was written last.
+    pub written: u64,
+    /// How often it was written since it was created, with that.
+    pub writes: u64,
     /// The session that it lives with.
     pub session: Option<SessionId>,
 }
@@ -157,6 +169,10 @@ pub enum Change {
     Written,
     /// That it is deleted.
     Deleted,
+    /// That it is written or deleted.
+    Any,
+    /// That a key which begins with this one is deleted.
+    DeletedUnder,
 }
 
 /// What a cluster tells unasked. It may be lost with the connection, and come late.
@@ -200,8 +216,8 @@ pub trait Cluster: Send + Sync + 'static {
     async fn ends_in(&self, session: SessionId) -> Result<Option<Duration>, Error>;
 
     /// Tell by [`news`](Cluster::news) of a change after this revision; zero:
-    /// from now on. Each key is watched for one thing. Who watches for its
-    /// deletion hears of one.
+    /// from now on. Each key is watched for one thing. Who does not watch for
+    /// what is written hears of one change.
     fn watch(&self, key: &str, change: Change, after: u64);
 
     /// Tell no more about it.

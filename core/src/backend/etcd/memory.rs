@@ -172,14 +172,22 @@ impl State {
 
 impl Ear {
     fn hear(&mut self, event: &Event) {
-        let Some(watch) = self.watches.get(&event.key) else { return };
-        let change = if event.written.is_some() { Change::Written } else { Change::Deleted };
-        if watch.change != change || event.revision <= watch.after {
-            return;
-        }
-        drop(self.bell.send(event.news()));
-        if change == Change::Deleted {
-            self.watches.remove(&event.key);
+        let is_deletion = event.written.is_none();
+        let hears = |(key, watch): (&String, &Watch)| {
+            let concerns = match watch.change {
+                Change::Written => *key == event.key && !is_deletion,
+                Change::Deleted => *key == event.key && is_deletion,
+                Change::Any => *key == event.key,
+                Change::DeletedUnder => event.key.starts_with(key.as_str()) && is_deletion,
+            };
+            (concerns && event.revision > watch.after).then(|| (key.clone(), watch.change))
+        };
+        let heard: Vec<_> = self.watches.iter().filter_map(hears).collect();
+        for (key, change) in heard {
+            if change != Change::Written {
+                self.watches.remove(&key);
+            }
+            drop(self.bell.send(event.news(key)));
         }
     }
 

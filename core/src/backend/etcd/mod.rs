@@ -24,7 +24,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Answer, Backend, Claim, Heir, Held, Released, Renewal, Status, Transferred, Wake};
+use super::{
+    Answer, Backend, Claim, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
+};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -44,6 +46,7 @@ mod release;
 mod renew;
 mod rest;
 mod sessions;
+mod share;
 mod slots;
 mod transfer;
 mod txns;
@@ -193,8 +196,8 @@ impl Etcd {
         if let Some(key) = unwatched {
             self.cluster.unwatch(&key);
         }
-        if let Some(key) = watched {
-            self.cluster.watch(&key, Change::Deleted, after);
+        if let Some((key, change)) = watched {
+            self.cluster.watch(&key, change, after);
         }
     }
 
@@ -203,7 +206,8 @@ impl Etcd {
     fn watch_anew(&self) {
         for (owner, place) in self.places.stop_watching_all() {
             let (created, key) = (place.created, self.key_of(&place.name, owner));
-            self.set_place(owner, Place { watched: Some(key), ..place }, created);
+            let watched = Some((key, Change::Deleted));
+            self.set_place(owner, Place { watched, ..place }, created);
         }
     }
 
@@ -273,7 +277,6 @@ impl Etcd {
 #[async_trait]
 impl Backend for Etcd {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        self.supports(claim.mode)?;
         // A claim is several requests.
         self.asking(claim).answer().await.map_err(|e| match self.places.was_not_sent(claim.owner) {
             true => e.with_outcome(Outcome::NotHeld),
@@ -286,7 +289,6 @@ impl Backend for Etcd {
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
-        then.map_or(Ok(()), |then| self.supports(then.mode))?;
         self.hand_on(held, then).await
     }
 
@@ -354,6 +356,10 @@ impl Backend for Etcd {
         }
     }
 
+    fn supports(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn supports_rest(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -367,7 +373,9 @@ impl Backend for Etcd {
     }
 
     fn key(&self, lease: &Held) -> Option<String> {
-        Some(self.key_of(&lease.name, lease.owner))
+        // The fence of the others is not the revision that created theirs.
+        let is_alone = lease.mode == Mode::Exclusive;
+        is_alone.then(|| self.key_of(&lease.name, lease.owner))
     }
 
     fn caveats(&self) -> Vec<String> {

@@ -45,9 +45,51 @@ pub(super) fn does(note: &str) -> Option<&str> {
     before.map(|(_, does)| does)
 }
 
+/// What is written of a lease that is one of several of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Which of the permits it has, if they are counted.
+    pub(super) permit: Option<u32>,
+    /// `None`: the revision at which this was written.
+    pub(super) fence: Option<u64>,
+}
+
+impl Share {
+    /// What a key does that has it.
+    pub(super) fn does(self, what: &str) -> String {
+        let kind = self.permit.map_or("shared".to_owned(), |permit| format!("permit {permit}"));
+        let fence = self.fence.map_or(String::new(), |fence| format!(" fence {fence}"));
+        format!("{what} [{kind}{fence}]")
+    }
+}
+
+/// What the key of one of several does, and what it has; `None` if it only waits.
+pub(super) fn share(note: &str) -> Option<(&str, Share)> {
+    let (what, said) = does(note)?.strip_suffix(']')?.split_once(" [")?;
+    let (kind, fence) = match said.split_once(" fence ") {
+        Some((kind, fence)) => (kind, Some(fence.parse().ok()?)),
+        None => (said, None),
+    };
+    let permit = match kind.strip_prefix("permit ") {
+        Some(permit) => Some(permit.parse().ok()?),
+        None => (kind == "shared").then_some(None)?,
+    };
+    Some((what, Share { permit, fence }))
+}
+
+/// The same with this fence in it, for a key that is written again.
+pub(super) fn with_fence(note: &str, fence: u64) -> String {
+    let Some((what, share)) = share(note) else { return note.to_owned() };
+    let with = Share { fence: Some(fence), ..share }.does(what);
+    let (label, before) = (label(note), format!(", {}", share.does(what)));
+    let rest = note.strip_prefix(&*label).and_then(|rest| rest.strip_prefix(&*before));
+    rest.map_or(note.to_owned(), |rest| format!("{label}, {with}{rest}"))
+}
+
 /// For how long it has been held or has rested, by the wall clocks of two machines.
 pub(super) fn held_for(note: &str, wall_micros: u64) -> Duration {
-    let held = ["held", "handed on", RESTS].contains(&does(note).unwrap_or_default());
+    let what = share(note).map(|(what, _)| what).or_else(|| does(note)).unwrap_or_default();
+    let held = ["held", "handed on", RESTS].contains(&what);
     let since = note.rsplit_once(" since ").map(|(_, since)| since).filter(|_| held);
     let since = since.and_then(|since| since.split(" (").next());
     let since: Option<SystemTime> = since.and_then(|since| humantime::parse_rfc3339(since).ok());
@@ -80,6 +122,24 @@ mod tests {
         let said = note("a, held since ever, rests since b", RESTS, 1_000_000, owner);
         assert!(rests(&said) && &*label(&said) == "a, held since ever, rests since b");
         assert_eq!(held_for(&said, 3_000_000), Duration::from_secs(2));
+        for permit in [None, Some(0), Some(4)] {
+            let without = Share { permit, fence: None };
+            let with = Share { permit, fence: Some(78) };
+            let [said, again] =
+                [without, with].map(|share| note("a, b", &share.does("held"), 1_000_000, owner));
+            assert_eq!(super::share(&said), Some(("held", without)), "{said}");
+            assert_eq!(super::share(&again), Some(("held", with)), "{again}");
+            assert_eq!(with_fence(&said, 78), again);
+            assert_eq!((with_fence(&again, 78), &*label(&again)), (again.clone(), "a, b"));
+            assert!(is_of(&again, owner));
+            assert_eq!(held_for(&again, 3_000_000), Duration::from_secs(2));
+        }
+        let strange = ["held [permit 4294967296]", "held [shared fence -1]", "held [two]", "waits"];
+        for does in strange {
+            let said = note("a [shared]", does, 1_000_000, owner);
+            assert_eq!(super::share(&said), None, "{said}");
+            assert_eq!(with_fence(&said, 1), said);
+        }
         // What others have written.
         assert_eq!(&*label("nobody"), "nobody");
         assert_eq!(held_for("nobody", 3_000_000), Duration::ZERO);

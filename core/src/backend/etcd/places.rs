@@ -7,12 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::cluster::SessionId;
+use super::cluster::{Change, SessionId};
 use super::rest::Rest;
 use super::sessions::Session;
 use super::slots::{Slot, Slots};
-use crate::backend::Claim;
 use crate::backend::record::Retired;
+use crate::backend::{Claim, Mode};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -20,16 +20,20 @@ use crate::time::Instant;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) name: LockName,
-    /// The revision that created it, which is the fence.
+    /// The revision that created it.
     pub(super) created: u64,
+    /// Of the lease, when it is one: who holds the lock alone has that as its fence.
+    pub(super) fence: u64,
+    /// Which of the permits it has.
+    pub(super) permit: u32,
     pub(super) session: SessionId,
     /// Whether that session is for this lock alone.
     pub(super) is_alone: bool,
     /// How many stood before it when it came, besides the holder.
     pub(super) ahead: usize,
-    /// The key that is watched: the one that stands before this one or, if there
-    /// is none, this one, if nobody will look at it for long.
-    pub(super) watched: Option<String>,
+    /// The key that is watched, and for what: one that stands before this one or, if
+    /// there is none, this one, if nobody will look at it for long.
+    pub(super) watched: Option<(String, Change)>,
     /// What was watched has gone.
     pub(super) is_called: bool,
     /// Whether others waited when it took the lock.
@@ -92,11 +96,16 @@ pub(super) enum Left {
     Late(Slot),
 }
 
+/// The slot of who has none: there is no such key.
+fn none(owner: Owner) -> Slot {
+    Slot::of(Mode::Exclusive, owner)
+}
+
 impl State {
     /// Answers the key that nobody watches any more.
     fn remove(&mut self, owner: Owner) -> (Option<Place>, Option<String>) {
         let Some(place) = self.places.remove(&owner) else { return (None, None) };
-        let key = place.watched.clone().filter(|key| {
+        let key = place.watched.clone().map(|(key, _)| key).filter(|key| {
             let Some(owners) = self.watchers.get_mut(key) else { return false };
             owners.remove(&owner);
             owners.is_empty() && self.watchers.remove(key).is_some()
@@ -130,7 +139,7 @@ impl State {
         let slot = self.slots.of(owner);
         match self.requests.get(&owner) {
             Some(requests) if requests.under_way > 0 => None,
-            Some(_) => Some(Left::Late(slot.unwrap_or(owner))),
+            Some(_) => Some(Left::Late(slot.unwrap_or(none(owner)))),
             None => match slot.filter(|_| self.slots.makers(owner) > 0 && !is_deleted) {
                 Some(slot) => {
                     self.send(owner);
@@ -151,6 +160,8 @@ impl Place {
         Self {
             name,
             created,
+            fence: created,
+            permit: 0,
             session: session.id,
             is_alone: session.is_alone,
             ahead: 0,
@@ -168,7 +179,11 @@ impl Places {
 
     /// Answers the key that nobody watches any more, and the one that somebody
     /// watches from here on; an owner that is retired has no place any more.
-    pub(super) fn set(&self, owner: Owner, place: Place) -> (Option<String>, Option<String>) {
+    pub(super) fn set(
+        &self,
+        owner: Owner,
+        place: Place,
+    ) -> (Option<String>, Option<(String, Change)>) {
         let mut state = self.state();
         if state.retired.contains(owner) {
             return (None, None);
@@ -181,7 +196,7 @@ impl Places {
         }
         let (_, unwatched) = state.remove(owner);
         state.places.insert(owner, place);
-        if let Some(key) = &watched {
+        if let Some((key, _)) = &watched {
             state.watchers.entry(key.clone()).or_default().insert(owner);
         }
         (unwatched, watched)
@@ -237,17 +252,17 @@ impl Places {
     }
 
     /// The slot of an owner that asks; one that is retired takes none any more.
-    pub(super) fn take_slot(&self, owner: Owner, name: &LockName) -> Slot {
+    pub(super) fn take_slot(&self, owner: Owner, name: &LockName, mode: Mode) -> Slot {
         let mut state = self.state();
         match state.retired.contains(owner) {
-            true => state.slots.of(owner).unwrap_or(owner),
-            false => state.slots.take(owner, name),
+            true => state.slots.of(owner).unwrap_or(none(owner)),
+            false => state.slots.take(owner, name, mode),
         }
     }
 
     /// Its slot; one that has none has nothing under its own name either.
     pub(super) fn slot(&self, owner: Owner) -> Slot {
-        self.state().slots.of(owner).unwrap_or(owner)
+        self.state().slots.of(owner).unwrap_or(none(owner))
     }
 
     /// It asks no more, and what it has is to be cleaned up.
@@ -334,6 +349,20 @@ impl Places {
     pub(super) fn has_nothing(&self, owner: Owner) {
         let mut state = self.state();
         if state.slots.makers(owner) <= 1 && !state.requests.contains_key(&owner) {
+            state.slots.give_back(owner);
+        }
+    }
+
+    /// How many requests may have made its key, if all of them are answered.
+    pub(super) fn makers_when_quiet(&self, owner: Owner) -> Option<u32> {
+        let state = self.state();
+        (!state.requests.contains_key(&owner)).then(|| state.slots.makers(owner))
+    }
+
+    /// What those requests made was deleted; unless there are more by now, it has nothing.
+    pub(super) fn was_deleted(&self, owner: Owner, makers: u32) {
+        let mut state = self.state();
+        if state.slots.makers(owner) == makers && !state.requests.contains_key(&owner) {
             state.slots.give_back(owner);
         }
     }

@@ -45,6 +45,7 @@ fn check_read(read: &Read, found: &Found, revision: u64) -> Result<(), Error> {
     let is_asked_for = |entry: &Entry| match &read.keys {
         Keys::One(key) => entry.key == *key,
         Keys::Under(start) => entry.key.starts_with(start.as_str()),
+        Keys::Between(first, end) => (first..end).contains(&&entry.key),
     };
     let is_in_time = |entry: &Entry| {
         let is_before = read.before.is_none_or(|before| entry.created < before);
@@ -57,6 +58,9 @@ fn check_read(read: &Read, found: &Found, revision: u64) -> Result<(), Error> {
     let is_sorted = match read.order {
         Order::OldestFirst => entries.is_sorted_by_key(|entry| entry.created),
         Order::NewestFirst => entries.is_sorted_by_key(|entry| std::cmp::Reverse(entry.created)),
+        Order::MostWrittenFirst => {
+            entries.is_sorted_by_key(|entry| std::cmp::Reverse(entry.writes))
+        }
     };
     let most = if read.limit == 0 { found.count } else { found.count.min(read.limit as usize) };
     // How many were created before a revision is not told.

@@ -32,18 +32,20 @@ impl Etcd {
         if self.places.has_rested(held.owner) {
             return Ok(Released { held: false, next: None, others: 0 });
         }
+        let created = self.created(held);
         self.places.retire(held.owner, &held.name, self.now());
         // An earlier claim of its own may yet be carried out, and make the key anew.
         let is_last = self.places.is_quiet(held.owner);
         let is_retired = then.is_some_and(|then| self.places.is_retired(then.owner));
         let next = then.filter(|_| !is_retired);
+        let is_alone = |next: &Claim| !held.mode.is_shared() && !next.mode.is_shared();
         let passed = match next {
-            Some(next) if next.renewed => self.pass(held, next).await?,
+            Some(next) if next.renewed && is_alone(next) => self.pass(held, next).await?,
             _ => None,
         };
         let mut released = match passed {
             Some(released) => released,
-            None => self.free(held).await?,
+            None => self.free(held, created).await?,
         };
         self.clean_up(held.owner, &held.name, is_last).await?;
         if is_retired {
@@ -54,41 +56,45 @@ impl Etcd {
             released.others = released.others.saturating_sub(1);
         }
         // Its error is not the release's: it will ask again. So it does if others
-        // wait, whose turn it is.
-        if let (None, Some(next), 0) = (released.next, next, released.others) {
+        // wait, whose turn it is, unless it may share that.
+        if let (None, Some(next)) = (released.next, next)
+            && (released.others == 0 || next.mode.is_shared())
+        {
             released.next = self.asking(next).answer().await.ok();
         }
         Ok(released)
     }
 
     /// Free the lock.
-    async fn free(&self, held: &Held) -> Result<Released, Error> {
+    async fn free(&self, held: &Held, created: Option<u64>) -> Result<Released, Error> {
         let key = self.key_of(&held.name, held.owner);
         let line = self.keys.line(&held.name);
+        let nothing = Released { held: false, next: None, others: 0 };
+        let Some(created) = created else { return Ok(nothing) };
         let txn = Txn {
-            conditions: vec![Condition::Created(key.clone(), held.fence)],
+            conditions: vec![Condition::Created(key.clone(), created)],
             then: vec![Step::Delete(key.clone()), read_oldest(line)],
             otherwise: vec![read_one(&key)],
         };
         let done = self.txn(&txn).await?;
         let read = done.reads.first();
         if !done.met {
-            let is_there = read.and_then(Found::first).is_some_and(|e| e.created == held.fence);
+            let is_there = read.and_then(Found::first).is_some_and(|e| e.created == created);
             return match is_there {
                 true => Err(strange("a key is there, and is not")),
-                false => Ok(Released { held: false, next: None, others: 0 }),
+                false => Ok(nothing),
             };
         }
-        self.check_freed(held, &done)?;
+        self.check_freed(held, created, &done)?;
         let others = read.map_or(0, |line| line.count);
         Ok(Released { held: true, next: None, others })
     }
 
     /// That it was this key which was deleted.
-    fn check_freed(&self, held: &Held, done: &Done) -> Result<(), Error> {
+    fn check_freed(&self, held: &Held, created: u64, done: &Done) -> Result<(), Error> {
         let key = self.key_of(&held.name, held.owner);
         let gone = done.deleted.first().and_then(Option::as_ref);
-        let is_ours = |e: &Entry| e.created == held.fence && is_of(e, &key, held.owner);
+        let is_ours = |e: &Entry| e.created == created && is_of(e, &key, held.owner);
         match gone.is_some_and(is_ours) {
             true => Ok(()),
             false => Err(strange("a lock is free, and its key was not deleted")),
@@ -119,7 +125,7 @@ impl Etcd {
         if !done.met {
             return Ok(None);
         }
-        self.check_freed(held, &done)?;
+        self.check_freed(held, held.fence, &done)?;
         let place = asking.first_of_all(&done, &session)?;
         let next = Some(asking.granted(place, &session, done.revision));
         Ok(Some(Released { held: true, next, others: 0 }))

@@ -10,7 +10,7 @@ use super::places::Place;
 use super::proof::{is_of, strange};
 use super::txns::read_one;
 use crate::backend::parts::joined;
-use crate::backend::{Held, Renewal};
+use crate::backend::{Held, Mode, Renewal};
 use crate::error::{Error, Kind};
 use crate::together::together;
 
@@ -62,8 +62,16 @@ impl Etcd {
         }
     }
 
+    /// The revision that created the key of a lease, if it is known here.
+    pub(super) fn created(&self, held: &Held) -> Option<u64> {
+        match held.mode {
+            Mode::Exclusive => Some(held.fence),
+            _ => self.place_of(held).map(|place| place.created),
+        }
+    }
+
     fn place_of(&self, held: &Held) -> Option<Place> {
-        self.places.get(held.owner).filter(|place| place.created == held.fence)
+        self.places.get(held.owner).filter(|place| place.fence == held.fence)
     }
 
     /// Which of their keys are there.
@@ -88,7 +96,9 @@ impl Etcd {
     /// What became of a lease whose session was kept alive, by what is there now.
     fn found_in_renewal(&self, held: &Held, entry: Option<&Entry>) -> Result<Renewal, Error> {
         let key = self.key_of(&held.name, held.owner);
-        match (entry.filter(|entry| entry.created == held.fence), self.place_of(held)) {
+        let place = self.place_of(held);
+        let created = place.as_ref().map(|place| place.created);
+        match (entry.filter(|entry| Some(entry.created) == created), place) {
             (Some(entry), _) if !is_of(entry, &key, held.owner) => {
                 Err(strange("the key of another owner"))
             }

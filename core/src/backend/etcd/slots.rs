@@ -7,10 +7,23 @@
 
 use std::collections::BTreeMap;
 
+use crate::backend::Mode;
 use crate::name::{LockName, Owner};
 
-/// A key is named after the first owner that had it.
-pub(super) type Slot = Owner;
+/// What a key is named after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// How all who have it use the lock.
+    pub(super) mode: Mode,
+    /// The first owner that had it.
+    pub(super) first: Owner,
+}
+
+impl Slot {
+    pub(super) fn of(mode: Mode, first: Owner) -> Self {
+        Self { mode, first }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Slots {
@@ -32,9 +45,13 @@ impl Slots {
     const MAX_LOCKS: usize = 4096;
 
     /// Its slot, from here on until it is given back or up.
-    pub(super) fn take(&mut self, owner: Owner, name: &LockName) -> Slot {
+    pub(super) fn take(&mut self, owner: Owner, name: &LockName, mode: Mode) -> Slot {
         let taken = self.taken.entry(owner).or_insert_with(|| {
-            let slot = self.free.get_mut(name).and_then(Vec::pop).unwrap_or(owner);
+            let free = self.free.get_mut(name).and_then(|free| {
+                let last = free.iter().rposition(|slot| slot.mode == mode)?;
+                Some(free.remove(last))
+            });
+            let slot = free.unwrap_or(Slot::of(mode, owner));
             Taken { name: name.clone(), slot, makers: 0, is_adopted: false }
         });
         taken.slot
@@ -95,16 +112,19 @@ mod tests {
     fn no_two_have_a_slot_at_once_and_one_that_is_doubtful_is_had_by_nobody() {
         let (mut slots, name) = (Slots::default(), LockName::new("x").unwrap());
         let owner = Owner::from_bits;
-        let (a, b) = (slots.take(owner(1), &name), slots.take(owner(2), &name));
+        let alone = Mode::Exclusive;
+        let (a, b) = (slots.take(owner(1), &name, alone), slots.take(owner(2), &name, alone));
         assert_ne!(a, b);
-        assert_eq!(slots.take(owner(1), &name), a, "it keeps its slot");
+        assert_eq!(slots.take(owner(1), &name, alone), a, "it keeps its slot");
         slots.give_back(owner(1));
         assert_eq!(slots.of(owner(1)), None);
-        assert_eq!(slots.take(owner(3), &name), a);
-        assert_ne!(slots.take(owner(4), &LockName::new("y").unwrap()), a);
+        let other = Slot::of(Mode::Shared, owner(7));
+        assert_eq!(slots.take(owner(7), &name, Mode::Shared), other, "one of its mode");
+        assert_eq!(slots.take(owner(3), &name, alone), a);
+        assert_ne!(slots.take(owner(4), &LockName::new("y").unwrap(), alone), a);
         slots.give_up(owner(3));
         slots.give_back(owner(2));
-        assert_eq!(slots.take(owner(5), &name), b);
-        assert_eq!(slots.take(owner(6), &name), owner(6));
+        assert_eq!(slots.take(owner(5), &name, alone), b);
+        assert_eq!(slots.take(owner(6), &name, alone), Slot::of(alone, owner(6)));
     }
 }

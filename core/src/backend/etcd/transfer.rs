@@ -9,13 +9,14 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cluster::{Condition, Entry, Failure, SessionId, Step, Txn};
+use super::cluster::{Change, Condition, Entry, Failure, Keys, Order, Read, SessionId, Step, Txn};
+use super::note::Share;
 use super::places::Place;
 use super::proof::{is_of, strange};
 use super::sessions::Session;
 use super::txns::{read_oldest, read_one};
 use super::{Etcd, note};
-use crate::backend::{Claim, Heir, Held, Transferred};
+use crate::backend::{Claim, Heir, Held, Mode, Transferred};
 use crate::error::{Error, Outcome};
 use crate::name::Owner;
 use crate::time::Instant;
@@ -90,18 +91,47 @@ impl Transfer<'_> {
         if etcd.places.is_retired(self.to.owner) {
             return Ok(Transferred::Gone);
         }
-        let then = vec![read_oldest(etcd.keys.line(&self.held.name))];
-        let done = etcd.history.txn(&Txn { then, ..Txn::default() }).await?;
-        let first = done.reads.into_iter().next().and_then(|line| line.entries.into_iter().next());
-        let Some(entry) = first.filter(|entry| entry.created == self.held.fence) else {
-            return Ok(Transferred::Gone);
-        };
+        let Some(entry) = self.find().await? else { return Ok(Transferred::Gone) };
         if note::is_of(&entry.value, self.to.owner) {
             return self.again(&entry).await;
         }
         match entry.session.filter(|_| note::is_of(&entry.value, self.held.owner)) {
             Some(session) => self.move_from(&entry, session).await,
             None => Ok(Transferred::Gone),
+        }
+    }
+
+    /// The key of the lease, whichever of the two has it.
+    async fn find(&self) -> Result<Option<Entry>, Error> {
+        let (name, mode) = (&self.held.name, self.held.mode);
+        let read = match mode {
+            Mode::Exclusive => read_oldest(self.etcd.keys.line(name)),
+            _ => {
+                let keys = Keys::Under(self.etcd.keys.kind(name, mode));
+                Step::Read(Read { keys, before: None, order: Order::OldestFirst, limit: 0 })
+            }
+        };
+        let then = vec![read];
+        let done = self.etcd.history.txn(&Txn { then, ..Txn::default() }).await?;
+        let entries = done.reads.into_iter().flat_map(|found| found.entries);
+        let mut its: Vec<Entry> = entries.filter(|entry| self.has_fence(entry)).collect();
+        if mode.is_shared() {
+            its.retain(|entry| {
+                let owners = [self.to.owner, self.held.owner];
+                owners.into_iter().any(|owner| note::is_of(&entry.value, owner))
+            });
+        }
+        Ok(its.into_iter().next())
+    }
+
+    fn has_fence(&self, entry: &Entry) -> bool {
+        match self.held.mode {
+            Mode::Exclusive => entry.created == self.held.fence,
+            _ => {
+                let share = note::share(&entry.value).map(|(_, share)| share);
+                let fence = share.map(|share| share.fence.unwrap_or(entry.written));
+                fence == Some(self.held.fence)
+            }
         }
     }
 
@@ -112,10 +142,15 @@ impl Transfer<'_> {
         let session = etcd.sessions.alone(self.to.ttl).await?;
         etcd.moves.insert(self.to.owner, session.id);
         let now = etcd.runtime.wall_micros();
-        let value = note::note(&self.to.label, self.does(), now, self.to.owner);
+        let share = note::share(&entry.value).filter(|_| self.held.mode.is_shared());
+        let does = match share {
+            Some((_, share)) => Share { fence: Some(self.held.fence), ..share }.does(self.does()),
+            None => self.does().to_owned(),
+        };
+        let value = note::note(&self.to.label, &does, now, self.to.owner);
         let put = Step::Put { key: key.clone(), value, session: Some(session.id) };
         let conditions = vec![
-            Condition::Created(key.clone(), self.held.fence),
+            Condition::Created(key.clone(), entry.created),
             Condition::Within(key.clone(), from),
         ];
         let (then, otherwise) = (vec![put, read_one(key)], vec![read_one(key)]);
@@ -144,7 +179,8 @@ impl Transfer<'_> {
         if !read.is_some_and(is_moved) {
             return Err(strange("a lease is handed on, and its key is another's"));
         }
-        if self.heir == Heir::Client && note::does(&entry.value) == Some(GIVEN) {
+        let did = share.map(|(what, _)| what).or_else(|| note::does(&entry.value));
+        if self.heir == Heir::Client && did == Some(GIVEN) {
             // Nothing lives with it any more.
             etcd.end_in_background(from);
         }
@@ -184,8 +220,12 @@ impl Transfer<'_> {
                 let slot = slot.ok_or_else(|| strange("a key that is no owner's"))?;
                 etcd.places.adopt(self.to.owner, name, slot);
                 let watched = (!self.to.renewed).then(|| entry.key.clone());
-                let place = Place::new(self.to, self.held.fence, session);
-                etcd.set_place(self.to.owner, Place { watched, ..place }, revision);
+                let watched = watched.map(|key| (key, Change::Deleted));
+                let share = note::share(&entry.value).map(|(_, share)| share);
+                let permit = share.and_then(|share| share.permit).unwrap_or(0);
+                let place = Place::new(self.to, entry.created, session);
+                let place = Place { watched, fence: self.held.fence, permit, ..place };
+                etcd.set_place(self.to.owner, place, revision);
             }
             // Nobody here keeps it alive.
             (_, session) => session.iter().for_each(|session| etcd.sessions.forget(session.id)),

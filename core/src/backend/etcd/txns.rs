@@ -19,6 +19,11 @@ pub(super) fn read_newest(line: String, before: Option<u64>, limit: u32) -> Step
     Step::Read(Read { keys: Keys::Under(line), before, order: Order::NewestFirst, limit })
 }
 
+/// Who of these came last?
+pub(super) fn read_last(keys: Keys) -> Step {
+    Step::Read(Read { keys, before: None, order: Order::NewestFirst, limit: 1 })
+}
+
 pub(super) fn no_key(key: String) -> Condition {
     Condition::Absent(Keys::One(key))
 }

@@ -99,7 +99,7 @@ pub(super) const RULES: &[Rule] = &[
         "a release in etcd need not have deleted the key",
         "etcd_liar::what_a_cluster_says_is_not_believed_because_it_says_it",
         "backend/etcd/release.rs",
-        "e.created == held.fence && is_of(e, &key, held.owner);",
+        "e.created == created && is_of(e, &key, held.owner);",
         "e.created > 0;",
     ),
     rule(
@@ -127,8 +127,8 @@ pub(super) const RULES: &[Rule] = &[
         "who stands before is watched too late",
         "etcd_cluster::a_holder_that_leaves_before_it_is_watched_is_not_missed",
         "backend/etcd/mod.rs",
-        "self.cluster.watch(&key, Change::Deleted, after);",
-        "self.cluster.watch(&key, Change::Deleted, after * 0);",
+        "self.cluster.watch(&key, change, after);",
+        "self.cluster.watch(&key, change, after * 0);",
     ),
     rule(
         "who would share passes who waits",
@@ -190,13 +190,6 @@ pub(super) const RULES: &[Rule] = &[
         "a quorum takes a shared claim for an exclusive one",
         "conformance::three_nodes::a_lock_that_is_to_be_shared_is_shared_or_refused",
         "backend/quorum/mod.rs",
-        "        self.supports(claim.mode)?;\n",
-        "",
-    ),
-    rule(
-        "etcd takes a shared claim for an exclusive one",
-        "conformance::etcd_in_memory::a_lock_that_is_to_be_shared_is_shared_or_refused",
-        "backend/etcd/mod.rs",
         "        self.supports(claim.mode)?;\n",
         "",
     ),

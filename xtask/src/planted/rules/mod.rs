@@ -20,6 +20,7 @@ pub(super) struct Rule {
 /// By the file of their tests, as cargo's `--test` names it.
 pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("backends", backends::RULES),
+    ("backends", etcd::OF_BACKENDS),
     ("backends", tickets::OF_BACKENDS),
     ("etcd", etcd::RULES),
     ("local", elections::RULES),

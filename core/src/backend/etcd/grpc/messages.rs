@@ -21,6 +21,8 @@ pub(super) struct KeyValue {
     pub(super) create_revision: i64,
     #[prost(int64, tag = "3")]
     pub(super) mod_revision: i64,
+    #[prost(int64, tag = "4")]
+    pub(super) version: i64,
     #[prost(bytes = "vec", tag = "5")]
     pub(super) value: Vec<u8>,
     #[prost(int64, tag = "6")]
@@ -45,6 +47,7 @@ pub(super) struct RangeRequest {
 
 pub(super) const ASCEND: i32 = 1;
 pub(super) const DESCEND: i32 = 2;
+pub(super) const BY_VERSION: i32 = 1;
 pub(super) const BY_CREATION: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]
@@ -125,7 +128,7 @@ pub(super) struct Compare {
     pub(super) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(super) key: Vec<u8>,
-    #[prost(oneof = "Target", tags = "5, 8")]
+    #[prost(oneof = "Target", tags = "4, 5, 6, 8")]
     pub(super) target_union: Option<Target>,
     #[prost(bytes = "vec", tag = "64")]
     pub(super) range_end: Vec<u8>,
@@ -134,14 +137,20 @@ pub(super) struct Compare {
 /// A member of a `oneof` is sent even if it is zero.
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Target {
+    #[prost(int64, tag = "4")]
+    Version(i64),
     #[prost(int64, tag = "5")]
     CreateRevision(i64),
+    #[prost(int64, tag = "6")]
+    ModRevision(i64),
     #[prost(int64, tag = "8")]
     Lease(i64),
 }
 
 pub(super) const EQUAL: i32 = 0;
+pub(super) const VERSION: i32 = 0;
 pub(super) const CREATION: i32 = 1;
+pub(super) const MODIFICATION: i32 = 2;
 pub(super) const LEASE: i32 = 4;
 pub(super) const GREATER: i32 = 1;
 pub(super) const LESS: i32 = 2;
@@ -229,6 +238,8 @@ pub(super) enum WatchUnion {
 pub(super) struct WatchCreateRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub(super) key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) range_end: Vec<u8>,
     #[prost(int32, repeated, tag = "5")]
     pub(super) filters: Vec<i32>,
     #[prost(int64, tag = "7")]

@@ -12,7 +12,8 @@ use super::messages::{
     DELETE, NO_DELETE, NO_PUT, WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse,
     WatchUnion,
 };
-use crate::backend::etcd::cluster::{Change, News};
+use super::words::range;
+use crate::backend::etcd::cluster::{Change, Keys, News};
 use crate::backend::etcd::proof;
 
 /// What a message of the stream says.
@@ -73,12 +74,16 @@ impl Watches {
         state.numbers.insert(key.to_owned(), watch_id);
         let watch = Watch { key: key.to_owned(), change, after, begins: None };
         state.watches.insert(watch_id, watch);
-        let unwanted = match change {
-            Change::Written => NO_DELETE,
-            Change::Deleted => NO_PUT,
+        let filters = match change {
+            Change::Written => vec![NO_DELETE],
+            Change::Deleted | Change::DeletedUnder => vec![NO_PUT],
+            Change::Any => Vec::new(),
         };
-        let create =
-            WatchCreateRequest { key: key.as_bytes().to_vec(), filters: vec![unwanted], watch_id };
+        let (key, range_end) = match change {
+            Change::DeletedUnder => range(&Keys::Under(key.to_owned())),
+            _ => range(&Keys::One(key.to_owned())),
+        };
+        let create = WatchCreateRequest { key, range_end, filters, watch_id };
         self.send(WatchUnion::Create(create));
     }
 
@@ -116,9 +121,19 @@ impl Watches {
             return match (watch.begins, message.events.is_empty()) {
                 (None, true) => {
                     watch.begins = Some(now);
-                    let is_late = watch.after > 0 && now > watch.after as i64;
-                    let in_doubt = is_late.then_some((key, watch.after));
-                    Ok(Heard { news: Vec::new(), in_doubt })
+                    if watch.after == 0 || now <= watch.after as i64 {
+                        return Ok(Heard::default());
+                    }
+                    Ok(match watch.change {
+                        Change::Written | Change::Deleted => {
+                            Heard { news: Vec::new(), in_doubt: Some((key, watch.after)) }
+                        }
+                        // Whoever watches looks again, and this one goes on meanwhile.
+                        Change::Any | Change::DeletedUnder => {
+                            let news = vec![News::Changed { key, value: String::new() }];
+                            Heard { news, in_doubt: None }
+                        }
+                    })
                 }
                 _ => Err(strange("a watch begins twice")),
             };
@@ -126,11 +141,17 @@ impl Watches {
         let Some(begins) = watch.begins else {
             return Err(strange("a watch tells before it begins"));
         };
-        let is_deletion = watch.change == Change::Deleted;
+        let change = watch.change;
         let mut news = Vec::with_capacity(message.events.len());
         for event in message.events {
             let kv = event.kv.unwrap_or_default();
-            let is_ours = kv.key == key.as_bytes() && (event.kind == DELETE) == is_deletion;
+            let (is_deletion, is_it) = (event.kind == DELETE, kv.key == key.as_bytes());
+            let is_ours = match change {
+                Change::Written => is_it && !is_deletion,
+                Change::Deleted => is_it && is_deletion,
+                Change::Any => is_it,
+                Change::DeletedUnder => kv.key.starts_with(key.as_bytes()) && is_deletion,
+            };
             if !is_ours || kv.mod_revision <= begins || kv.mod_revision > now {
                 return Err(strange("a change of what is not watched"));
             }
@@ -138,7 +159,7 @@ impl Watches {
             news.push(News::Changed { key: key.clone(), value });
         }
         drop(state);
-        if is_deletion && !news.is_empty() {
+        if change != Change::Written && !news.is_empty() {
             // There is no more to hear.
             news.truncate(1);
             self.unwatch(&key);
@@ -159,6 +180,35 @@ impl Watches {
 mod tests {
     use super::super::messages::{Event, KeyValue, ResponseHeader};
     use super::*;
+
+    #[test]
+    fn who_watches_for_more_than_a_deletion_looks_again_when_that_begins_late() {
+        let (tell, _requests) = mpsc::unbounded_channel();
+        let watches = Watches::new(tell);
+        let header = || Some(ResponseHeader { revision: 8, ..Default::default() });
+        let begins = |watch_id| WatchResponse {
+            watch_id,
+            header: header(),
+            created: true,
+            ..Default::default()
+        };
+        let changes = [Change::Any, Change::DeletedUnder];
+        for (change, (key, watch_id)) in changes.into_iter().zip([("a", 1), ("b", 3)]) {
+            watches.watch(key, change, 7);
+            let heard = watches.understand(begins(watch_id)).unwrap();
+            let changed = News::Changed { key: key.to_owned(), value: String::new() };
+            assert_eq!((heard.news, heard.in_doubt), (vec![changed], None));
+            let in_time = format!("{key} in time");
+            watches.watch(&in_time, change, 8);
+            assert!(watches.understand(begins(watch_id + 1)).unwrap().news.is_empty());
+        }
+        let kv = KeyValue { key: b"b/c".to_vec(), mod_revision: 9, ..Default::default() };
+        let events = vec![Event { kind: DELETE, kv: Some(kv) }];
+        let header = Some(ResponseHeader { revision: 9, ..Default::default() });
+        let tells = WatchResponse { watch_id: 3, header, events, ..Default::default() };
+        let changed = News::Changed { key: "b".to_owned(), value: String::new() };
+        assert_eq!(watches.understand(tells).unwrap().news, [changed]);
+    }
 
     #[test]
     fn a_watch_may_begin_at_the_last_of_all_revisions() {

@@ -1,9 +1,9 @@
 //! Transactions in etcd's words.
 
 use super::messages::{
-    ASCEND, BY_CREATION, CREATION, Compare, DESCEND, DeleteRangeRequest, EQUAL, GREATER, KeyValue,
-    LEASE, LESS, PutRequest, RangeRequest, RangeResponse, Request, RequestOp, Response, Target,
-    TxnRequest, TxnResponse,
+    ASCEND, BY_CREATION, BY_VERSION, CREATION, Compare, DESCEND, DeleteRangeRequest, EQUAL,
+    GREATER, KeyValue, LEASE, LESS, MODIFICATION, PutRequest, RangeRequest, RangeResponse, Request,
+    RequestOp, Response, Target, TxnRequest, TxnResponse, VERSION,
 };
 use crate::backend::etcd::cluster::{
     Condition, Done, Entry, Found, Keys, Order, Read, SessionId, Step, Txn,
@@ -50,7 +50,7 @@ pub(super) fn done(txn: &Txn, response: TxnResponse) -> Option<Done> {
 }
 
 /// The first key, and the end, which is empty for that key alone.
-fn range(keys: &Keys) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn range(keys: &Keys) -> (Vec<u8>, Vec<u8>) {
     match keys {
         Keys::One(key) => (key.clone().into_bytes(), Vec::new()),
         Keys::Under(prefix) => {
@@ -64,6 +64,7 @@ fn range(keys: &Keys) -> (Vec<u8>, Vec<u8>) {
             let start = if prefix.is_empty() { vec![0] } else { prefix.clone().into_bytes() };
             (start, end)
         }
+        Keys::Between(first, end) => (first.clone().into_bytes(), end.clone().into_bytes()),
     }
 }
 
@@ -76,14 +77,23 @@ fn compare(condition: &Condition) -> Compare {
         Condition::Created(key, revision) => (one(key), EQUAL, created(*revision)),
         Condition::Within(key, session) => (one(key), EQUAL, Target::Lease(session.0)),
         // So none of them is not before any revision, and not after one.
-        Condition::NoneBefore(start, revision) => {
-            (Keys::Under(start.clone()), GREATER, created(revision.saturating_sub(1)))
+        Condition::NoneBefore(keys, revision) => {
+            (keys.clone(), GREATER, created(revision.saturating_sub(1)))
         }
         Condition::NoneAfter(start, revision) => {
             (Keys::Under(start.clone()), LESS, created(revision + 1))
         }
+        Condition::Quiet(keys, revision) => {
+            (keys.clone(), LESS, Target::ModRevision(*revision as i64 + 1))
+        }
+        Condition::Once(keys) => (keys.clone(), LESS, Target::Version(2)),
     };
-    let target = if matches!(value, Target::Lease(_)) { LEASE } else { CREATION };
+    let target = match value {
+        Target::Version(_) => VERSION,
+        Target::CreateRevision(_) => CREATION,
+        Target::ModRevision(_) => MODIFICATION,
+        Target::Lease(_) => LEASE,
+    };
     let (key, range_end) = range(&keys);
     Compare { result, target, key, target_union: Some(value), range_end }
 }
@@ -105,15 +115,17 @@ fn step_request(step: &Step) -> Request {
 
 fn read_request(read: &Read) -> RangeRequest {
     let (key, range_end) = range(&read.keys);
+    let (sort_order, sort_target) = match read.order {
+        Order::OldestFirst => (ASCEND, BY_CREATION),
+        Order::NewestFirst => (DESCEND, BY_CREATION),
+        Order::MostWrittenFirst => (DESCEND, BY_VERSION),
+    };
     RangeRequest {
         key,
         range_end,
         limit: read.limit.into(),
-        sort_order: match read.order {
-            Order::OldestFirst => ASCEND,
-            Order::NewestFirst => DESCEND,
-        },
-        sort_target: BY_CREATION,
+        sort_order,
+        sort_target,
         // Zero is no bound; no key was created at the first revision.
         max_create_revision: read.before.map_or(0, |before| before.saturating_sub(1).max(1) as i64),
     }
@@ -129,9 +141,11 @@ fn found(response: RangeResponse, revision: u64) -> Option<Found> {
 fn entry(kv: KeyValue, revision: u64) -> Option<Entry> {
     let created = u64::try_from(kv.create_revision).ok()?;
     let written = u64::try_from(kv.mod_revision).ok()?;
+    let writes = u64::try_from(kv.version).ok()?;
     // A value may be anybody's, and of any bytes.
     let value = String::from_utf8_lossy(&kv.value).into_owned();
     let session = (kv.lease != 0).then_some(SessionId(kv.lease));
     let key = String::from_utf8_lossy(&kv.key).into_owned();
-    (created <= written && written <= revision).then_some(Entry { key, value, created, session })
+    let is_credible = created <= written && written <= revision;
+    is_credible.then_some(Entry { key, value, created, written, writes, session })
 }

@@ -22,13 +22,16 @@ pub(super) struct Store {
 struct Record {
     value: String,
     created: u64,
+    written: u64,
+    writes: u64,
     session: Option<SessionId>,
 }
 
 impl Record {
     fn entry(&self, key: &str) -> Entry {
         let (key, value) = (key.to_owned(), self.value.clone());
-        Entry { key, value, created: self.created, session: self.session }
+        let &Self { created, written, writes, session, .. } = self;
+        Entry { key, value, created, written, writes, session }
     }
 }
 
@@ -41,8 +44,9 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn news(&self) -> News {
-        News::Changed { key: self.key.clone(), value: self.written.clone().unwrap_or_default() }
+    /// To whoever watches this key.
+    pub(super) fn news(&self, key: String) -> News {
+        News::Changed { key, value: self.written.clone().unwrap_or_default() }
     }
 }
 
@@ -113,8 +117,10 @@ impl Store {
     }
 
     fn put(&mut self, key: &str, value: &str, session: Option<SessionId>, revision: u64) {
-        let created = self.keys.get(key).map_or(revision, |record| record.created);
-        let record = Record { value: value.to_owned(), created, session };
+        let before = self.keys.get(key);
+        let (created, writes) = before.map_or((revision, 0), |old| (old.created, old.writes));
+        let (value_now, writes) = (value.to_owned(), writes + 1);
+        let record = Record { value: value_now, created, written: revision, writes, session };
         self.keys.insert(key.to_owned(), record);
         let written = Some(value.to_owned());
         self.history.push(Event { key: key.to_owned(), revision, written });
@@ -135,15 +141,18 @@ impl Store {
             Condition::Within(key, session) => {
                 self.keys.get(key).is_some_and(|record| record.session == Some(*session))
             }
-            Condition::NoneBefore(start, revision) => {
-                let keys = Keys::Under(start.clone());
-                let mut all = self.of(&keys).peekable();
+            Condition::NoneBefore(keys, revision) => {
+                let mut all = self.of(keys).peekable();
                 all.peek().is_some() && all.all(|(_, record)| record.created >= *revision)
             }
             Condition::NoneAfter(start, revision) => {
                 let keys = Keys::Under(start.clone());
                 self.of(&keys).all(|(_, record)| record.created <= *revision)
             }
+            Condition::Quiet(keys, revision) => {
+                self.of(keys).all(|(_, record)| record.written <= *revision)
+            }
+            Condition::Once(keys) => self.of(keys).all(|(_, record)| record.writes < 2),
         }
     }
 
@@ -158,6 +167,7 @@ impl Store {
         match read.order {
             Order::OldestFirst => entries.sort_by_key(|entry| entry.created),
             Order::NewestFirst => entries.sort_by_key(|entry| std::cmp::Reverse(entry.created)),
+            Order::MostWrittenFirst => entries.sort_by_key(|entry| std::cmp::Reverse(entry.writes)),
         }
         if read.limit > 0 {
             entries.truncate(read.limit as usize);
@@ -166,10 +176,11 @@ impl Store {
     }
 
     fn of<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (&'a String, &'a Record)> {
-        let (Keys::One(first) | Keys::Under(first)) = keys;
+        let (Keys::One(first) | Keys::Under(first) | Keys::Between(first, _)) = keys;
         self.keys.range(first.clone()..).take_while(move |(key, _)| match keys {
             Keys::One(one) => *key == one,
             Keys::Under(start) => key.starts_with(start),
+            Keys::Between(_, end) => key.as_str() < end.as_str(),
         })
     }
 }

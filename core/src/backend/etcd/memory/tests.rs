@@ -295,3 +295,55 @@ async fn what_is_forgotten_may_have_changed() {
     scene.run([put("a", "2", None), put("b", "2", None), put("before", "2", None)]).await;
     assert_eq!(scene.heard(), [changed("b", "2"), changed("before", "2")]);
 }
+
+#[tokio::test]
+async fn what_was_written_twice_is_told_from_what_was_put_once() {
+    let scene = Scene::new();
+    let under = || Keys::Under("k/".to_owned());
+    let is_met = async |condition: Condition| {
+        let txn = Txn { conditions: vec![condition], ..Txn::default() };
+        scene.client.txn(&txn).await.unwrap().met
+    };
+    // Of nothing everything is true that compares from above.
+    assert!(is_met(Condition::Once(under())).await && is_met(Condition::Quiet(under(), 1)).await);
+    assert!(!is_met(Condition::NoneBefore(under(), 1)).await);
+    for key in ["k/a", "k/b", "k/c"] {
+        scene.run([put(key, "1", None)]).await;
+    }
+    assert!(is_met(Condition::Once(under())).await);
+    let done = scene.run([put("k/b", "2", None)]).await;
+    assert!(!is_met(Condition::Once(under())).await);
+    assert!(is_met(Condition::Once(Keys::One("k/c".to_owned()))).await);
+    assert!(is_met(Condition::Quiet(under(), done.revision)).await);
+    assert!(!is_met(Condition::Quiet(under(), done.revision - 1)).await);
+    let between = || Keys::Between("k/b".to_owned(), "k/c".to_owned());
+    assert!(!is_met(Condition::Once(between())).await);
+    let read = |keys, limit| {
+        Step::Read(Read { keys, before: None, order: Order::MostWrittenFirst, limit })
+    };
+    let reads = scene.run([read(under(), 1), read(between(), 0)]).await.reads;
+    for found in &reads {
+        assert_eq!(names(found), ["k/b"]);
+        let entry = &found.entries[0];
+        assert_eq!((entry.written, entry.writes), (done.revision, 2));
+    }
+    scene.run([delete("k/b")]).await;
+    scene.run([put("k/b", "3", None)]).await;
+    assert!(is_met(Condition::Once(under())).await, "it is another");
+}
+
+#[tokio::test]
+async fn one_change_is_told_of_any_kind_or_of_any_key() {
+    let scene = Scene::new();
+    scene.run([put("k/a", "1", None), put("k/b", "1", None)]).await;
+    scene.client.watch("k/a", Change::Any, 2);
+    scene.client.watch("k/", Change::DeletedUnder, 2);
+    scene.run([put("k/a", "2", None)]).await;
+    scene.run([put("k/a", "3", None), put("k/b", "3", None)]).await;
+    assert_eq!(scene.heard(), [changed("k/a", "2")]);
+    scene.run([delete("k/b")]).await;
+    scene.run([delete("k/a")]).await;
+    assert_eq!(scene.heard(), [changed("k/", "")]);
+    scene.client.watch("k/a", Change::Any, 4);
+    assert_eq!(scene.heard(), [changed("k/a", "")]);
+}
