@@ -309,7 +309,7 @@ export class Lease implements AsyncDisposable {
    * smaller ones than it has seen.
    */
   readonly fence: bigint
-  /** With etcd: the key whose create_revision is the fence. */
+  /** With etcd, of a lock that is held alone: the key whose create_revision is the fence. */
   readonly key: string | null
   /** With `permits`: which of them it is, from 0; nobody else has it meanwhile. */
   readonly slot: number | null
@@ -393,7 +393,7 @@ export class Leases implements AsyncDisposable {
   readonly names: string[]
   /** {@link Lease.fence} of each name. */
   readonly fences: Record<string, bigint>
-  /** {@link Lease.key} of each name, with etcd. */
+  /** {@link Lease.key} of each name, with etcd, of locks that are held alone. */
   readonly keys: Record<string, string>
   /** {@link Lease.slot} of each name, with permits. */
   readonly slots: Record<string, number>

@@ -156,7 +156,8 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLost::Terminate)]
     pub(crate) on_lost: OnLost,
     /// The command and its arguments. It finds the lock's name in LEASEHOLD_NAME and the fencing
-    /// token in LEASEHOLD_FENCE; with etcd, also the key that has it as its create_revision, in LEASEHOLD_KEY.
+    /// token in LEASEHOLD_FENCE; with etcd, of a lock held alone, also the key that has it as its
+    /// create_revision, in LEASEHOLD_KEY.
     /// Of several locks it finds the tokens by name in LEASEHOLD_FENCES, as JSON, the keys in
     /// LEASEHOLD_KEYS, and the slots in LEASEHOLD_SLOTS
     #[arg(last = true, required = true)]

@@ -80,9 +80,10 @@ impl Lease {
         self.hold.slot()
     }
 
-    /// With etcd: the key that is there for as long as it is held, and whose
-    /// create_revision is the [`fence`](Lease::fence). A transaction that
-    /// compares the two can only succeed while it is held. `None` elsewhere.
+    /// With etcd, of a lock that is held alone: the key that is there for as long as
+    /// it is held, and whose create_revision is the [`fence`](Lease::fence). A
+    /// transaction that compares the two can only succeed while it is held. `None`
+    /// elsewhere.
     pub fn key(&self) -> Option<String> {
         self.key.clone()
     }

@@ -26,7 +26,7 @@ class Leases(Lease):
 
     @property
     def keys(self) -> dict[str, str]:
-        """With etcd: the key of each name, whose create_revision is its fence."""
+        """With etcd, if held alone: the key of each name, whose create_revision is its fence."""
         return self._keys
 
     @property

@@ -18,7 +18,7 @@ public final class Lease: Sendable {
         (name, fence) = (native.name(), native.fence())
     }
 
-    /// With etcd: the key whose create_revision is the fence.
+    /// With etcd, of a lock that is held alone: the key whose create_revision is the fence.
     public var key: String? { native.key() }
 
     /// With permits: which of them it is, from 0; nobody else has it meanwhile.

@@ -2,7 +2,8 @@
 //!
 //! The line of a lock is the keys under `leasehold/NAME/#`, one for each owner
 //! that holds or waits, in the order of their creation; the first is the
-//! holder, and the revision that created its key is its fence. That is the
+//! holder, and the revision that created its key is its fence; of those who share a lock
+//! or count permits `share` tells more. That is the
 //! recipe of etcd's own clients (`concurrency.Mutex`,
 //! <https://pkg.go.dev/go.etcd.io/etcd/client/v3/concurrency>), with these
 //! differences: who has waited looks again, by a linearizable read; every
@@ -95,8 +96,8 @@ const MOST_DEBTS: usize = 16;
 /// Old versions promise less, which [`caveats`](crate::Client::caveats) tells;
 /// where there are users, only root may ask for the version.
 ///
-/// The fence is the `create_revision` of the lease's [key](crate::Lease::key),
-/// so that etcd itself can check it, in the transaction that writes:
+/// The fence of a lock that is held alone is the `create_revision` of the lease's
+/// [key](crate::Lease::key), so that etcd itself can check it, in the transaction that writes:
 ///
 /// ```sh
 /// leasehold run --url etcd://127.0.0.1 invoices/42 -- sh -c 'etcdctl txn <<END
@@ -122,6 +123,16 @@ const MOST_DEBTS: usize = 16;
 /// waits behind its own client's lease comes after those who stood in the
 /// cluster's line when that was released. Each waits for the one before it
 /// alone, and asks again after a wait. A dead waiter keeps the others for 2 s.
+///
+/// Whoever shares a lock waits for the last exclusive one before it alone. Of those who
+/// count permits the first waiter hears of each that is given back, the others of the
+/// one before them.
+///
+/// # Beside clients that were built before locks could be shared here
+/// They wait as exclusive ones for all others, and all wait for them. They know of no
+/// permits: they stand in the line of those who count, who are refused meanwhile.
+/// [`break_lock`](crate::Client::break_lock) by them takes a lock from the first of those
+/// who share it, and their status shows the others as waiters.
 ///
 /// # Access
 /// One connection per client. The user needs to read and write the keys that
