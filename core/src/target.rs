@@ -32,6 +32,8 @@ enum Parsed {
     Redlock(crate::backend::redis::Redlock),
     #[cfg(feature = "etcd")]
     Etcd(crate::backend::etcd::Address),
+    #[cfg(feature = "postgres")]
+    Postgres(crate::backend::postgres::Address),
 }
 
 impl Target {
@@ -101,6 +103,10 @@ impl Target {
             "etcd" | "etcds" => {
                 Ok(Parsed::Etcd(crate::backend::etcd::Address::parse(address, options)?))
             }
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                Ok(Parsed::Postgres(crate::backend::postgres::Address::parse(address, options)?))
+            }
             #[cfg(feature = "redis")]
             "redlock" => Ok(Parsed::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
             #[cfg(feature = "redis")]
@@ -128,7 +134,7 @@ pub(crate) fn ground(
 
 impl Parsed {
     #[cfg_attr(
-        not(any(feature = "sqlite", feature = "redis", feature = "etcd")),
+        not(any(feature = "sqlite", feature = "redis", feature = "etcd", feature = "postgres")),
         expect(unused_variables, reason = "memory waits for nothing")
     )]
     async fn open(self, runtime: Arc<dyn Runtime>) -> Result<Arc<dyn Backend>, Error> {
@@ -149,6 +155,10 @@ impl Parsed {
             #[cfg(feature = "etcd")]
             Parsed::Etcd(address) => {
                 Arc::new(crate::backend::etcd::Etcd::at(address, runtime).await?)
+            }
+            #[cfg(feature = "postgres")]
+            Parsed::Postgres(address) => {
+                Arc::new(crate::backend::postgres::Postgres::at(address, runtime).await?)
             }
         })
     }
@@ -183,7 +193,8 @@ fn refuse_login(scheme: &str, path: &str) -> Result<(), Error> {
 /// Of a URL it names only the scheme: all else may hold a password.
 fn unknown(url: &str) -> Error {
     let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
-                 etcd://HOST,HOST,HOST, etcds://HOST, sqlite:PATH, sqlite: and memory:";
+                 etcd://HOST,HOST,HOST, etcds://HOST, postgres://USER@HOST/DATABASE, sqlite:PATH, \
+                 sqlite: and memory:";
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     match url.split_once(':').filter(|(scheme, _)| scheme.chars().all(is_letter)) {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),

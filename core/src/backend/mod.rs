@@ -26,16 +26,20 @@ use async_trait::async_trait;
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
-#[cfg(any(feature = "redis", feature = "etcd"))]
+#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres"))]
 mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod lists;
 mod memory;
 mod mode;
-#[cfg(any(feature = "redis", feature = "etcd"))]
+#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres"))]
 mod net;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod parts;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub mod quorum;
 mod record;
 #[cfg(feature = "redis")]
@@ -50,6 +54,8 @@ mod tls;
 pub use etcd::Etcd;
 pub use memory::{Memory, MemoryClient};
 pub use mode::Mode;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 pub use quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use redis::Redis;

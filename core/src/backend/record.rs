@@ -131,6 +131,13 @@ impl Record {
         if ahead == 0 && self.has_room(claim.mode) {
             return self.grant(Waiter::of(claim, from), now);
         }
+        self.wait(claim, from, now)
+    }
+
+    /// Stand in the line, if the claim wants to, and be told that the lock is busy.
+    pub(super) fn wait(&mut self, claim: &Claim, from: Address, now: Now) -> Answer {
+        let place = self.line.iter().position(|w| w.owner == claim.owner);
+        let ahead = place.unwrap_or(self.line.len());
         if let Some(keep) = claim.place {
             let until = now.instant + keep;
             match place {

@@ -10,12 +10,14 @@ mod child;
 mod clock;
 mod connection;
 mod etcd;
+mod postgres;
 mod redis;
 mod settings;
 mod tls;
 
 pub use connection::Connection;
 pub use etcd::{ClientFiles, Etcd, EtcdSettings, EtcdVersion};
+pub use postgres::{Postgres, PostgresSettings};
 pub use redis::Server;
 pub use settings::{Flavor, Settings};
 

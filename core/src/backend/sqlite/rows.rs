@@ -1,14 +1,10 @@
 //! A lock's record as a row of the table.
 
-use std::num::ParseIntError;
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::backend::Mode;
-use crate::backend::record::{Address, Record, Tenant, Waiter};
+use crate::backend::lists::{self, Unreadable};
+use crate::backend::record::{Address, Record, Tenant};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -58,9 +54,9 @@ fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusq
     };
     // Of several the one that ends last: who knows of no others waits for all.
     let tenant = record.tenants.iter().max_by_key(|tenant| tenant.expires);
-    let line = write(record.line.iter(), Place::of)?;
-    let sharers = record.tenants.iter().filter(|tenant| tenant.mode.is_shared());
-    let sharers = write(sharers, Sharer::of)?;
+    let failed = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(e.into());
+    let line = lists::line(record).map_err(failed)?;
+    let sharers = lists::sharers(record).map_err(failed)?;
     db.prepare_cached(sql)?.execute(params![
         name.as_str(),
         record.fence as i64,
@@ -78,8 +74,8 @@ fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusq
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let fence = row.get::<_, i64>(0)? as u64;
     let owner = row.get::<_, Option<[u8; 16]>>(1)?;
-    let line = read(row, 6, Place::waiter)?;
-    let mut tenants = read(row, 7, Sharer::tenant)?;
+    let line = list(row, 6, lists::read_line)?;
+    let mut tenants = list(row, 7, lists::read_sharers)?;
     if let Some(owner) = owner.filter(|_| tenants.is_empty()) {
         tenants.push(Tenant {
             owner: Owner::from_bits(u128::from_be_bytes(owner)),
@@ -95,115 +91,13 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record { fence, tenants, line: line.into() })
 }
 
-/// A list as a column holds it; nothing if it is empty.
-fn write<'a, T, J: Serialize>(
-    all: impl Iterator<Item = &'a T>,
-    one: impl Fn(&'a T) -> J,
-) -> rusqlite::Result<Option<String>>
-where
-    T: 'a,
-{
-    let all: Vec<J> = all.map(one).collect();
-    if all.is_empty() {
-        return Ok(None);
-    }
-    let written = serde_json::to_string(&all);
-    written.map(Some).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
-}
-
-fn read<J: DeserializeOwned, T>(
+fn list<T>(
     row: &Row<'_>,
     column: usize,
-    one: impl Fn(J) -> Result<T, ParseIntError>,
+    read: impl Fn(&str) -> Result<Vec<T>, Unreadable>,
 ) -> rusqlite::Result<Vec<T>> {
     let Some(text) = row.get_ref(column)?.as_str_or_null()? else { return Ok(Vec::new()) };
-    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+    read(text).map_err(|e| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e)
-    };
-    let all: Vec<J> = serde_json::from_str(text).map_err(|e| failed(e.into()))?;
-    all.into_iter().map(|json| one(json).map_err(|e| failed(e.into()))).collect()
-}
-
-/// A waiter as the column `line` holds it.
-#[derive(Serialize, Deserialize)]
-struct Place {
-    owner: String,
-    client: Address,
-    label: String,
-    until: u64,
-    #[serde(default, skip_serializing_if = "is_exclusive")]
-    mode: i64,
-}
-
-/// A holder who shares, as the column `sharers` holds it.
-#[derive(Serialize, Deserialize)]
-struct Sharer {
-    owner: String,
-    client: Address,
-    label: String,
-    mode: i64,
-    fence: u64,
-    slot: u32,
-    since: u64,
-    expires: u64,
-}
-
-impl Place {
-    fn of(waiter: &Waiter) -> Self {
-        Self {
-            owner: waiter.owner.to_string(),
-            client: waiter.client,
-            label: (*waiter.label).into(),
-            until: waiter.until.as_nanos(),
-            mode: waiter.mode.code(),
-        }
-    }
-
-    fn waiter(self) -> Result<Waiter, ParseIntError> {
-        Ok(Waiter {
-            owner: owner(&self.owner)?,
-            client: self.client,
-            label: self.label.into(),
-            mode: Mode::from_code(self.mode),
-            // Waiters are woken here, not granted: they say it again.
-            ttl: Duration::ZERO,
-            until: Instant::from_nanos(self.until),
-        })
-    }
-}
-
-impl Sharer {
-    fn of(tenant: &Tenant) -> Self {
-        Self {
-            owner: tenant.owner.to_string(),
-            client: tenant.client,
-            label: (*tenant.label).into(),
-            mode: tenant.mode.code(),
-            fence: tenant.fence,
-            slot: tenant.slot,
-            since: tenant.since.as_nanos(),
-            expires: tenant.expires.as_nanos(),
-        }
-    }
-
-    fn tenant(self) -> Result<Tenant, ParseIntError> {
-        Ok(Tenant {
-            owner: owner(&self.owner)?,
-            client: self.client,
-            label: self.label.into(),
-            mode: Mode::from_code(self.mode),
-            fence: self.fence,
-            slot: self.slot,
-            since: Instant::from_nanos(self.since),
-            expires: Instant::from_nanos(self.expires),
-        })
-    }
-}
-
-fn owner(text: &str) -> Result<Owner, ParseIntError> {
-    u128::from_str_radix(text, 16).map(Owner::from_bits)
-}
-
-fn is_exclusive(code: &i64) -> bool {
-    Mode::from_code(*code) == Mode::Exclusive
+    })
 }

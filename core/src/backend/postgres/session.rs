@@ -1,0 +1,102 @@
+//! One session with the server.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::failure::{Is, Trouble};
+use crate::backend::net::Patience;
+use crate::error::{Error, Outcome};
+use crate::runtime::Runtime;
+use crate::time::Instant;
+
+/// What a statement is given, in order.
+pub(super) type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
+
+/// It works while its driver does. Statements are carried out one after the other, in the
+/// order in which they are sent, and each is a transaction of its own.
+pub(super) struct Session {
+    client: Client,
+    runtime: Arc<dyn Runtime>,
+    response_timeout: Duration,
+    /// The so manieth of its connection.
+    pub(super) number: u64,
+    began: Instant,
+    /// Why it has to end.
+    broken: Mutex<Option<String>>,
+    end: Notify,
+}
+
+impl Session {
+    pub(super) fn new(
+        client: Client,
+        runtime: Arc<dyn Runtime>,
+        response_timeout: Duration,
+        number: u64,
+    ) -> Self {
+        let (broken, end, began) = (Mutex::default(), Notify::new(), runtime.now());
+        Self { client, runtime, response_timeout, number, began, broken, end }
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.runtime.now().since(self.began)
+    }
+
+    /// Carry out a statement, once at most. Without an error it is committed.
+    pub(super) async fn ask(&self, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
+        // Nothing is kept on the server between two statements: a pooler may have another
+        // one carry out the next.
+        self.in_time(async { self.client.query_typed(sql, with).await }).await
+    }
+
+    /// Carry out statements without parameters, in one transaction.
+    pub(super) async fn run(&self, sql: &str) -> Result<(), Trouble> {
+        self.in_time(async { self.client.batch_execute(sql).await }).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        answered: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Trouble> {
+        if self.client.is_closed() {
+            let why = lock(&self.broken).clone();
+            let why = why.unwrap_or_else(|| "the connection to the server is over".to_owned());
+            return Err(Trouble { error: Error::unavailable(why), is: Is::Broken });
+        }
+        let limit = self.response_timeout;
+        let answer = tokio::select! {
+            biased;
+            answer = answered => answer.map_err(Trouble::of),
+            () = Patience::of(limit).end(&*self.runtime) => {
+                let message = format!(
+                    "the server has not answered for {limit:?} (response_timeout in the URL)"
+                );
+                let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
+                Err(Trouble { error, is: Is::Broken })
+            }
+        };
+        if let Err(Trouble { error, is: Is::Broken }) = &answer {
+            self.shut(&error.to_string());
+        }
+        answer
+    }
+
+    /// End it: the next may do better.
+    pub(super) fn shut(&self, why: &str) {
+        lock(&self.broken).get_or_insert_with(|| why.to_owned());
+        self.end.notify_one();
+    }
+
+    /// Ready when it has to end; answers why.
+    pub(super) async fn ended(&self) -> String {
+        self.end.notified().await;
+        lock(&self.broken).clone().unwrap_or_default()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

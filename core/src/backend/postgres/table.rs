@@ -1,0 +1,128 @@
+//! The table in which the locks are, and the statements about it.
+
+use crate::error::{Error, Kind};
+
+/// The layout of the rows that this version reads and writes.
+pub(super) const VERSION: i64 = 1;
+
+/// A table, and what is said to it.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// Schema and name, quoted.
+    name: String,
+    pub(super) sql: Statements,
+}
+
+/// All statements, with the name of the table in them.
+#[derive(Clone, Debug)]
+pub(super) struct Statements {
+    pub(super) about: String,
+    pub(super) read: String,
+    pub(super) read_many: String,
+    pub(super) read_old: String,
+    pub(super) change: String,
+    pub(super) insert: String,
+    pub(super) claim: String,
+    pub(super) release: String,
+    pub(super) hand_over: String,
+    pub(super) renew: String,
+    pub(super) renew_shares: String,
+    pub(super) forget: String,
+}
+
+impl Table {
+    /// `name` is a table in the schema `public`, or `schema.name`. Both are taken as they are
+    /// written, as if they were quoted.
+    pub(super) fn named(name: &str) -> Result<Self, Error> {
+        let (schema, table) = name.split_once('.').unwrap_or(("public", name));
+        let is_name =
+            |part: &str| !part.is_empty() && part.len() < 64 && !part.contains(['.', '\0']);
+        if !is_name(schema) || !is_name(table) {
+            let message = format!("table={name} in the URL is not a table such as schema.name");
+            return Err(Error::invalid(message));
+        }
+        let name = format!("{}.{}", quoted(schema), quoted(table));
+        let about = |sql: &str| sql.replace("$table", &name);
+        let sql = Statements {
+            about: about(include_str!("sql/about.sql")),
+            read: about(include_str!("sql/read.sql")),
+            read_many: about(include_str!("sql/read_many.sql")),
+            read_old: about(include_str!("sql/read_old.sql")),
+            change: about(include_str!("sql/change.sql")),
+            insert: about(include_str!("sql/insert.sql")),
+            claim: about(include_str!("sql/claim.sql")),
+            release: about(include_str!("sql/release.sql")),
+            hand_over: about(include_str!("sql/hand_over.sql")),
+            renew: about(include_str!("sql/renew.sql")),
+            renew_shares: about(include_str!("sql/renew_shares.sql")),
+            forget: about(include_str!("sql/forget.sql")),
+        };
+        Ok(Self { name, sql })
+    }
+
+    /// As SQL names it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is made, to be run by whoever may.
+    pub(super) fn ddl(&self) -> String {
+        include_str!("sql/table.sql").replace("$table", &self.name).trim_end().to_owned() + ";"
+    }
+
+    /// The same unless somebody else was faster, in one transaction.
+    pub(super) fn creation(&self) -> String {
+        let lock = "SELECT pg_advisory_xact_lock(hashtext('leasehold'), hashtext";
+        let ddl = self.ddl().replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
+        let ddl = ddl.trim_end_matches(';');
+        format!("{lock}({}));\n{ddl}\nON CONFLICT (name) DO NOTHING;", literal(&self.name))
+    }
+
+    /// What it says of itself, if it is one of ours.
+    pub(super) fn check_version(&self, version: i64) -> Result<(), Error> {
+        if version == VERSION {
+            return Ok(());
+        }
+        let message = format!(
+            "the table {} has layout {version}, and this version of Leasehold knows layout \
+             {VERSION}; use the version that made it, or another table (?table=schema.name)",
+            self.name
+        );
+        Err(Error::new(Kind::Refused, message))
+    }
+
+    /// There is none, and it could not be made.
+    pub(super) fn missing(&self) -> String {
+        format!(
+            "the table {} is not there and this user may not make it; have somebody run what \
+             follows, and GRANT SELECT, INSERT, UPDATE, DELETE on it, or name another table \
+             (?table=schema.name):\n{}\n",
+            self.name,
+            self.ddl()
+        )
+    }
+}
+
+fn quoted(part: &str) -> String {
+    format!("\"{}\"", part.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    // As an escape string, whatever standard_conforming_strings is.
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_stay_inside() {
+        let table = Table::named("my schema.a\"b").unwrap();
+        assert_eq!(table.name(), "\"my schema\".\"a\"\"b\"");
+        assert_eq!(Table::named("x").unwrap().name(), "\"public\".\"x\"");
+        assert!(table.sql.read.contains("\"my schema\".\"a\"\"b\" AS t"));
+        assert_eq!(literal("a'b\\c"), "E'a''b\\\\c'");
+        assert!(!table.creation().contains("$table"));
+    }
+}

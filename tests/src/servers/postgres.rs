@@ -1,0 +1,301 @@
+//! A PostgreSQL of its own for each test that needs one.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::{fs, io};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+
+use super::child::Child;
+use super::{PORTS_TRIED, free_port, on_path, root, run, tls};
+use crate::patience::{LIMIT, until};
+
+/// The superuser, as whom the rig looks into a server.
+const RIG: &str = "rig";
+
+/// The packages of the distribution, which keep their programs off PATH.
+const PACKAGED: &str = "/usr/lib/postgresql";
+
+const CURE: &str = "apt-get install -y --no-install-recommends postgresql";
+
+/// A server to be started. Nothing is on its disk before it is answered, so that tests
+/// are fast.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct PostgresSettings {
+    lines: Vec<String>,
+    hosts: Vec<String>,
+    tls: bool,
+}
+
+impl PostgresSettings {
+    /// A line of postgresql.conf.
+    pub fn config(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(format!("{name} = '{value}'"));
+        self
+    }
+
+    /// A line of pg_hba.conf, before those that let in everybody from this machine.
+    pub fn host(mut self, line: &str) -> Self {
+        self.hosts.push(line.to_owned());
+        self
+    }
+
+    /// Offer TLS, with a certificate for `localhost` and `127.0.0.1`.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Start it and wait until it answers.
+    pub fn start(self) -> Postgres {
+        for _ in 0..PORTS_TRIED {
+            let server = Postgres::set_up(&self, free_port());
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL found no port");
+    }
+}
+
+/// It ends, and what it stored is gone, when the value is dropped.
+pub struct Postgres {
+    dir: TempDir,
+    port: u16,
+    child: Mutex<Option<Child>>,
+}
+
+impl Postgres {
+    fn set_up(settings: &PostgresSettings, port: u16) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        run(Command::new("cp").arg("-a").arg(template()).arg(dir.path().join("data")), "cp");
+        let mut file = format!(
+            "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\n\
+             max_connections = 400\nfsync = off\nshared_buffers = 32MB\n",
+            dir.path().display()
+        );
+        if settings.tls {
+            tls::certify_with_client(dir.path());
+            let at = |name| dir.path().join(name).display().to_string();
+            let _ = writeln!(file, "ssl = on\nssl_cert_file = '{}'", at(tls::CERTIFICATE));
+            let _ = writeln!(file, "ssl_key_file = '{}'", at(tls::KEY));
+            let _ = writeln!(file, "ssl_ca_file = '{}'", at(tls::AUTHORITY));
+        }
+        // Last, so that the test has the last word.
+        file += &settings.lines.join("\n");
+        let mut hosts = format!("local all {RIG} trust\n{}\n", settings.hosts.join("\n"));
+        hosts += "local all all trust\nhost all all 127.0.0.1/32 trust\n";
+        let write = |name: &str, text: &str| fs::write(dir.path().join("data").join(name), text);
+        write("postgresql.conf", &file).expect("our own directory");
+        write("pg_hba.conf", &hosts).expect("our own directory");
+        give_away(dir.path());
+        Self { dir, port, child: Mutex::new(None) }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The directory of its socket.
+    pub fn socket_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The certificate of the authority that signed the server's.
+    pub fn ca_path(&self) -> PathBuf {
+        self.dir.path().join(tls::AUTHORITY)
+    }
+
+    /// Where clients connect, without encryption, as the superuser.
+    pub fn url(&self) -> String {
+        self.url_as(RIG)
+    }
+
+    /// The same as a user, who may have a password: `ann:secret`.
+    pub fn url_as(&self, user: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    /// Have it do this, and answer what it says: a row each line, columns with a bar between.
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|e| panic!("{sql}: {e}\n{}", self.log()))
+    }
+
+    fn try_sql(&self, sql: &str) -> Result<String, String> {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", RIG, "-d", "postgres"]);
+        psql.arg("-h").arg(self.dir.path()).args(["-p", &self.port.to_string(), "-c", sql]);
+        let output = psql.output().map_err(|e| format!("{e}; install it with `{CURE}`"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+
+    /// Everything that it has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// End it, and all that it does for clients, by SIGKILL.
+    pub fn kill(&self) {
+        let child = self.child().take();
+        let Some(child) = child else { return };
+        // Its own processes outlive it for a moment, and would keep it from coming back.
+        let family = family(child.id());
+        drop(child);
+        family.into_iter().for_each(|pid| signal(pid, Signal::KILL));
+    }
+
+    /// Start it again with what it stored, after ending it if it still runs.
+    pub fn restart(&self) {
+        self.kill();
+        let launched = until(LIMIT, || self.launch().then_some(()));
+        assert!(launched.is_some(), "PostgreSQL does not come back:\n{}", self.log());
+    }
+
+    /// Stop all that it does by SIGSTOP: connections stay open, and nothing is done.
+    pub fn freeze(&self) {
+        let child = self.child();
+        let child = child.as_ref().expect("a server that runs");
+        // First the one that makes others.
+        child.freeze();
+        family(child.id()).into_iter().for_each(|pid| signal(pid, Signal::STOP));
+    }
+
+    /// Let it go on with what has come meanwhile.
+    pub fn thaw(&self) {
+        let child = self.child();
+        let child = child.as_ref().expect("a server that runs");
+        family(child.id()).into_iter().for_each(|pid| signal(pid, Signal::CONT));
+        child.thaw();
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether it answers. It may have found its port taken.
+    fn launch(&self) -> bool {
+        drop(self.child().take());
+        let mut child = self.spawn().unwrap_or_else(|e| panic!("{e}; install it with `{CURE}`"));
+        let ready = until(LIMIT, || match child.has_ended() {
+            true => Some(false),
+            false => self.try_sql("SELECT").is_ok().then_some(true),
+        });
+        let is_ready = ready == Some(true);
+        if is_ready {
+            *self.child() = Some(child);
+        } else {
+            let log = self.log();
+            let is_taken = log.contains("could not bind") || log.contains("still in use");
+            assert!(is_taken, "PostgreSQL did not start:\n{log}");
+        }
+        is_ready
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
+        let mut postgres = Command::new(program("postgres"));
+        postgres.arg("-D").arg(self.dir.path().join("data")).current_dir(self.dir.path());
+        postgres.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        as_nobody_special(&mut postgres);
+        Child::start(postgres)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Unless it has ended by itself.
+fn signal(to: Pid, signal: Signal) {
+    let _ = kill_process(to, signal);
+}
+
+/// The processes that this one has started.
+fn family(parent: u32) -> Vec<Pid> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+/// On PATH, or where the package of the highest version has it.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir(PACKAGED).into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = versions
+        .filter_map(|dir| {
+            let version = dir.file_name().to_str()?.parse().ok()?;
+            let file = dir.path().join("bin").join(name);
+            file.is_file().then_some((version, file))
+        })
+        .collect();
+    found.sort();
+    let packaged = found.pop().map(|(_, file)| file);
+    packaged.or_else(|| on_path(name)).unwrap_or_else(|| {
+        panic!("{name} of PostgreSQL is not here; install it with `{CURE}`, as root")
+    })
+}
+
+/// It refuses to be root: then it is the user of its package.
+fn user() -> Option<(u32, u32)> {
+    if !geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").expect("a list of users");
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let user = users.find(|user| user[0] == "postgres");
+    let user = user.unwrap_or_else(|| panic!("there is no user postgres; make it by `{CURE}`"));
+    Some((user[2].parse().expect("a number"), user[3].parse().expect("a number")))
+}
+
+fn as_nobody_special(command: &mut Command) {
+    if let Some((user, group)) = user() {
+        command.uid(user).gid(group);
+    }
+}
+
+/// The directory and all in it is the server's.
+fn give_away(dir: &Path) {
+    if let Some((user, group)) = user() {
+        run(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(dir), "chown");
+    }
+}
+
+/// What a server begins with, made once for all tests.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let servers = root().join("target/servers");
+        let initdb = program("initdb");
+        let version = Command::new(&initdb).arg("--version").output().expect("it runs").stdout;
+        let version =
+            String::from_utf8_lossy(&version).replace(|c: char| !c.is_alphanumeric(), "-");
+        let template = servers.join(format!("template-{}", version.trim_end_matches('-')));
+        if !template.is_dir() {
+            let dir = tempfile::tempdir().expect("a directory");
+            give_away(dir.path());
+            let mut command = Command::new(initdb);
+            command.arg("-D").arg(dir.path().join("data")).args(["-U", RIG, "-A", "trust"]);
+            command.args(["-E", "UTF8", "--locale=C", "--no-sync"]).current_dir(dir.path());
+            as_nobody_special(&mut command);
+            run(&mut command, CURE);
+            fs::create_dir_all(&servers).expect("our own directory");
+            let made = tempfile::tempdir_in(&servers).expect("our own directory");
+            run(Command::new("cp").arg("-a").arg(dir.path().join("data")).arg(made.path()), "cp");
+            // Somebody else may have been faster.
+            drop(fs::rename(made.path().join("data"), &template));
+        }
+        template
+    })
+}
