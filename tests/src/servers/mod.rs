@@ -17,7 +17,7 @@ mod tls;
 
 pub use connection::Connection;
 pub use etcd::{ClientFiles, Etcd, EtcdSettings, EtcdVersion};
-pub use postgres::{Postgres, PostgresSettings};
+pub use postgres::{Postgres, PostgresSettings, Talk};
 pub use redis::Server;
 pub use settings::{Flavor, Settings};
 

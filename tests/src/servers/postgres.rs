@@ -1,10 +1,10 @@
 //! A PostgreSQL of its own for each test that needs one.
 
-use std::fmt::Write as _;
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::{fs, io};
 
@@ -83,9 +83,12 @@ impl Postgres {
         if settings.tls {
             tls::certify_with_client(dir.path());
             let at = |name| dir.path().join(name).display().to_string();
-            let _ = writeln!(file, "ssl = on\nssl_cert_file = '{}'", at(tls::CERTIFICATE));
-            let _ = writeln!(file, "ssl_key_file = '{}'", at(tls::KEY));
-            let _ = writeln!(file, "ssl_ca_file = '{}'", at(tls::AUTHORITY));
+            file += &format!(
+                "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\nssl_ca_file = '{}'\n",
+                at(tls::CERTIFICATE),
+                at(tls::KEY),
+                at(tls::AUTHORITY)
+            );
         }
         // Last, so that the test has the last word.
         file += &settings.lines.join("\n");
@@ -138,6 +141,22 @@ impl Postgres {
             true => Ok(text(&output.stdout)),
             false => Err(text(&output.stderr)),
         }
+    }
+
+    /// A session of the rig that stays, for transactions.
+    pub fn talk(&self) -> Talk {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["-XAtq", "-U", RIG, "-d", "postgres", "-h"]).arg(self.dir.path());
+        psql.args(["-p", &self.port.to_string()]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = psql.spawn().expect("psql runs");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
+        Talk { to: child.stdin.take(), child, said }
+    }
+
+    /// How often the log tells of this.
+    pub fn logged(&self, what: &str) -> usize {
+        self.log().matches(what).count()
     }
 
     /// Everything that it has printed.
@@ -206,9 +225,34 @@ impl Postgres {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
         let mut postgres = Command::new(program("postgres"));
         postgres.arg("-D").arg(self.dir.path().join("data")).current_dir(self.dir.path());
-        postgres.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         as_nobody_special(&mut postgres);
         Child::start(postgres)
+    }
+}
+
+/// One session of the rig.
+pub struct Talk {
+    child: std::process::Child,
+    to: Option<ChildStdin>,
+    said: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    /// Have it do this, and answer what it says.
+    pub fn say(&mut self, sql: &str) -> String {
+        const DONE: &str = "-- done";
+        let to = self.to.as_mut().expect("an open pipe");
+        writeln!(to, "{sql};\n\\echo '{DONE}'").expect("psql reads");
+        let lines = self.said.by_ref().lines().map_while(Result::ok);
+        lines.take_while(|line| line != DONE).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        drop(self.to.take());
+        drop(self.child.wait());
     }
 }
 

@@ -1,4 +1,10 @@
 //! A real PostgreSQL.
 #![allow(clippy::unwrap_used)] // these are tests
 
+mod access;
 mod conformance;
+mod faults;
+mod leases;
+mod place;
+mod table;
+mod waiting;

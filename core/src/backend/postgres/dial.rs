@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
 use super::address::{Address, Endpoint, Password};
-use super::failure::{Is, Trouble};
+use super::failure::{Is, Trouble, whole};
 use super::rows::column;
 use super::session::Session;
 use super::table::Table;
@@ -20,6 +20,9 @@ use crate::backend::connection::{self, Driver};
 use crate::backend::net::{Patience, Timeouts, connect_tcp};
 use crate::error::{Error, Kind, Outcome};
 use crate::runtime::Runtime;
+
+/// How often the server may end the statement that turns its own limit off.
+const CANCELLED: u32 = 20;
 
 /// How a session is opened.
 #[derive(Clone)]
@@ -106,11 +109,22 @@ impl Dial {
     /// Make the session one of ours, and see that the server and the table are.
     async fn look(&self, session: &Session) -> Result<(), Trouble> {
         let limit = self.address.statement_timeout().as_millis().max(1).to_string();
+        // First, and quickly: what is default for the user may be very short.
+        let mut cancelled = 0;
+        while let Err(trouble) = session.run("SET statement_timeout = 0").await {
+            cancelled += 1;
+            if trouble.is != Is::Cancelled || cancelled == CANCELLED {
+                return Err(trouble);
+            }
+        }
         let settings = include_str!("sql/settings.sql");
         session.ask(settings, &[(&limit, Type::TEXT)]).await?;
         let table = self.address.table.name();
         let rows = session.ask(include_str!("sql/server.sql"), &[(&table, Type::TEXT)]).await?;
         let server = rows.first().ok_or_else(|| Trouble::strange("nothing"))?;
+        if let Some(port) = column::<Option<i32>>(server, "port")? {
+            session.is_spoken_to_from(port);
+        }
         if column::<&str>(server, "encoding")? != "UTF8" {
             let message = "the database cannot store every name: it needs the encoding UTF8";
             return Err(Error::new(Kind::Refused, message).into());
@@ -187,19 +201,21 @@ impl Dial {
             Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let opened = config.connect_raw(stream, NoTls).await;
-                self.session(opened, number)
+                self.session(opened, number, None)
             }
             Endpoint::Tcp { host, port, tls: None } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
+                let from = stream.local_addr().map_err(failed)?.port();
                 let opened = config.connect_raw(stream, NoTls).await;
-                self.session(opened, number)
+                self.session(opened, number, Some(from))
             }
             #[cfg(feature = "tls")]
             Endpoint::Tcp { host, port, tls: Some(tls) } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
+                let from = stream.local_addr().map_err(failed)?.port();
                 let wrap = super::encryption::Wrap { host: host.clone(), tls: tls.clone() };
                 let opened = config.connect_raw(stream, wrap).await;
-                self.session(opened, number)
+                self.session(opened, number, Some(from))
             }
             #[cfg(not(feature = "tls"))]
             Endpoint::Tcp { tls: Some(_), .. } => {
@@ -234,6 +250,7 @@ impl Dial {
             tokio_postgres::Error,
         >,
         number: u64,
+        from: Option<u16>,
     ) -> Result<(Arc<Session>, Driver, Heard), Trouble>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -241,7 +258,7 @@ impl Dial {
     {
         let (client, mut connection) = opened.map_err(not_connected)?;
         let (runtime, limit) = (self.runtime.clone(), self.address.timeouts.response);
-        let session = Arc::new(Session::new(client, runtime, limit, number));
+        let session = Arc::new(Session::new(client, runtime, limit, number, from));
         let (tell, heard) = mpsc::unbounded_channel();
         let ended = session.clone();
         let driver = async move {
@@ -299,7 +316,7 @@ fn not_connected(e: tokio_postgres::Error) -> Trouble {
     if let Some(cause) = cause {
         return cause.again().into();
     }
-    let said = e.to_string();
+    let said = whole(&e);
     let mut trouble = Trouble::of(e);
     if said.contains("TLS") {
         let message = "the server offers no encryption; have it do so (ssl = on), or connect \

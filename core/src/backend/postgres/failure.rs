@@ -18,6 +18,10 @@ pub(super) enum Is {
     Beaten,
     /// The session is not to be used any more.
     Broken,
+    /// The server ended it, because it took long.
+    Cancelled,
+    /// The server does not know the prepared statement any more, or not as it was.
+    Forgotten,
     /// It is there already.
     Duplicate,
     /// Nothing.
@@ -64,6 +68,8 @@ impl Trouble {
         let is = match state {
             _ if is_over => Is::Broken,
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Is::Beaten,
+            SqlState::QUERY_CANCELED => Is::Cancelled,
+            SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => Is::Forgotten,
             SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT | SqlState::UNIQUE_VIOLATION => {
                 Is::Duplicate
             }
@@ -74,7 +80,7 @@ impl Trouble {
 }
 
 /// The message, and those of its causes.
-fn whole(error: &dyn std::error::Error) -> String {
+pub(super) fn whole(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,11 +1,12 @@
 //! One session with the server.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::failure::{Is, Trouble};
 use crate::backend::net::Patience;
@@ -25,6 +26,10 @@ pub(super) struct Session {
     /// The so manieth of its connection.
     pub(super) number: u64,
     began: Instant,
+    /// From which port we speak, where it is one.
+    from: Option<u16>,
+    /// What the server keeps for this session, if there is nobody between us.
+    prepared: OnceLock<Mutex<HashMap<String, Statement>>>,
     /// Why it has to end.
     broken: Mutex<Option<String>>,
     end: Notify,
@@ -36,20 +41,62 @@ impl Session {
         runtime: Arc<dyn Runtime>,
         response_timeout: Duration,
         number: u64,
+        from: Option<u16>,
     ) -> Self {
         let (broken, end, began) = (Mutex::default(), Notify::new(), runtime.now());
-        Self { client, runtime, response_timeout, number, began, broken, end }
+        let prepared = OnceLock::new();
+        Self { client, runtime, response_timeout, number, began, from, prepared, broken, end }
     }
 
     pub(super) fn age(&self) -> Duration {
         self.runtime.now().since(self.began)
     }
 
+    /// The server sees somebody speak from this port. If that is us, there is no pooler that
+    /// has another session carry out the next statement, and the server can keep statements:
+    /// to plan one takes several times as long as to carry it out.
+    pub(super) fn is_spoken_to_from(&self, port: i32) {
+        if self.from.map(i32::from) == Some(port) {
+            self.prepared.get_or_init(Mutex::default);
+        }
+    }
+
     /// Carry out a statement, once at most. Without an error it is committed.
     pub(super) async fn ask(&self, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
-        // Nothing is kept on the server between two statements: a pooler may have another
-        // one carry out the next.
+        if let Some(prepared) = self.prepared.get() {
+            let statement = self.prepare(prepared, sql, with).await?;
+            let values: Vec<_> = with.iter().map(|(value, _)| *value).collect();
+            let answer = self.in_time(async { self.client.query(&statement, &values).await });
+            match answer.await {
+                // The table was changed, or somebody has made the server forget it.
+                Err(trouble) if trouble.is == Is::Forgotten => {
+                    drop(lock(prepared).remove(sql));
+                }
+                answer => return answer,
+            }
+        }
         self.in_time(async { self.client.query_typed(sql, with).await }).await
+    }
+
+    async fn prepare(
+        &self,
+        prepared: &Mutex<HashMap<String, Statement>>,
+        sql: &str,
+        with: Parameters<'_>,
+    ) -> Result<Statement, Trouble> {
+        let known = lock(prepared).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let types: Vec<Type> = with.iter().map(|(_, kind)| kind.clone()).collect();
+        let made = self.in_time(async { self.client.prepare_typed(sql, &types).await }).await;
+        let made = made.map_err(|mut trouble| {
+            // It was not to be carried out.
+            trouble.error = trouble.error.with_outcome(Outcome::NotHeld);
+            trouble
+        })?;
+        lock(prepared).insert(sql.to_owned(), made.clone());
+        Ok(made)
     }
 
     /// Carry out statements without parameters, in one transaction.

@@ -1,0 +1,129 @@
+//! What a lease is in the table: its row, its end, and who keeps others out.
+
+use crate::place::{LONG, PROMPT, Place, SECOND};
+use leasehold::{Kind, Loss};
+use leasehold_tests::handing::hand_over_a_dead_body;
+use leasehold_tests::patience::{LIMIT, now, until};
+
+#[test]
+fn a_row_tells_who_holds_who_waits_and_until_when() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    let lease = place.wait(a.lock("invoices/42").ttl(LONG).label("charging").acquire()).unwrap();
+    let waiter = place.stand_in_line(&b, "invoices/42");
+    assert!(place.column("invoices/42", "label").ends_with(" charging"));
+    assert_eq!(place.column("invoices/42", "fence"), lease.fence().to_string());
+    let left = "extract(epoch FROM expires - clock_timestamp())::int BETWEEN 50 AND 60";
+    assert_eq!(place.column("invoices/42", left), "t");
+    assert_eq!(place.column("invoices/42", "jsonb_array_length(line)"), "1");
+    let (next, _) = place.hand_over(lease, waiter);
+    place.wait(next.release()).unwrap();
+    assert_eq!(place.column("invoices/42", "owner IS NULL AND line IS NULL"), "t");
+    assert_eq!(place.column("invoices/42", "fence"), next.fence().to_string());
+}
+
+#[test]
+fn a_lease_that_is_broken_is_lost_at_once() {
+    let place = Place::new();
+    let lease = place.hold(&place.client(), "x");
+    let broken = now();
+    assert!(place.wait(place.client().break_lock("x")).unwrap());
+    assert_eq!(place.wait(lease.lost()), Loss::Gone);
+    assert!(broken.elapsed() < PROMPT, "{:?}", broken.elapsed());
+}
+
+#[test]
+fn a_row_that_is_deleted_is_a_lost_lease() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.wait(client.lock("x").ttl(3 * SECOND).acquire()).unwrap();
+    place.server.sql("DELETE FROM leasehold WHERE name = 'x'");
+    let deleted = now();
+    assert_eq!(place.wait(lease.lost()), Loss::Gone);
+    assert!(deleted.elapsed() < 3 * SECOND / 2, "{:?}", deleted.elapsed());
+    assert!(place.hold(&client, "x").fence() > lease.fence());
+}
+
+#[test]
+fn a_ticket_outlives_the_process_that_gave_it() {
+    let place = Place::new();
+    let url = place.server.url();
+    hand_over_a_dead_body(env!("CARGO_BIN_EXE_worker"), &url, &url);
+}
+
+#[test]
+fn who_guards_a_lease_in_a_transaction_keeps_others_out_and_not_its_renewal() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    let lease = place.wait(a.lock("x").ttl(2 * SECOND).acquire()).unwrap();
+    let mut guard = place.server.talk();
+    guard.say("BEGIN");
+    let (owner, fence) = (place.column("x", "owner"), lease.fence());
+    let held = format!("name = 'x' AND owner = '{owner}' AND fence = {fence}");
+    let sql = format!("SELECT 'held' FROM leasehold WHERE {held} FOR KEY SHARE");
+    assert_eq!(guard.say(&sql), "held");
+    place.wait(lease.renew()).unwrap();
+    place.wait(lease.release()).unwrap();
+    // It is free, and nobody gets it: not who tries, nor who shares, nor who waits.
+    assert!(place.try_hold(&b, "x").is_none());
+    assert!(place.wait(b.lock("x").shared().try_acquire()).unwrap().is_none());
+    let waiter = place.stand_in_line(&b, "x");
+    place.pass(SECOND);
+    assert!(!waiter.is_finished());
+    guard.say("COMMIT");
+    assert!(place.granted(waiter).0.fence() > lease.fence());
+}
+
+#[test]
+fn a_guard_outlasts_the_ttl_of_its_lease() {
+    let place = Place::new();
+    let lock = place.client().lock("x").ttl(SECOND).auto_renew(false);
+    let lease = place.wait(lock.acquire()).unwrap();
+    let mut guard = place.server.talk();
+    guard.say("BEGIN");
+    guard.say("SELECT FROM leasehold WHERE name = 'x' FOR KEY SHARE");
+    assert_eq!(place.wait(lease.lost()), Loss::Expired);
+    place.pass(SECOND / 2);
+    let other = place.client();
+    assert!(place.try_hold(&other, "x").is_none());
+    guard.say("ROLLBACK");
+    assert!(place.try_hold(&other, "x").is_some());
+}
+
+#[test]
+fn a_table_that_somebody_locks_is_unavailable_and_held_leases_are_lost_in_time() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.wait(client.lock("x").ttl(3 * SECOND).acquire()).unwrap();
+    let mut rude = place.server.talk();
+    rude.say("BEGIN");
+    rude.say("LOCK TABLE leasehold");
+    let locked = now();
+    let error = place.wait(client.lock("y").try_acquire()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(place.wait(lease.lost()), Loss::Expired);
+    assert!(locked.elapsed() < 3 * SECOND + LONG / 4, "{:?}", locked.elapsed());
+    rude.say("COMMIT");
+    let again = || place.wait(client.lock("y").try_acquire()).ok().flatten();
+    assert!(until(LIMIT, again).is_some());
+}
+
+#[test]
+fn a_leader_proclaims_another_value_and_a_former_one_cannot() {
+    let place = Place::new();
+    let (client, other) = (place.client(), place.client());
+    let shown = |client: &leasehold::Client| {
+        place.wait(client.election("x").leader()).unwrap().map(|leader| leader.value)
+    };
+    let term = place.wait(client.election("x").value("a").ttl(LONG).campaign()).unwrap();
+    for value in ["after", "", " a  b ", "ready"] {
+        place.wait(term.proclaim(value)).unwrap();
+        assert_eq!(shown(&other).as_deref(), Some(value));
+    }
+    assert!(place.wait(other.break_lock("x")).unwrap());
+    let next = place.wait(other.election("x").value("b").ttl(LONG).campaign()).unwrap();
+    assert_eq!(place.wait(term.proclaim("c")).unwrap_err().kind(), Kind::Lost);
+    assert_eq!(shown(&client).as_deref(), Some("b"));
+    place.wait(next.resign()).unwrap();
+    assert_eq!(shown(&client), None);
+}

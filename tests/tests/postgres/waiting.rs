@@ -1,0 +1,106 @@
+//! Who waits, and how they are woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::place::{LONG, PROMPT, Place, SECOND};
+use leasehold_tests::servers::PostgresSettings;
+
+#[test]
+fn a_release_wakes_who_waits() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    for round in 0..10 {
+        let name = format!("x{round}");
+        let (lease, waiter) = (place.hold(&a, &name), place.stand_in_line(&b, &name));
+        let (_, took) = place.hand_over(lease, waiter);
+        assert!(took < PROMPT, "{took:?}");
+    }
+    assert_eq!(a.caveats().len(), 1, "only of fsync: {:?}", a.caveats());
+}
+
+#[test]
+fn nobody_is_told_where_nobody_waits() {
+    let place = Place::on(PostgresSettings::default().config("log_statement", "all"));
+    let (a, b) = (place.client(), place.client());
+    let lease = place.hold(&a, "x");
+    assert!(place.try_hold(&b, "x").is_none());
+    place.wait(lease.release()).unwrap();
+    let mut ear = place.server.talk();
+    ear.say("LISTEN leasehold_0");
+    let lease = place.hold(&a, "x");
+    place.wait(lease.release()).unwrap();
+    let said = ear.say("SELECT pg_notification_queue_usage()");
+    assert_eq!(said, "0");
+}
+
+#[test]
+fn who_does_not_listen_asks_again() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client_of(&format!("{}&listen=off", place.server.url())));
+    assert_eq!(b.caveats().len(), 1, "only of fsync: {:?}", b.caveats());
+    let (lease, waiter) = (place.hold(&a, "x"), place.stand_in_line(&b, "x"));
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    assert_eq!(place.server.sql(listening), "1", "the other one");
+    let (_, took) = place.hand_over(lease, waiter);
+    assert!(took < 2 * SECOND, "{took:?}");
+}
+
+#[test]
+fn a_waiter_that_is_gone_keeps_the_others_for_no_longer_than_its_place() {
+    let place = Place::new();
+    let (a, dead, b) = (place.client(), place.client(), place.client());
+    let lease = place.hold(&a, "x");
+    let first = place.stand_in_line(&dead, "x");
+    let second = place.stand_in_line(&b, "x");
+    // As if its process had died: nobody takes its place back.
+    place.server.sql(
+        "UPDATE leasehold SET line = jsonb_set(line, '{0,owner}', \
+         '\"000000000000000000000000000000aa\"'), version = version + 1 WHERE name = 'x'",
+    );
+    first.abort();
+    let (_, took) = place.hand_over(lease, second);
+    assert!(took < 4 * SECOND, "{took:?}");
+}
+
+/// Of one that holds alone; of one that shares it is 1.
+const ALONE: u32 = 1000;
+
+#[test]
+fn many_who_contend_are_never_locked_out_of_each_other() {
+    let place = Place::new();
+    let inside: Arc<[AtomicU32; 3]> = Arc::default();
+    let workers: Vec<_> = (0..6)
+        .map(|number| {
+            let inside = inside.clone();
+            let (a, b) = (place.client(), place.client());
+            place.spawn(async move {
+                for round in 0..40 {
+                    let client = if round % 2 == 0 { &a } else { &b };
+                    let which = (number + round) % 2;
+                    let lock = client.lock(format!("x{which}")).ttl(LONG);
+                    let (lock, weight) = match round % 3 {
+                        0 => (lock.shared(), 1),
+                        _ => (lock, ALONE),
+                    };
+                    let lease = lock.acquire().await.unwrap();
+                    let others = inside[which].fetch_add(weight, Ordering::SeqCst);
+                    assert!(others == 0 || weight == 1 && others < ALONE, "two hold it");
+                    let counted = client.lock("gpu").permits(2).ttl(LONG).acquire().await.unwrap();
+                    assert!(inside[2].fetch_add(1, Ordering::SeqCst) < 2, "three have permits");
+                    tokio::task::yield_now().await;
+                    inside[2].fetch_sub(1, Ordering::SeqCst);
+                    counted.release().await.unwrap();
+                    inside[which].fetch_sub(weight, Ordering::SeqCst);
+                    lease.release().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| place.wait(worker).unwrap());
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'";
+    assert_eq!(place.server.sql(deadlocks), "0");
+    let log = place.server.log();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
