@@ -20,8 +20,9 @@ use crate::help::{
 #[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
 pub(crate) struct Args {
     /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH,
-    /// redis://USER:PASSWORD@HOST:PORT/DB, redlock://HOST:PORT,HOST:PORT,HOST:PORT, or
-    /// etcd://HOST:PORT,HOST:PORT (rediss: and etcds: for TLS)
+    /// redis://USER:PASSWORD@HOST:PORT/DB, redlock://HOST:PORT,HOST:PORT,HOST:PORT,
+    /// etcd://HOST:PORT,HOST:PORT (rediss: and etcds: for TLS), or
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, global = true, env = "LEASEHOLD_URL", hide_env_values = true)]
     #[arg(default_value = "sqlite:", value_parser = url)]
     pub(crate) url: String,

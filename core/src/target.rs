@@ -33,7 +33,7 @@ enum Parsed {
     #[cfg(feature = "etcd")]
     Etcd(crate::backend::etcd::Address),
     #[cfg(feature = "postgres")]
-    Postgres(crate::backend::postgres::Address),
+    Postgres(Box<crate::backend::postgres::Address>),
 }
 
 impl Target {
@@ -105,7 +105,8 @@ impl Target {
             }
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
-                Ok(Parsed::Postgres(crate::backend::postgres::Address::parse(address, options)?))
+                let parsed = crate::backend::postgres::Address::parse(address, options)?;
+                Ok(Parsed::Postgres(Box::new(parsed)))
             }
             #[cfg(feature = "redis")]
             "redlock" => Ok(Parsed::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
@@ -158,7 +159,7 @@ impl Parsed {
             }
             #[cfg(feature = "postgres")]
             Parsed::Postgres(address) => {
-                Arc::new(crate::backend::postgres::Postgres::at(address, runtime).await?)
+                Arc::new(crate::backend::postgres::Postgres::at(*address, runtime).await?)
             }
         })
     }

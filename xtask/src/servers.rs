@@ -56,6 +56,10 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     }
     // First, because its package brings libraries that Valkey needs as well.
     ensure_tool("redis-server", "redis-server", "tests start it")?;
+    // Its package keeps the server off PATH.
+    if !Path::new("/usr/lib/postgresql").is_dir() {
+        ensure_tool("postgres", "postgresql", "tests start a server of its kind")?;
+    }
     // Under the workspace whatever CARGO_TARGET_DIR says: tests look for it there.
     let servers = root().join("target/servers");
     let failed = |e: std::io::Error| format!("{} is not writable: {e}", servers.display());

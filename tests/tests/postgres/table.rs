@@ -196,8 +196,7 @@ fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
     assert!(until(LIMIT, careful).is_some(), "nothing keeps out what comes late");
     place.wait(holder.release()).unwrap();
     // The statement that takes a free lock, as it would come from the session before.
-    let claim = include_str!("../../../core/src/backend/postgres/sql/claim.sql");
-    let claim = claim.replace("$table", "leasehold");
+    let claim = statement(include_str!("../../../core/src/backend/postgres/sql/claim.sql"));
     place.server.sql(&format!(
         "PREPARE claim (text, text, bigint, bigint, text) AS {claim}; \
          EXECUTE claim ('x', '0000000000000000000000000000beef', 60000000, 0, '')"
@@ -206,4 +205,9 @@ fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
     // And who comes now is not kept out.
     let lease = place.hold(&client, "x");
     assert!(lease.fence() > holder.fence());
+}
+
+/// As it is said to the usual table.
+fn statement(sql: &str) -> String {
+    sql.replace("$table", "leasehold")
 }

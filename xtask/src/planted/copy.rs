@@ -36,7 +36,8 @@ const VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 const LIMIT: &str = "60";
 
 /// What is built of the copy: all that catches a bug.
-const TESTS: [&str; 7] = ["simulation", "soak", "backends", "local", "redis", "redlock", "etcd"];
+const TESTS: [&str; 8] =
+    ["simulation", "soak", "backends", "local", "redis", "redlock", "etcd", "postgres"];
 
 pub(super) struct Copy {
     place: PathBuf,
@@ -83,7 +84,7 @@ impl Copy {
         let mut by_file: BTreeMap<PathBuf, Vec<&Bug>> = BTreeMap::new();
         let mut in_scripts = Vec::new();
         for bug in bugs {
-            if bug.file.ends_with(".lua") {
+            if [".lua", ".sql"].iter().any(|end| bug.file.ends_with(end)) {
                 switch::only(&read(&core.join(bug.file))?, bug)?;
                 in_scripts.push(*bug);
             } else {

@@ -117,10 +117,9 @@ impl Dial {
                 return Err(trouble);
             }
         }
-        let settings = include_str!("sql/settings.sql");
-        session.ask(settings, &[(&limit, Type::TEXT)]).await?;
-        let table = self.address.table.name();
-        let rows = session.ask(include_str!("sql/server.sql"), &[(&table, Type::TEXT)]).await?;
+        let (table, sql) = (self.address.table.name(), &self.address.table.sql);
+        session.ask(&sql.settings, &[(&limit, Type::TEXT)]).await?;
+        let rows = session.ask(&sql.server, &[(&table, Type::TEXT)]).await?;
         let server = rows.first().ok_or_else(|| Trouble::strange("nothing"))?;
         if let Some(port) = column::<Option<i32>>(server, "port")? {
             session.is_spoken_to_from(port);

@@ -16,6 +16,8 @@ pub(super) struct Table {
 /// All statements, with the name of the table in them.
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
+    pub(super) settings: String,
+    pub(super) server: String,
     pub(super) about: String,
     pub(super) read: String,
     pub(super) read_many: String,
@@ -42,8 +44,10 @@ impl Table {
             return Err(Error::invalid(message));
         }
         let name = format!("{}.{}", quoted(schema), quoted(table));
-        let about = |sql: &str| sql.replace("$table", &name);
+        let about = |sql: &str| statement(sql, &name);
         let sql = Statements {
+            settings: about(include_str!("sql/settings.sql")),
+            server: about(include_str!("sql/server.sql")),
             about: about(include_str!("sql/about.sql")),
             read: about(include_str!("sql/read.sql")),
             read_many: about(include_str!("sql/read_many.sql")),
@@ -67,7 +71,7 @@ impl Table {
 
     /// How it is made, to be run by whoever may.
     pub(super) fn ddl(&self) -> String {
-        include_str!("sql/table.sql").replace("$table", &self.name).trim_end().to_owned() + ";"
+        statement(include_str!("sql/table.sql"), &self.name).trim_end().to_owned() + ";"
     }
 
     /// The same unless somebody else was faster, in one transaction.
@@ -101,6 +105,11 @@ impl Table {
             self.ddl()
         )
     }
+}
+
+/// What is said to a table of this name.
+fn statement(sql: &str, table: &str) -> String {
+    sql.replace("$table", table)
 }
 
 fn quoted(part: &str) -> String {

@@ -182,9 +182,9 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a file remembers one of those who share",
         "conformance::sqlite::those_who_share_hold_together_and_keep_an_exclusive_one_out",
-        "backend/sqlite/rows.rs",
-        "tenant.mode.is_shared());",
-        "tenant.mode.is_shared()).take(1);",
+        "backend/lists.rs",
+        "tenant.mode.is_shared()), Sharer::of)",
+        "tenant.mode.is_shared()).take(1), Sharer::of)",
     ),
     rule(
         "a quorum takes a shared claim for an exclusive one",

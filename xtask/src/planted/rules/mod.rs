@@ -7,6 +7,7 @@ mod elections;
 mod etcd;
 mod kinds;
 mod local;
+mod postgres;
 mod redis;
 mod redlock;
 mod tickets;
@@ -27,6 +28,7 @@ pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("local", kinds::RULES),
     ("local", local::RULES),
     ("local", tickets::RULES),
+    ("postgres", postgres::RULES),
     ("redis", redis::RULES),
     ("redis", tickets::OF_REDIS),
     ("redlock", redlock::RULES),
