@@ -179,7 +179,7 @@ fn every_error_is_listed_and_no_other() {
 
 #[test]
 fn every_loss_is_listed_and_no_other() {
-    let source = include_str!("../../../core/src/engine/hold.rs");
+    let source = include_str!("../../../core/src/engine/loss.rs");
     let (_, body) = source.split_once("pub enum Loss {\n").expect("the losses");
     let (body, _) = body.split_once("\n}").expect("their end");
     let losses = body.lines().filter_map(|line| line.trim().strip_suffix(','));
