@@ -132,6 +132,25 @@ export interface StatusJson extends Omit<Json<Status>, 'holder' | 'holders'> {
   holders: Json<Holder>[]
 }
 
+/** One waits for a lock that another holds. */
+export interface Wait {
+  /** The name of the lock. */
+  lock: string
+  /** The label of who waits. */
+  waiter: string
+  /** The label of who holds it, or of one of those who share it. */
+  holder: string
+}
+
+/**
+ * Processes of which each waits for a lock that another one of them holds. It is a deadlock if each of them
+ * does one thing at a time; a process with several tasks may go on.
+ */
+export interface Deadlock {
+  /** Each wait in it, by the name of the lock. */
+  waits: Wait[]
+}
+
 /** Something that happened to a lease. */
 export interface LeaseEvent {
   /** The name of its lock. */
@@ -189,6 +208,12 @@ export class Client implements AsyncDisposable {
   list(): Promise<Status[]>
   /** Who holds and who waits for one lock; null when nobody does. */
   status(name: string): Promise<Status | null>
+  /**
+   * The circles in which processes wait for each other's locks, from one look at all of them. Not all is
+   * seen: of another client only the first that waits for each lock, and only what waits for a lock of
+   * another client.
+   */
+  deadlocks(): Promise<Deadlock[]>
   /**
    * Take the lock from whoever holds it; answers whether somebody did. Until that one's work
    * has stopped, two may be at work, and only their fences tell them apart.

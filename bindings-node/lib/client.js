@@ -70,6 +70,8 @@ class Client {
     return status && told(status)
   }
 
+  async deadlocks() { return call((id) => this.#native.deadlocks(id)) }
+
   async breakLock(name) { return call((id) => this.#native.breakLock(id, checkName(name))) }
 
   async adopt(ticket, options = {}) {

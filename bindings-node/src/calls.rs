@@ -18,7 +18,7 @@ use std::time::Duration;
 use leasehold::host::Poller;
 use leasehold::time::{Clock, Instant, SystemClock};
 use leasehold::{Error, Kind, Options};
-use napi::bindgen_prelude::{Either8 as Either, Function};
+use napi::bindgen_prelude::{Either9 as Either, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode as Mode};
 use napi::{Env, Status as Code, sys};
 use napi_derive::napi;

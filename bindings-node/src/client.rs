@@ -6,7 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use leasehold::Run;
-use napi::bindgen_prelude::Either8 as Either;
+use napi::bindgen_prelude::Either9 as Either;
 use napi_derive::napi;
 
 use crate::calls::{Shared, Watched};
@@ -114,6 +114,15 @@ impl Client {
                 None => core.list().await?,
             };
             Ok(Some(Either::C(all.into_iter().map(Into::into).collect())))
+        })
+    }
+
+    #[napi]
+    pub fn deadlocks(&self, id: i64) -> Option<Settled> {
+        let core = self.core.clone();
+        self.calls.call(id, async move {
+            let all = core.deadlocks().await?;
+            Ok(Some(Either::I(all.into_iter().map(Into::into).collect())))
         })
     }
 

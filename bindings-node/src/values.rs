@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use leasehold::Error;
-use napi::bindgen_prelude::Either8;
+use napi::bindgen_prelude::Either9;
 use napi_derive::napi;
 
 use crate::client::{Client, Lease};
 
 /// What a call answers; nothing is null.
-pub(crate) type Value = Either8<bool, String, Vec<Status>, Lease, Client, Event, Skipped, Leader>;
+pub(crate) type Value =
+    Either9<bool, String, Vec<Status>, Lease, Client, Event, Skipped, Leader, Vec<Deadlock>>;
 pub(crate) type Answer = Result<Option<Value>, Error>;
 
 /// An error of the core. Its class is defined in JavaScript.
@@ -87,6 +88,28 @@ impl From<leasehold::Status> for Status {
         let (holder, name) = (holders.first().cloned(), status.name.to_string());
         let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
         Self { name, fence: status.fence, holder, holders, waiters }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Deadlock {
+    pub waits: Vec<Wait>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Wait {
+    pub lock: String,
+    pub waiter: String,
+    pub holder: String,
+}
+
+impl From<leasehold::Deadlock> for Deadlock {
+    fn from(deadlock: leasehold::Deadlock) -> Self {
+        let waits = deadlock.waits.iter().map(|wait| {
+            let (waiter, holder) = (wait.waiter.to_string(), wait.holder.to_string());
+            Wait { lock: wait.lock.to_string(), waiter, holder }
+        });
+        Self { waits: waits.collect() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use leasehold::host::Waiter;
-use leasehold::{Error, Event, Kind, Leader, Status};
+use leasehold::{Deadlock, Error, Event, Kind, Leader, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -28,6 +28,7 @@ pub(crate) enum Answer {
     Lease(Option<Lease>),
     Begun(Begun),
     Statuses(Vec<Status>),
+    Deadlocks(Vec<Deadlock>),
     Event(Option<Event>),
     Ticket(leasehold::Ticket),
     Leader(Option<Leader>),
@@ -168,6 +169,9 @@ pub(crate) fn convert(py: Python<'_>, answer: Result<Answer, Error>) -> PyResult
         Answer::Event(Some(event)) => Ok(told(&event).into_pyobject(py)?.into_any()),
         Answer::Leader(Some(leader)) => Ok(shown(&leader).into_pyobject(py)?.into_any()),
         Answer::Statuses(all) => Ok(all.iter().map(row).collect::<Vec<_>>().into_pyobject(py)?),
+        Answer::Deadlocks(all) => {
+            Ok(all.iter().map(waits).collect::<Vec<_>>().into_pyobject(py)?)
+        }
     }
 }
 
@@ -194,4 +198,10 @@ fn row(status: &Status) -> (String, u64, Vec<Holder>, Vec<String>) {
     let holders = holders.collect();
     let waiters = status.waiters.iter().map(|label| label.to_string()).collect();
     (status.name.to_string(), status.fence, holders, waiters)
+}
+
+/// The lock, who waits and who holds it, of each.
+fn waits(deadlock: &Deadlock) -> Vec<(&str, &str, &str)> {
+    let waits = deadlock.waits.iter();
+    waits.map(|wait| (wait.lock.as_str(), &*wait.waiter, &*wait.holder)).collect()
 }

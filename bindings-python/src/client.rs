@@ -173,6 +173,11 @@ impl Client {
         }))
     }
 
+    fn _deadlocks(&self) -> Call {
+        let core = self.0.clone();
+        Call::new(async move { core.deadlocks().await.map(Answer::Deadlocks) })
+    }
+
     fn _break_lock(&self, name: &Bound<'_, PyString>) -> PyResult<Call> {
         let (core, name) = (self.0.clone(), text_of("lock's name", name)?);
         Ok(Call::new(async move { core.break_lock(&name).await.map(Answer::Flag) }))

@@ -19,6 +19,8 @@ def threads(client: leasehold.Client) -> None:
         assert_type(counted.slot, int | None)
         assert_type(leases.slots, dict[str, int])
     client.lock("a", permits="4")  # type: ignore[arg-type]
+    waits: list[leasehold.Wait] = [wait for circle in client.deadlocks() for wait in circle.waits]
+    print([wait.lock for wait in waits])
     if status := client.status("a"):
         assert_type(status.holders, list[leasehold.Holder])
         assert_type(status.holder, leasehold.Holder | None)

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::client::Client;
 use crate::lease::Lease;
-use crate::values::{Event, Failure, Leader, Status};
+use crate::values::{Deadlock, Event, Failure, Leader, Status};
 
 /// What a call answers.
 #[derive(uniffi::Enum)]
@@ -25,6 +25,7 @@ pub enum Answer {
     Loss { code: Option<String> },
     Ticket { text: String },
     Statuses { value: Vec<Status> },
+    Deadlocks { value: Vec<Deadlock> },
     Event { value: Option<Event> },
     Leader { value: Option<Leader> },
     Failed { failure: Failure },

@@ -93,6 +93,13 @@ impl Client {
         });
     }
 
+    pub fn deadlocks(self: Arc<Self>, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
+        cancel.start(&self.runtime.clone(), reply, async move {
+            let all = self.core.deadlocks().await?;
+            Ok(Answer::Deadlocks { value: all.into_iter().map(Into::into).collect() })
+        });
+    }
+
     pub fn break_lock(self: Arc<Self>, name: String, cancel: Arc<Cancel>, reply: Box<dyn Reply>) {
         cancel.start(&self.runtime.clone(), reply, async move {
             Ok(Answer::Flag { value: self.core.break_lock(&name).await? })

@@ -62,6 +62,28 @@ impl From<leasehold::Status> for Status {
 }
 
 #[derive(uniffi::Record)]
+pub struct Deadlock {
+    pub waits: Vec<Wait>,
+}
+
+#[derive(uniffi::Record)]
+pub struct Wait {
+    pub lock: String,
+    pub waiter: String,
+    pub holder: String,
+}
+
+impl From<leasehold::Deadlock> for Deadlock {
+    fn from(deadlock: leasehold::Deadlock) -> Self {
+        let waits = deadlock.waits.iter().map(|wait| {
+            let (waiter, holder) = (wait.waiter.to_string(), wait.holder.to_string());
+            Wait { lock: wait.lock.to_string(), waiter, holder }
+        });
+        Self { waits: waits.collect() }
+    }
+}
+
+#[derive(uniffi::Record)]
 pub struct Event {
     pub lock: String,
     pub fence: u64,

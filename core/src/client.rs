@@ -212,6 +212,10 @@ impl Client {
     /// The circles in which processes wait for each other's locks, from one look at all of
     /// them. Each may be none: see [`Deadlock`]. Nor is all seen: of a client that is not
     /// this one only the first waiter of each lock, and of other libraries' clients nothing.
+    /// A client has one place in a server's line, so whoever waits for a lock that another
+    /// task of the same client holds is seen by that client alone. What a
+    /// [ticket](crate::Ticket) holds counts as held by the client that made it, until it is
+    /// adopted.
     ///
     /// # Errors
     /// As [`list`](Client::list).

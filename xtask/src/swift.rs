@@ -136,7 +136,7 @@ fn fresh(swift: &Toolchain) -> Result<PathBuf, Failure> {
     };
     let both = format!("{}{}\n    ]\n)", target("holder"), target("examples"));
     let manifest = manifest.replace("../leasehold/bindings-swift", &here);
-    let examples = ["Several locks", "Shared, or", "Once per", "Elections"]
+    let examples = ["Several locks", "Shared, or", "Once per", "A circle", "Elections"]
         .map(|heading| example(&text, heading));
     let examples = examples.into_iter().collect::<Result<String, Failure>>()?;
     write("Package.swift", &manifest.replace("\n    ]\n)", &both))?;

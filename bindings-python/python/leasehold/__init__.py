@@ -12,7 +12,7 @@ The same lock works with ``async with`` in asyncio. Times are in seconds, or
 ``datetime.timedelta``. All errors are :class:`LeaseholdError`.
 """
 
-from ._client import Client, Holder, Status, connect
+from ._client import Client, connect
 from ._election import Campaign, Election, Leader, Leaders, Term
 from ._errors import (
     Cancelled,
@@ -34,12 +34,14 @@ from ._leases import Leases
 from ._lock import Lock
 from ._locks import Locks
 from ._once import Once, Ran, Skipped
+from ._status import Deadlock, Holder, Status, Wait
 
 __all__ = [
     "Campaign",
     "Cancelled",
     "Client",
     "ClientClosed",
+    "Deadlock",
     "Election",
     "Event",
     "Events",
@@ -65,6 +67,7 @@ __all__ = [
     "Term",
     "Unavailable",
     "Unsupported",
+    "Wait",
     "__version__",
     "connect",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import builtins
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from . import _leasehold, _work
 from ._election import Election
@@ -15,46 +15,9 @@ from ._lease import Lease, Seconds
 from ._lock import Lock
 from ._locks import Locks
 from ._once import Once
+from ._status import Deadlock, Status
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-class Holder(NamedTuple):
-    """Who holds a lock."""
-
-    label: str
-    """Host, process id and the free text of the holder."""
-    held_for: float
-    """For how long, in seconds; where it is resting, since it was given back."""
-    free_in: float
-    """When the lease ends unless it is renewed, in seconds."""
-    mode: str
-    """``"exclusive"``, ``"shared"``, or ``"counted"`` where there are permits."""
-    slot: int | None
-    """Which of the permits it has."""
-    fence: int
-    """Its fencing token: each permit has its own, those who share have the same. 0 for a client
-    of another library, which has none."""
-    resting: bool
-    """Whether it was given back and its lock rests, as by ``min_hold`` or after ``once``."""
-
-
-class Status(NamedTuple):
-    """A lock that is held or waited for."""
-
-    name: str
-    fence: int
-    """That of the last grant."""
-    holders: list[Holder]
-    """One, or all who share the lock."""
-    waiters: list[str]
-    """The labels of those who wait, first come first: of each client the first, and then
-    the others of this one."""
-
-    @property
-    def holder(self) -> Holder | None:
-        """Who holds it; of several the first."""
-        return self.holders[0] if self.holders else None
 
 
 class Client(_leasehold.Client):
@@ -220,21 +183,31 @@ class Client(_leasehold.Client):
 
     def list(self) -> builtins.list[Status]:
         """The locks that are held or waited for, by name."""
-        return [_status(row) for row in self._list().wait()]
+        return [Status._of(row) for row in self._list().wait()]
 
     async def list_async(self) -> builtins.list[Status]:
         """:meth:`list` for asyncio and trio."""
-        return [_status(row) for row in await self._list()]
+        return [Status._of(row) for row in await self._list()]
 
     def status(self, name: str) -> Status | None:
         """Who holds and who waits for one lock; None when nobody does."""
         rows = self._status(name).wait()
-        return _status(rows[0]) if rows else None
+        return Status._of(rows[0]) if rows else None
 
     async def status_async(self, name: str) -> Status | None:
         """:meth:`status` for asyncio and trio."""
         rows = await self._status(name)
-        return _status(rows[0]) if rows else None
+        return Status._of(rows[0]) if rows else None
+
+    def deadlocks(self) -> builtins.list[Deadlock]:
+        """The circles in which processes wait for each other's locks, from one look at all of
+        them. Not all is seen: of another client only the first that waits for each lock, and
+        only what waits for a lock of another client."""
+        return [Deadlock._of(waits) for waits in self._deadlocks().wait()]
+
+    async def deadlocks_async(self) -> builtins.list[Deadlock]:
+        """:meth:`deadlocks` for asyncio and trio."""
+        return [Deadlock._of(waits) for waits in await self._deadlocks()]
 
     def break_lock(self, name: str) -> bool:
         """Take the lock from whoever holds it; answers whether somebody did. Until
@@ -314,11 +287,6 @@ def _fields(template: str) -> Iterator[str]:
         if field is not None:
             yield field.replace("[", ".").split(".")[0]
             yield from _fields(form or "")
-
-
-def _status(row: _leasehold._Row) -> Status:
-    name, fence, holders, waiters = row
-    return Status(name, fence, [Holder(*holder) for holder in holders], waiters)
 
 
 connect = Client

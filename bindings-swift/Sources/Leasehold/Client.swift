@@ -204,6 +204,15 @@ public final class Client: Sendable {
         return all.first.map(Status.init)
     }
 
+    /// The circles in which processes wait for each other's locks, from one look at all of them.
+    /// Not all is seen: of another client only the first that waits for each lock, and only what
+    /// waits for a lock of another client.
+    public func deadlocks(isolation: isolated (any Actor)? = #isolation) async throws(LeaseError) -> [Deadlock] {
+        let answer = try await call { native.deadlocks(cancel: $0, reply: $1) }
+        guard case .deadlocks(let all) = answer else { throw .unexpected }
+        return all.map(Deadlock.init)
+    }
+
     /// Take the lock from whoever holds it; answers whether somebody did. Until that one's work
     /// has stopped, two may be at work, and only their fences tell them apart.
     @discardableResult
@@ -260,61 +269,4 @@ public final class Client: Sendable {
     public func close(isolation: isolated (any Actor)? = #isolation) async {
         _ = await finish { native.shutdown(reply: $0) }
     }
-}
-
-/// A lock that is held or waited for.
-public struct Status: Sendable, Hashable {
-    /// The lock's name.
-    public let name: String
-    /// That of the last grant.
-    public let fence: UInt64
-    /// Who holds it: one, or all who share it.
-    public let holders: [Holder]
-    /// The labels of those who wait, first come first: of each client the first, and then all
-    /// others of the client that asks, though they may be served before.
-    public let waiters: [String]
-
-    init(_ native: LeaseholdCore.Status) {
-        (name, fence, waiters) = (native.name, native.fence, native.waiters)
-        holders = native.holders.map(Holder.init)
-    }
-
-    /// Who holds it; of several the first.
-    public var holder: Holder? { holders.first }
-}
-
-/// Who holds a lock.
-public struct Holder: Sendable, Hashable {
-    /// Host, process id and the free text of the holder.
-    public let label: String
-    /// For how long; where it is resting, since it was given back.
-    public let heldFor: Duration
-    /// When the lease ends unless it is renewed.
-    public let freeIn: Duration
-    /// How it is held.
-    public let mode: Mode
-    /// Which of the permits it has.
-    public let slot: Int?
-    /// Its fencing token: each permit has its own, those who share have the same. 0 for a client of
-    /// another library, which has none.
-    public let fence: UInt64
-    /// Whether it was given back and its lock rests, as by `minHold` or after `once`.
-    public let resting: Bool
-
-    init(_ native: LeaseholdCore.Holder) {
-        resting = native.resting
-        (label, slot, fence) = (native.label, native.slot.map(Int.init), native.fence)
-        mode = Mode(rawValue: native.mode) ?? .exclusive
-        (heldFor, freeIn) = (.nanoseconds(native.heldFor), .nanoseconds(native.freeIn))
-    }
-}
-
-/// How a lock is held. The raw values are stable, the same in every language.
-public enum Mode: String, Sendable, CaseIterable {
-    /// By one.
-    case exclusive
-    /// By all who share it.
-    case shared
-    /// By as many as there are permits.
-    case counted
 }

@@ -26,6 +26,7 @@ private let operations: [String: [String]] = {
     compiles { c, _, _ in try await c.list() as [Status] }
     compiles { c, _, _ in try await c.status("") as Status? }
     compiles { c, _, _ in try await c.breakLock("") as Bool }
+    compiles { c, _, _ in try await c.deadlocks() as [Deadlock] }
     compiles { c, _, _ in await c.close() as Void }
     compiles { c, _, _ in (c.backend as String, c.caveats() as [String]) }
     compiles { c, _, _ in c.events() as AsyncStream<LeaseEvent> }
@@ -39,7 +40,7 @@ private let operations: [String: [String]] = {
     compiles { c, _, l in try await c.adopt(try await l.intoTicket(valid: s), name: "") as Lease }
     return [
         "client": [
-            "connect", "lock", "locks", "once", "election", "list", "status", "breakLock", "adopt", "close", "backend",
+            "connect", "lock", "locks", "once", "election", "list", "status", "deadlocks", "breakLock", "adopt", "close", "backend",
             "caveats", "events",
         ],
         "lock": ["acquire", "tryAcquire", "withLease"],

@@ -115,8 +115,6 @@ fn every_operation_is_listed_and_no_other() {
     let mut client = methods(include_str!("../../../core/src/client.rs"), "Client");
     // What other languages are made with.
     assert!(client.remove("close_at_exit"));
-    // For people: the command line has it.
-    assert!(client.remove("deadlocks"));
     assert_eq!(client, set(api.client.keys()));
     let mut lock = methods(include_str!("../../../core/src/lock.rs"), "Lock");
     // What others do when they make one.
