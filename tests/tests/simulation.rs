@@ -56,10 +56,14 @@ fn no_history_breaks_a_promise() {
     let servers = std::env::var("LEASEHOLD_SERVERS").unwrap_or_default();
     let (faults, grants) = run(0..seeds, &servers);
     println!("{seeds} seeds, {grants} grants, faults: {:?}", faults.counts());
+    println!("used: {:?}", faults.uses());
     if seeds >= SEEDS && servers.is_empty() {
         assert!(grants > 10 * SEEDS, "only {grants} grants prove little");
         for (fault, times) in faults.counts() {
             assert!(times >= SEEDS / 10, "{fault} was injected only {times} times");
+        }
+        for (used, times) in faults.uses() {
+            assert!(times >= SEEDS / 10, "{used} was there only {times} times");
         }
     }
 }
@@ -69,9 +73,9 @@ fn a_seed_tells_the_same_story_twice() {
     let story = |seed| {
         let faults = Arc::new(Faults::default());
         let grants = simulate(seed, &faults);
-        (grants, faults.counts())
+        (grants, faults.counts(), faults.uses())
     };
-    for seed in 0..20 {
+    for seed in 0..40 {
         assert_eq!(story(seed), story(seed), "seed {seed}");
     }
 }

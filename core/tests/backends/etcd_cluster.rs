@@ -13,7 +13,7 @@ use leasehold::backend::{Answer, Backend, Claim, Etcd, Held, Mode, Renewal, Wake
 use leasehold::runtime::{BoxFuture, Runtime, ThreadRuntime};
 use leasehold::testing::ManualClock;
 use leasehold::time::{Clock, Instant, SystemClock};
-use leasehold::{Error, Kind, LockName, Owner};
+use leasehold::{Error, Kind, LockName, Outcome, Owner};
 use tokio::sync::{Semaphore, watch};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -36,6 +36,10 @@ enum Fate {
     Next(Box<Fate>),
     /// After it, and before its answer comes, this key is deleted.
     Deletes(String),
+    /// It is carried out, and its answer is lost.
+    Unheard,
+    /// It does not reach the cluster.
+    NotSent,
 }
 
 impl Gated {
@@ -65,6 +69,13 @@ impl Cluster for Gated {
                 self.come.send_modify(|come| *come += 1);
                 self.go.acquire().await.unwrap().forget();
                 self.client.txn(txn).await
+            }
+            Some(Fate::Unheard) => {
+                self.client.txn(txn).await?;
+                Err(Error::new(Kind::Unavailable, "cut").with_outcome(Outcome::Unknown).into())
+            }
+            Some(Fate::NotSent) => {
+                Err(Error::new(Kind::Unavailable, "refused").with_outcome(Outcome::NotHeld).into())
             }
             Some(Fate::Next(fate)) => {
                 self.next(*fate);
@@ -219,6 +230,24 @@ async fn a_claim_that_its_own_release_has_overtaken_is_undone() {
     assert!(releasing.await.unwrap().unwrap().held);
     drop(first.await);
     assert_eq!(places(&cluster.client).await, 0, "nobody would give it back");
+}
+
+#[tokio::test]
+async fn a_lock_that_was_passed_on_is_not_said_to_be_as_it_was() {
+    let memory = MemoryCluster::new(Arc::new(SystemClock));
+    let cluster = Gated::before(&memory);
+    let etcd = Etcd::over(cluster.clone(), "", ThreadRuntime::start().unwrap()).await.unwrap();
+    let (first, next) = (claim(1), claim(2));
+    cluster.next(Fate::Unheard);
+    etcd.claim(&first).await.unwrap_err();
+    let Answer::Granted { fence, .. } = etcd.claim(&first).await.unwrap() else { panic!() };
+    let (name, owner) = (first.name.clone(), first.owner);
+    let held = Held { name, owner, mode: Mode::Exclusive, fence, ttl: TTL, renewed: true };
+    // It is passed on, and then the first claim, which may come late, is to be kept out.
+    cluster.next(Fate::Next(Box::new(Fate::NotSent)));
+    let error = etcd.release(&held, Some(&next)).await.unwrap_err();
+    // Else nobody gives back what the next one has.
+    assert_eq!((places(&cluster.client).await, error.outcome()), (1, Outcome::Unknown));
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ impl Backend for Network {
             .await
     }
 
-    fn tickets(&self, lasts: std::time::Duration) -> Result<&'static str, Error> {
+    fn tickets(&self, lasts: Duration) -> Result<&'static str, Error> {
         self.link.inner().tickets(lasts)
     }
 
@@ -117,11 +117,23 @@ impl Backend for Network {
     }
 
     async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
-        self.link.inner().relabel(held, label).await
+        let (held, label) = (held.clone(), label.clone());
+        self.link
+            .send(Arc::new(move |inner| {
+                let (held, label) = (held.clone(), label.clone());
+                Box::pin(async move { inner.relabel(&held, &label).await })
+            }))
+            .await
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
-        self.link.inner().inspect(name).await
+        let name = name.cloned();
+        self.link
+            .send(Arc::new(move |inner| {
+                let name = name.clone();
+                Box::pin(async move { inner.inspect(name.as_ref()).await })
+            }))
+            .await
     }
 
     async fn wake(&self) -> Wake {

@@ -157,7 +157,14 @@ impl Node for DistantNode {
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
-        self.link.inner().inspect(name).await
+        let name = name.cloned();
+        self.there()
+            .link
+            .send(Arc::new(move |inner| {
+                let name = name.clone();
+                Box::pin(async move { inner.inspect(name.as_ref()).await })
+            }))
+            .await
     }
 
     async fn news(&self) -> News {

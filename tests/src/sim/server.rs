@@ -276,9 +276,11 @@ impl Servers {
         }
     }
 
-    /// Whether they let several share a lock.
-    pub(super) fn share(&self) -> bool {
-        !self.is_quorum()
+    /// How far apart their clocks are.
+    pub(super) fn spread(&self) -> Duration {
+        let times = || self.all.iter().map(|server| server.clock.wall_micros());
+        let (first, last) = (times().min(), times().max());
+        Duration::from_micros(last.zip(first).map_or(0, |(last, first)| last - first))
     }
 
     pub(super) fn is_quorum(&self) -> bool {

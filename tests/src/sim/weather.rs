@@ -50,19 +50,70 @@ const FAULTS: [Fault; 16] = {
     ]
 };
 
-/// How often each thing went wrong, over all seeds.
+/// What tasks did, or were told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    Alone,
+    Shared,
+    Counted,
+    OtherPermits,
+    Together,
+    Once,
+    Skipped,
+    Posted,
+    Adopted,
+    Led,
+    Named,
+    Observed,
+}
+
+const USES: [Use; 12] = {
+    use Use::*;
+    [
+        Alone,
+        Shared,
+        Counted,
+        OtherPermits,
+        Together,
+        Once,
+        Skipped,
+        Posted,
+        Adopted,
+        Led,
+        Named,
+        Observed,
+    ]
+};
+
+/// How often each thing went wrong, and each kind of lock was used, over all seeds.
 #[derive(Debug, Default)]
-pub struct Faults([AtomicU64; FAULTS.len()]);
+pub struct Faults {
+    faults: [AtomicU64; FAULTS.len()],
+    uses: [AtomicU64; USES.len()],
+}
+
+/// How often something was, by its name.
+type Counted = Vec<(String, u64)>;
 
 impl Faults {
-    /// By name, all kinds.
-    pub fn counts(&self) -> Vec<(String, u64)> {
-        let count = |fault| (format!("{fault:?}"), self.0[fault as usize].load(Ordering::Relaxed));
-        FAULTS.map(count).into()
+    /// All kinds of faults.
+    pub fn counts(&self) -> Counted {
+        let read = |fault| self.faults[fault as usize].load(Ordering::Relaxed);
+        FAULTS.map(|fault| (format!("{fault:?}"), read(fault))).into()
+    }
+
+    /// All kinds of locks, and what was done with them.
+    pub fn uses(&self) -> Counted {
+        let read = |used| self.uses[used as usize].load(Ordering::Relaxed);
+        USES.map(|used| (format!("{used:?}"), read(used))).into()
     }
 
     pub(super) fn count(&self, fault: Fault) {
-        self.0[fault as usize].fetch_add(1, Ordering::Relaxed);
+        self.faults[fault as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn used(&self, used: Use) {
+        self.uses[used as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 

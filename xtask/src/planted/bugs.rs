@@ -114,6 +114,36 @@ pub(super) const BUGS: &[Bug] = &[
         broken: "if to.mode != Mode::Shared {",
     },
     Bug {
+        name: "a reader from before a writer passes",
+        file: "backend/record.rs",
+        healthy: "if to.mode != Mode::Shared || self.tenants.is_empty() {",
+        broken: "if to.mode != Mode::Exclusive && self.tenants.is_empty() || self.fence == 0 {",
+    },
+    Bug {
+        name: "a queued writer is passed for ever",
+        file: "backend/record.rs",
+        healthy: "if ahead == 0 && self.has_room(claim.mode) {",
+        broken: "if (ahead == 0 || claim.mode == Mode::Shared) && self.has_room(claim.mode) {",
+    },
+    Bug {
+        name: "a rest is half as long",
+        file: "backend/record.rs",
+        healthy: "(tenant.since, tenant.expires) = (now, now + rest.lasts);",
+        broken: "(tenant.since, tenant.expires) = (now, now + rest.lasts / 2);",
+    },
+    Bug {
+        name: "a ticket is good for whoever comes",
+        file: "backend/record.rs",
+        healthy: "let Some(tenant) = self.tenant(from) else { return false };",
+        broken: "let Some(tenant) = self.tenants.first_mut().filter(|_| from != to.owner) else { return false };",
+    },
+    Bug {
+        name: "a body works on beyond its term",
+        file: "election.rs",
+        healthy: "_ = term.lost() => None,",
+        broken: "_ = async { term.lost().await; std::future::pending::<()>().await } => None,",
+    },
+    Bug {
         name: "an exclusive one is let in beside those who share",
         file: "backend/record.rs",
         healthy: "Mode::Exclusive => false,",

@@ -10,7 +10,7 @@ use super::slots::Slot;
 use super::txns::{read_oldest, read_one};
 use super::{Etcd, MOST_DEBTS, OVERDUE, note};
 use crate::backend::{Answer, Claim, Held, Released};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
 /// How long a request may be on its way that was given up.
@@ -47,7 +47,9 @@ impl Etcd {
             Some(released) => released,
             None => self.free(held, created).await?,
         };
-        self.clean_up(held.owner, &held.name, is_last).await?;
+        let cleaned_up = self.clean_up(held.owner, &held.name, is_last).await;
+        // The lock is free by now, or the next one has it.
+        cleaned_up.map_err(|e| e.with_outcome(Outcome::Unknown))?;
         if is_retired {
             released.next = Some(Answer::Retired);
         }

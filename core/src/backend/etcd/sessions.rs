@@ -1,10 +1,10 @@
 //! The sessions of a client: one for all locks of a ttl, and when each ends.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::cluster::{Cluster, SessionId};
 use super::proof::strange;
@@ -53,7 +53,7 @@ pub(super) struct Sessions {
     clock: Arc<dyn Runtime>,
     known: Mutex<Known>,
     /// By the seconds that are asked for.
-    attempts: Mutex<BTreeMap<u64, Arc<watch::Sender<Outcome>>>>,
+    attempts: Mutex<BTreeMap<u64, Arc<Told>>>,
 }
 
 #[derive(Default)]
@@ -65,20 +65,44 @@ struct Known {
     spare: BTreeMap<u64, SessionId>,
 }
 
-/// Of an attempt to keep a session alive or to open one, when it has ended.
-type Outcome = Option<Result<Session, Error>>;
+/// What an attempt to keep a session alive or to open one has come to. Those who wait
+/// for it go on in the order in which they came, so that a simulation can be replayed.
+#[derive(Default)]
+struct Told {
+    outcome: OnceLock<Result<Session, Error>>,
+    bell: Notify,
+}
+
+impl Told {
+    /// The first counts.
+    fn tell(&self, outcome: Result<Session, Error>) {
+        drop(self.outcome.set(outcome));
+        self.bell.notify_waiters();
+    }
+
+    async fn ended(&self) -> Result<Session, Error> {
+        loop {
+            let rung = self.bell.notified();
+            match self.outcome.get() {
+                Some(Ok(session)) => return Ok(*session),
+                Some(Err(error)) => return Err(error.again()),
+                None => rung.await,
+            }
+        }
+    }
+}
 
 /// One that is under way.
 struct Attempt {
     sessions: Arc<Sessions>,
     ttl: Duration,
-    tell: Arc<watch::Sender<Outcome>>,
+    told: Arc<Told>,
 }
 
 impl Attempt {
     async fn make(self) {
         let outcome = self.sessions.freshen(self.ttl).await;
-        self.tell.send_replace(Some(outcome));
+        self.told.tell(outcome);
     }
 }
 
@@ -87,9 +111,11 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         let mut attempts = self.sessions.attempts();
         let at = seconds(self.ttl);
-        if attempts.get(&at).is_some_and(|attempt| Arc::ptr_eq(attempt, &self.tell)) {
+        if attempts.get(&at).is_some_and(|attempt| Arc::ptr_eq(attempt, &self.told)) {
             attempts.remove(&at);
         }
+        drop(attempts);
+        self.told.tell(Err(Error::unavailable("the client's thread has ended")));
     }
 }
 
@@ -130,25 +156,18 @@ impl Sessions {
         if let Some(session) = self.fresh(ttl, delay) {
             return Ok(session);
         }
-        let mut attempt = self.attempt(ttl);
-        let ended = attempt.wait_for(Option::is_some).await;
-        match ended.as_deref() {
-            Ok(Some(Ok(session))) => Ok(*session),
-            Ok(Some(Err(error))) => Err(error.again()),
-            Ok(None) | Err(_) => Err(Error::unavailable("the client's thread has ended")),
-        }
+        self.attempt(ttl).ended().await
     }
 
-    fn attempt(self: &Arc<Self>, ttl: Duration) -> watch::Receiver<Outcome> {
+    fn attempt(self: &Arc<Self>, ttl: Duration) -> Arc<Told> {
         let mut attempts = self.attempts();
         if let Some(attempt) = attempts.get(&seconds(ttl)) {
-            return attempt.subscribe();
+            return attempt.clone();
         }
-        let (tell, told) = watch::channel(None);
-        let tell = Arc::new(tell);
-        attempts.insert(seconds(ttl), tell.clone());
+        let told = Arc::<Told>::default();
+        attempts.insert(seconds(ttl), told.clone());
         drop(attempts);
-        let attempt = Attempt { sessions: self.clone(), ttl, tell };
+        let attempt = Attempt { sessions: self.clone(), ttl, told: told.clone() };
         self.clock.spawn(Box::pin(attempt.make()));
         told
     }
@@ -262,7 +281,7 @@ impl Sessions {
         known.spare.retain(|_, spare| *spare != id);
     }
 
-    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<watch::Sender<Outcome>>>> {
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Told>>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -117,6 +117,13 @@ pub(super) const RULES: &[Rule] = &[
         "drop(proof::check(txn, &done).inspect_err(|e| self.cluster.distrust(&e.to_string())));",
     ),
     rule(
+        "a lock that was passed on in etcd is said to be as it was",
+        "etcd_cluster::a_lock_that_was_passed_on_is_not_said_to_be_as_it_was",
+        "backend/etcd/release.rs",
+        "cleaned_up.map_err(|e| e.with_outcome(Outcome::Unknown))?;",
+        "cleaned_up?;",
+    ),
+    rule(
         "a claim in etcd that its own release overtook is forgotten",
         "etcd_cluster::a_claim_that_its_own_release_has_overtaken_is_undone",
         "backend/etcd/release.rs",
