@@ -1,10 +1,12 @@
 //! Elections: an exclusive lock whose holder shows a value.
 
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::{Mode, Status};
+use crate::block::inside;
 use crate::error::{Error, Kind};
 use crate::leaders::Leaders;
 use crate::lease::Lease;
@@ -138,10 +140,13 @@ impl Election {
     pub async fn lead<T>(&self, body: impl AsyncFn(&Term) -> T) -> Result<T, Error> {
         loop {
             let term = self.campaign().await?;
-            let result = tokio::select! {
-                biased;
-                _ = term.lost() => None,
-                result = body(&term) => Some(result),
+            let result = {
+                let body = pin!(body(&term));
+                tokio::select! {
+                    biased;
+                    _ = term.lost() => None,
+                    result = inside(|block| term.keep_for(block), body) => Some(result),
+                }
             };
             // A body that has been dropped, or done in vain, is begun again.
             let Some(result) = result else { continue };

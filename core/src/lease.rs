@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
-use crate::engine::{Engine, Given, Hold, Loss, Patience, Plan, Tie};
+use crate::engine::{Asker, Engine, Given, Hold, Loss, Patience, Plan, Tie};
 use crate::error::{Error, Kind, Outcome};
 use crate::lock::Settings;
 use crate::ticket::{Content, Ticket};
@@ -55,6 +55,11 @@ impl Lease {
     /// The work of a [`Once`](crate::Once) has succeeded: what is left is to give this back.
     pub(crate) fn succeed(&self) {
         self.hold.rest.succeed();
+    }
+
+    /// A task, by its number, is inside of a block that gives this back; with zero none is.
+    pub(crate) fn keep_for(&self, task: u64) {
+        self.hold.keep_for(task);
     }
 
     /// Whether it is renewed in the background.
@@ -286,6 +291,7 @@ impl Lease {
             max_hold: content.max_hold,
             auto_renew: content.auto_renew,
             may_rest: false,
+            asker: Asker::Unknown,
         };
         let given = Given { owner: content.owner, fence: content.fence, slot: content.slot };
         let hold = engine.adopt(plan, given).await?;

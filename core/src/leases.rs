@@ -55,6 +55,15 @@ impl Leases {
         self.leases.iter().for_each(Lease::succeed);
     }
 
+    /// A task is inside of a block that gives them back at its end, and does nothing else until
+    /// then; for faces that have such blocks. It is a number that no other task has while it
+    /// is inside; with zero it is inside no more. Whoever asks as that task for what it holds
+    /// is [refused](crate::Locks::asked_by).
+    #[doc(hidden)]
+    pub fn keep_for(&self, task: u64) {
+        self.leases.iter().for_each(|lease| lease.keep_for(task));
+    }
+
     /// The names, in the order in which they were taken.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.leases.iter().map(Lease::name)

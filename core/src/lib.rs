@@ -93,6 +93,7 @@ compile_error!("Leasehold runs on Linux and macOS; its clock and sockets need a 
 
 mod anchor;
 pub mod backend;
+mod block;
 mod client;
 mod deadlocks;
 mod election;

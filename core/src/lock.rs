@@ -1,11 +1,13 @@
 //! A name and options: the plan for a lease.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::backend::{Mode, Status};
-use crate::engine::{Engine, Outage, Patience, Plan};
+use crate::block::{asker, inside};
+use crate::engine::{Asker, Engine, Outage, Patience, Plan};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
 use crate::name::LockName;
@@ -15,7 +17,8 @@ use crate::time::{Clock, SystemClock};
 /// A lock to be taken: a name plus options. Making one does no I/O, and a bad
 /// name or option is reported when it is [checked](Lock::check) or taken.
 ///
-/// It is not reentrant: a task that takes a lock twice waits for itself.
+/// It is not reentrant: a task that takes a lock twice waits for itself. Inside the work of
+/// a [`run`](Lock::run) that is known, and refused at once.
 #[derive(Clone)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
@@ -25,6 +28,8 @@ pub struct Lock {
     permits: Option<u32>,
     min_hold: Duration,
     settings: Settings,
+    /// As far as a face knows.
+    asker: Asker,
 }
 
 /// What can be set per lock, and per client for all its locks.
@@ -107,8 +112,8 @@ impl Settings {
 
 impl Lock {
     pub(crate) fn new(anchor: Arc<Anchor>, name: String, settings: Settings) -> Self {
-        let min_hold = Duration::ZERO;
-        Self { anchor, name, shared: false, permits: None, min_hold, settings }
+        let (min_hold, asker) = (Duration::ZERO, Asker::Unknown);
+        Self { anchor, name, shared: false, permits: None, min_hold, settings, asker }
     }
 
     /// Share it: any number of leases that share it are held at once, and no
@@ -254,6 +259,10 @@ impl Lock {
     /// is dropped. That a release is not confirmed does not matter, see
     /// [`Lease::finish`].
     ///
+    /// What is polled as a part of `work` and waits for the lock again would wait for the
+    /// end of `work`, and is `refused` at once, unless the lease is not
+    /// [renewed](Lock::auto_renew) and so ends by itself. A task that `work` has spawned waits.
+    ///
     /// # Errors
     /// As [`acquire`](Lock::acquire), and `lost`.
     ///
@@ -261,10 +270,13 @@ impl Lock {
     /// Dropped at any point, `work` is dropped and the lock given back.
     pub async fn run<T>(&self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T, Error> {
         let lease = self.acquire().await?;
-        let result = tokio::select! {
-            biased;
-            _ = lease.lost() => None,
-            result = work(&lease) => Some(result),
+        let result = {
+            let work = pin!(work(&lease));
+            tokio::select! {
+                biased;
+                _ = lease.lost() => None,
+                result = inside(|block| lease.keep_for(block), work) => Some(result),
+            }
         };
         lease.finish().await?;
         result.ok_or_else(|| lease.over())
@@ -313,6 +325,11 @@ impl Lock {
         let name = LockName::new(&self.name)?;
         let (engine, _) = self.connected(Patience::Try).await?;
         engine.look_at(&name).await
+    }
+
+    /// See [`Locks::asked_by`](crate::Locks::asked_by).
+    pub(crate) fn asked_by(self, asker: Asker) -> Self {
+        Self { asker, ..self }
     }
 
     /// Another, with the same options.
@@ -391,6 +408,10 @@ impl Lock {
             max_hold: self.settings.max_hold,
             auto_renew: self.settings.auto_renew,
             may_rest: may_rest || !self.min_hold.is_zero(),
+            asker: match &self.asker {
+                Asker::Unknown => asker(),
+                known => known.clone(),
+            },
         };
         let (engine, patience) = self.connected(patience).await?;
         let hold = engine.acquire(plan, patience, outage).await?;

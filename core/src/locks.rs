@@ -1,8 +1,10 @@
 //! Several names and options: the plan for leases that are held together.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use crate::engine::{Outage, Patience, Tie};
+use crate::block::inside;
+use crate::engine::{Asker, Outage, Patience, Tie};
 use crate::error::{Error, Kind};
 use crate::lease::Lease;
 use crate::leases::{Leases, first_error};
@@ -80,6 +82,14 @@ impl Locks {
         Self { lock: self.lock.label(label), ..self }
     }
 
+    /// Who asks, for faces that know it: a task, and those that wait for it, the outermost
+    /// first. Whoever waits for a lease that it [keeps](crate::Leases::keep_for) itself is
+    /// `refused` at once. Zero is no task.
+    #[doc(hidden)]
+    pub fn asked_by(self, tasks: &[u64]) -> Self {
+        Self { lock: self.lock.asked_by(Asker::of(tasks)), ..self }
+    }
+
     /// Whether the names and options can be used. Taking them tells the same.
     ///
     /// # Errors
@@ -136,10 +146,13 @@ impl Locks {
     /// Dropped at any point, `work` is dropped and the locks given back.
     pub async fn run<T>(&self, work: impl AsyncFnOnce(&Leases) -> T) -> Result<T, Error> {
         let leases = self.acquire().await?;
-        let result = tokio::select! {
-            biased;
-            _ = leases.lost() => None,
-            result = work(&leases) => Some(result),
+        let result = {
+            let work = pin!(work(&leases));
+            tokio::select! {
+                biased;
+                _ = leases.lost() => None,
+                result = inside(|block| leases.keep_for(block), work) => Some(result),
+            }
         };
         leases.finish().await?;
         result.ok_or_else(|| leases.over())

@@ -1,8 +1,10 @@
 //! Work that is done once per interval.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::backend::Status;
+use crate::block::inside;
 use crate::engine::Patience;
 use crate::error::Error;
 use crate::lease::Lease;
@@ -158,10 +160,13 @@ impl Once {
             Run::Ran(lease) => lease,
             Run::Skipped { why, next_in } => return Ok(Run::Skipped { why, next_in }),
         };
-        let result = tokio::select! {
-            biased;
-            _ = lease.lost() => None,
-            result = work(&lease) => Some(result),
+        let result = {
+            let work = pin!(work(&lease));
+            tokio::select! {
+                biased;
+                _ = lease.lost() => None,
+                result = inside(|block| lease.keep_for(block), work) => Some(result),
+            }
         };
         if matches!(result, Some(Ok(_))) {
             lease.succeed();

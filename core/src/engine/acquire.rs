@@ -197,11 +197,16 @@ impl Visit<'_> {
 
     async fn until_granted(&self) -> Result<Stay, Error> {
         let mut row = Row::default();
+        // It holds nothing more while it waits, so it is asked once.
+        let mut may_be_own = self.patience.waits();
         loop {
             if let Some(hold) = self.seat.take_granted() {
                 return Ok(self.take(hold));
             }
             if !self.engine.lines.is_turn_of(&self.seat) {
+                if std::mem::take(&mut may_be_own) {
+                    self.engine.refuse_own(&self.seat.plan)?;
+                }
                 self.seat.bell.notified().await;
                 continue;
             }
@@ -215,6 +220,9 @@ impl Visit<'_> {
                 Ok(Ask::Granted | Ask::PassedOver) => continue,
                 Ok(Ask::Refused(error)) => return Err(error),
                 Ok(Ask::Busy(pause)) => {
+                    if std::mem::take(&mut may_be_own) {
+                        self.engine.refuse_own(&self.seat.plan)?;
+                    }
                     row = Row::default();
                     pause
                 }

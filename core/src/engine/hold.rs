@@ -12,7 +12,7 @@ use super::asked::Asked;
 use super::loss::Loss;
 use super::offer::Offer;
 use super::rest::Rest;
-use super::{Given, Plan};
+use super::{Asker, Given, Plan};
 use crate::backend::{Held, Mode, Term};
 use crate::error::{Error, Kind};
 use crate::name::Owner;
@@ -65,6 +65,8 @@ pub(crate) struct Hold {
     pub(super) offer: Offer,
     /// Whether the backend is asked if it is held, and not to renew it.
     checking: AtomicBool,
+    /// The task that is inside of a block which gives it back at its end; zero for none.
+    task: AtomicU64,
     /// Why the last renewal failed, if it did.
     trouble: Mutex<Option<Arc<Error>>>,
 }
@@ -129,6 +131,7 @@ impl Hold {
             lost_with_others: AtomicBool::new(false),
             offer: Offer::open(),
             checking: AtomicBool::new(false),
+            task: AtomicU64::new(0),
             trouble: Mutex::default(),
         };
         hold.buy(start.since, start.lasts.saturating_sub(plan.delay));
@@ -150,8 +153,8 @@ impl Hold {
         let Held { name, owner, mode, fence, renewed, .. } = self.held.clone();
         let max_hold = self.ends_at.map(|end| end.since(now));
         let (ttl, delay, label) = (self.ttl(), self.delay, self.shown().clone());
-        let (auto_renew, may_rest) = (renewed, false);
-        let plan = Plan { name, ttl, delay, mode, label, max_hold, auto_renew, may_rest };
+        let (auto_renew, may_rest, asker) = (renewed, false, Asker::Unknown);
+        let plan = Plan { name, ttl, delay, mode, label, max_hold, auto_renew, may_rest, asker };
         (plan, Given { owner, fence, slot: self.slot })
     }
 
@@ -349,6 +352,16 @@ impl Hold {
     /// Its end comes from another one of its group.
     pub(super) fn lose_with_others(&self) {
         self.lost_with_others.store(true, Ordering::Release);
+    }
+
+    /// A task, by its number, is inside of a block that gives it back; with zero none is.
+    pub(crate) fn keep_for(&self, task: u64) {
+        self.task.store(task, Ordering::Release);
+    }
+
+    /// The task that keeps it to the end of a block.
+    pub(super) fn task(&self) -> Option<u64> {
+        Some(self.task.load(Ordering::Acquire)).filter(|task| *task != 0)
     }
 
     /// See [`Engine::check`](super::Engine::check).

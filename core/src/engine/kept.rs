@@ -193,6 +193,7 @@ mod tests {
             max_hold: None,
             auto_renew: true,
             may_rest: false,
+            asker: Default::default(),
         };
         let start = Start { since: at(since), lasts: TTL, now: at(since), is_short: false };
         let hold = Hold::new(&plan, Owner::from_bits(number), (number as u64, 0), &start);

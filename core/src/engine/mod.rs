@@ -26,6 +26,7 @@ mod label;
 mod line;
 mod loss;
 mod offer;
+mod own;
 mod patience;
 mod pauses;
 mod payer;
@@ -44,6 +45,7 @@ pub(crate) use hold::Hold;
 use keeper::Keeper;
 use line::Lines;
 pub use loss::Loss;
+pub(crate) use own::Asker;
 pub(crate) use patience::{Outage, Patience};
 pub(crate) use pauses::backoff;
 pub(crate) use tie::Tie;
@@ -61,6 +63,7 @@ pub(crate) struct Plan {
     pub(crate) auto_renew: bool,
     /// Whether it may be given back so that its lock rests.
     pub(crate) may_rest: bool,
+    pub(crate) asker: Asker,
 }
 
 impl Plan {

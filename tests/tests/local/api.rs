@@ -133,11 +133,15 @@ fn every_operation_is_listed_and_no_other() {
     assert_eq!(lease, set(api.lease.keys()));
     let mut locks = methods(include_str!("../../../core/src/locks.rs"), "Locks");
     assert!(locks.remove("check") && locks.remove("names"));
+    // Faces know whose task they are called by.
+    assert!(locks.remove("asked_by"));
     assert_eq!(locks, &set(api.lock.keys()) | &options);
     let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
     let for_programs =
         ["watch", "finish", "proof_of_life", "renew_for", "fence", "first", "proclaim", "succeed"];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
+    // The same.
+    assert!(leases.remove("keep_for"));
     assert!(leases.remove("into_ticket_for"));
     let singular = set(["name", "fence", "key", "slot"]);
     assert_eq!(leases, &(&set(api.lease.keys()) - &singular) | &set(api.leases.keys()));

@@ -16,6 +16,7 @@ mod holding;
 mod locked_database;
 mod min_hold;
 mod once;
+mod own;
 mod patience;
 mod processes;
 mod promises;

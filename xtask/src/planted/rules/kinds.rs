@@ -6,6 +6,48 @@ use super::{Rule, rule};
 #[rustfmt::skip] // as a table: name, test, file, healthy, broken
 pub(super) const RULES: &[Rule] = &[
     rule(
+        "a task waits for itself",
+        "own::whoever_waits_inside_for_what_it_holds_is_refused_at_once",
+        "engine/own.rs",
+        "if !is_in_the_way {",
+        "if !is_in_the_way || true {",
+    ),
+    rule(
+        "a block goes on when its work is not polled",
+        "own::whoever_waits_beside_a_block_waits",
+        "block.rs",
+        "        POLLED.with_borrow_mut(Vec::pop);\n",
+        "",
+    ),
+    rule(
+        "another task that the work polls is inside",
+        "own::a_task_that_was_begun_inside_waits_for_the_end",
+        "block.rs",
+        "filter(|polled| polled.task == task)",
+        "filter(|polled| polled.task == task || true)",
+    ),
+    rule(
+        "a lease that ends by itself is not waited for",
+        "own::what_ends_by_itself_or_has_ended_is_waited_for",
+        "engine/own.rs",
+        "hold.held.renewed && !hold.is_over()",
+        "!hold.is_over()",
+    ),
+    rule(
+        "who shares does not share again",
+        "own::what_can_be_held_at_once_is_not_refused",
+        "engine/own.rs",
+        "(own.contains(&Mode::Exclusive), ",
+        "(!own.is_empty(), ",
+    ),
+    rule(
+        "who only tries is refused what it holds",
+        "own::whoever_only_tries_is_told_that_it_is_busy",
+        "engine/acquire.rs",
+        "let mut may_be_own = self.patience.waits();",
+        "let mut may_be_own = true;",
+    ),
+    rule(
         "a lock is handed to who would count it",
         "sharing::a_waiter_is_not_put_out_of_the_line_by_permits_that_its_holders_client_wants",
         "engine/line.rs",
