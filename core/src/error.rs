@@ -84,13 +84,15 @@ pub struct Error {
     message: String,
     // Shared by all who hear of the same failure.
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    is_final: bool,
 }
 
 impl Error {
     /// An error of this kind, after which nothing is held.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let (lock, backend, source) = (None, None, None);
-        Self { kind, outcome: Outcome::NotHeld, lock, backend, message: message.into(), source }
+        let (outcome, message, is_final) = (Outcome::NotHeld, message.into(), false);
+        Self { kind, outcome, lock, backend, message, source, is_final }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -119,7 +121,18 @@ impl Error {
     pub(crate) fn again(&self) -> Self {
         let (lock, backend) = (self.lock.clone(), self.backend.clone());
         let (message, source) = (self.message.clone(), self.source.clone());
-        Self { kind: self.kind, outcome: self.outcome, lock, backend, message, source }
+        let Self { kind, outcome, is_final, .. } = *self;
+        Self { kind, outcome, lock, backend, message, source, is_final }
+    }
+
+    /// The same error, which the client has whenever it asks again.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only its files change hands"))]
+    pub(crate) fn finally(self) -> Self {
+        Self { is_final: true, ..self }
+    }
+
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_final
     }
 
     /// The same error, naming the lock and the backend it is about.

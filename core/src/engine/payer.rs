@@ -135,6 +135,8 @@ impl Payer {
         let wants_task = match paid {
             // After an outage each that is paid brings one more to work.
             Ok(()) => state.paid(),
+            // Nor will the next try pay it.
+            Err(error) if error.is_final() => state.paid(),
             Err(error) => {
                 state.failed(ticket, owed, &error, times);
                 if state.is_resting() {

@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use leasehold::runtime::{Runtime, ThreadRuntime};
+use leasehold::time::{Clock, SystemClock};
 use leasehold::{Kind, connect};
 use rusqlite::Connection;
 
@@ -72,4 +73,30 @@ async fn a_claim_that_is_made_long_after_its_turn_was_lost_is_withdrawn_once_mor
     lease.release().await.expect("held");
     client.close().await;
     assert!(other.lock("x").try_acquire().await.expect("an answer").is_some());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_client_whose_file_a_newer_version_has_taken_over_closes_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("locks.db");
+    let client = connect(&format!("sqlite:{}", path.display())).await.expect("a client");
+    let ttl = Duration::from_secs(60);
+    let _lost = client.lock("x").ttl(ttl).acquire().await.expect("the lock");
+    let released = client.lock("y").ttl(ttl).acquire().await.expect("the lock");
+    let shared = client.lock("x").ttl(ttl).shared();
+    let mut waits = Box::pin(shared.acquire());
+    assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    // As a migration does it.
+    let db = Connection::open(&path).expect("the file");
+    let sql = "SELECT name FROM sqlite_schema WHERE name LIKE 'locks%' AND type = 'table'";
+    let table: String = db.query_row(sql, [], |row| row.get(0)).expect("the table");
+    db.execute_batch(&format!("ALTER TABLE {table} RENAME TO locks_of_a_newer")).expect("renamed");
+    let error = released.release().await.expect_err("it cannot be told");
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("taken over by a newer Leasehold"), "{error}");
+    drop(waits);
+    let since = SystemClock.now();
+    client.close().await;
+    let took = SystemClock.now().since(since);
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

@@ -122,9 +122,15 @@ fn a_task_that_was_begun_inside_waits_for_the_end() {
             let waiter = spawn(async move { lock.acquire().await.map(drop) });
             world.settle().await;
             assert!(!waiter.is_finished());
-            waiter
+            Some(waiter)
         });
-        waiter.await.expect("held").await.expect("no panic").expect("it has its turn");
+        waiter
+            .await
+            .expect("held")
+            .expect("one")
+            .await
+            .expect("no panic")
+            .expect("it has its turn");
         // So does one that the work itself polls.
         let local = tokio::task::LocalSet::new();
         let lock = client.lock("x");
@@ -132,9 +138,9 @@ fn a_task_that_was_begun_inside_waits_for_the_end() {
             let waiter = local.spawn_local(async move { lock.acquire().await.map(drop) });
             local.run_until(world.settle()).await;
             assert!(!waiter.is_finished());
-            waiter
+            Some(waiter)
         });
-        let waiter = waiter.await.expect("held");
+        let waiter = waiter.await.expect("held").expect("one");
         local.run_until(waiter).await.expect("no panic").expect("it has its turn");
     });
 }

@@ -243,7 +243,9 @@ fn explain(path: &Path, e: rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => (Kind::Unavailable, "cannot grow, the disk is full"),
         _ => (Kind::Unavailable, "failed"),
     };
-    Error::new(kind, format!("the database {path:?} {what}")).because(e)
+    let is_final = is_table_gone(&e);
+    let error = Error::new(kind, format!("the database {path:?} {what}")).because(e);
+    if is_final { error.finally() } else { error }
 }
 
 /// As a migration leaves it for clients of older versions.

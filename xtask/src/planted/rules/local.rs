@@ -5,6 +5,13 @@ use super::{Rule, rule};
 #[rustfmt::skip] // as a table: name, test, file, healthy, broken
 pub(super) const RULES: &[Rule] = &[
     rule(
+        "a debt is tried that can never be paid",
+        "locked_database::a_client_whose_file_a_newer_version_has_taken_over_closes_at_once",
+        "engine/payer.rs",
+        "Err(error) if error.is_final() => state.paid(),",
+        "",
+    ),
+    rule(
         "what the release finds is no loss",
         "endings::a_loss_that_only_the_release_finds_is_one_for_everybody",
         "engine/release.rs",
