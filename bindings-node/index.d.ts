@@ -260,7 +260,7 @@ export interface Held {
 
 /**
  * A name and options. It can be used again, and by many at once, each of which holds a lease
- * of its own. It is not reentrant: who takes a lock twice waits for itself.
+ * of its own. It is not reentrant: who takes a lock twice waits for itself; `wait` bounds that.
  */
 export class Lock {
   private constructor()

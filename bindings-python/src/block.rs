@@ -16,7 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::call::Call;
+use crate::call::{Call, host};
 use crate::client::Lock;
 use crate::exit::Visit;
 use crate::lease::Lease;
@@ -84,9 +84,14 @@ fn enter<'py>(lock: &Bound<'py, Lock>) -> PyResult<Bound<'py, PyAny>> {
         return lock.call_method0(intern!(py, "_enter"));
     };
     lock.call_method0(intern!(py, "_refuse"))?;
-    let call = Bound::new(py, lock.get()._acquire(None)?)?;
+    let (task, is_inside) = host!(py, "block")?.call1((1,))?.extract()?;
+    let call = Bound::new(py, lock.get().acquire(None, task)?)?;
     let lease = Call::wait(&call, None)?;
-    slot.put(lease.cast::<Lease>()?.get().clone());
+    let held = lease.cast::<Lease>()?.get();
+    if is_inside {
+        held._keep_for(task);
+    }
+    slot.put(held.clone());
     Ok(lease)
 }
 

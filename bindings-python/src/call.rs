@@ -54,10 +54,11 @@ impl Call {
 /// Something of the file that knows who waits.
 macro_rules! host {
     ($py:expr, $name:literal) => {{
-        static KNOWN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static KNOWN: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::PyAny>> = pyo3::sync::PyOnceLock::new();
         KNOWN.import($py, "leasehold._host", $name)
     }};
 }
+pub(crate) use host;
 
 #[pymethods]
 impl Call {

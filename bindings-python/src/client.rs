@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 
 use crate::arguments::{Url, count_of_permits, flag, span, text_of, with};
 use crate::block::Blocks;
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, host};
 use crate::election::Election;
 use crate::error;
 use crate::exit::Visit;
@@ -222,6 +222,16 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    /// Asked by a task, if that is known; see `_host.py`.
+    pub(crate) fn acquire(&self, timeout: Option<&Bound<'_, PyAny>>, task: u64) -> PyResult<Call> {
+        let (wait, client) = (span("timeout", timeout)?, self.client.clone());
+        let (locks, kind) = (with!(self.locks.clone(), wait).asked_by(&[task]), self.kind);
+        Ok(Call::new(async move {
+            let leases = locks.acquire().await?;
+            Ok(Answer::Lease(Some(Lease::new(leases, kind, client))))
+        }))
+    }
+
     pub(crate) fn new(locks: leasehold::Locks, kind: Kind, client: Arc<Core>) -> Self {
         Self { locks, kind, client, blocks: Blocks::default() }
     }
@@ -246,13 +256,8 @@ impl Lock {
         self.locks.names().to_vec()
     }
 
-    pub(crate) fn _acquire(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
-        let (wait, client) = (span("timeout", timeout)?, self.client.clone());
-        let (locks, kind) = (with!(self.locks.clone(), wait), self.kind);
-        Ok(Call::new(async move {
-            let leases = locks.acquire().await?;
-            Ok(Answer::Lease(Some(Lease::new(leases, kind, client))))
-        }))
+    fn _acquire(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Call> {
+        self.acquire(timeout, host!(py, "task")?.call0()?.extract()?)
     }
 
     fn _try_acquire(&self) -> Call {

@@ -214,6 +214,11 @@ impl Lease {
         self.leases.succeed();
     }
 
+    /// A task is inside of the block that gives it back.
+    pub(crate) fn _keep_for(&self, task: u64) {
+        self.leases.keep_for(task);
+    }
+
     fn _finish(&self) -> Call {
         let leases = self.leases.clone();
         Call::new(async move { leases.finish().await.map(|()| Answer::Nothing) })

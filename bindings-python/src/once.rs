@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use leasehold::{Client as Core, Run};
 use pyo3::prelude::*;
 
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, host};
 use crate::exit::Visit;
 use crate::lease::{Kind, Lease};
 
@@ -84,7 +84,11 @@ impl Begun {
 impl Begun {
     /// The lease, or why it is skipped and when to try again.
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.shown(py, self.lease())
+        let lease = self.lease();
+        if let Some(lease) = &lease {
+            lease._keep_for(host!(py, "task")?.call0()?.extract()?);
+        }
+        self.shown(py, lease)
     }
 
     #[pyo3(signature = (kind, error, trace))]

@@ -259,8 +259,8 @@ impl Lock {
     /// is dropped. That a release is not confirmed does not matter, see
     /// [`Lease::finish`].
     ///
-    /// What is polled as a part of `work` and waits for the lock again would wait for the
-    /// end of `work`, and is `refused` at once, unless the lease is not
+    /// What is polled as a part of `work` and waits for the lock again, without an end, would
+    /// wait for the end of `work`, and is `refused` at once, unless the lease is not
     /// [renewed](Lock::auto_renew) and so ends by itself. A task that `work` has spawned waits.
     ///
     /// # Errors

@@ -83,8 +83,8 @@ impl Locks {
     }
 
     /// Who asks, for faces that know it: a task, and those that wait for it, the outermost
-    /// first. Whoever waits for a lease that it [keeps](crate::Leases::keep_for) itself is
-    /// `refused` at once. Zero is no task.
+    /// first. Whoever waits without end for a lease that it [keeps](crate::Leases::keep_for)
+    /// itself is `refused` at once. Zero is no task.
     #[doc(hidden)]
     pub fn asked_by(self, tasks: &[u64]) -> Self {
         Self { lock: self.lock.asked_by(Asker::of(tasks)), ..self }

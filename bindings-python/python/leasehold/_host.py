@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import sys
 import time
+from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE
 from typing import Any
 
 from . import _leasehold
 from ._errors import InvalidInput
 from ._guard import Guard, TaskGuard, TrioGuard
+
+_WORD = (1 << 64) - 1
+_GENERATORS = CO_GENERATOR | CO_ASYNC_GENERATOR | CO_ITERABLE_COROUTINE
 
 _KNOWN = "asyncio, trio, gevent and eventlet"
 
@@ -67,15 +72,29 @@ def scheduler() -> _Coroutines:
     return found
 
 
-def current() -> tuple[str, int]:
-    """Who runs, as long as nobody else does."""
-    for hub, _ in _hubs():
-        return "greenlet", id(_getcurrent())
-    loop = _running_loop()
-    task = None if loop is None else sys.modules["asyncio"].current_task()
-    import threading
+def task() -> int:
+    """A number of who runs here, which nobody else has while it does: of a task, a greenlet or
+    a thread. Zero where that is not known."""
+    here: tuple[int, ...] = (get_ident(),)
+    greenlet = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+    if greenlet is not None:
+        here += (id(greenlet()),)
+    if _running_loop() is not None:
+        task = sys.modules["asyncio"].current_task()
+        if task is None and not _hubs():
+            return 0
+        here += (id(task),)
+    trio = _trio()
+    if trio is not None:
+        here += (id(trio.lowlevel.current_task()),)
+    return hash(here) & _WORD or 1
 
-    return ("thread", threading.get_ident()) if task is None else ("task", id(task))
+
+def block(depth: int) -> tuple[int, bool]:
+    """The same, and whether it is inside of the block that begins in the frame so far up until
+    that ends. A generator is left before, and its other half may run in another thread or task,
+    as web frameworks and test fixtures do it."""
+    return task(), not sys._getframe(depth).f_code.co_flags & _GENERATORS
 
 
 class _Host:

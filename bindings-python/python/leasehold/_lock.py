@@ -16,13 +16,14 @@ class Lock(_leasehold.Lock):
 
     It can be used again, and by many threads and tasks at once, each of which
     holds a lease of its own. It is not reentrant: who takes a lock twice waits for
-    itself.
+    itself. Without a ``wait``, inside of a ``with`` or ``async with`` of the same thread,
+    greenlet or task, that raises Refused at once, unless the block is in a generator.
     """
 
     def __init__(self, lock: _leasehold.Lock) -> None:
         self._cancels = True
         # Blocks that began as methods, and not by `with`: exit stacks do that.
-        self._entered: list[tuple[tuple[str, int], AsyncBlock | Lease]] = []
+        self._entered: list[tuple[int, AsyncBlock | Lease]] = []
 
     def acquire(self, *, timeout: Seconds | None = None) -> Lease:
         """Wait for the lock and hold it, for no longer than the timeout if there is
@@ -63,9 +64,12 @@ class Lock(_leasehold.Lock):
     async def __aenter__(self) -> Lease:
         opened = AsyncBlock.opened(self)
         block = opened or AsyncBlock(self)
+        task, is_inside = _host.block(2)
         lease = await block.enter(self._acquire(None), self._cancels)
         if opened is None:
-            self._entered.append((_host.current(), block))
+            self._entered.append((task, block))
+        elif is_inside:
+            lease._keep_for(task)
         return lease
 
     def _refuse(self) -> None:
@@ -73,7 +77,7 @@ class Lock(_leasehold.Lock):
 
     def _enter(self) -> Lease:
         lease = self.acquire()
-        self._entered.append((_host.current(), lease))
+        self._entered.append((_host.task(), lease))
         return lease
 
     def _exit(self, *raised: Any) -> None:
@@ -83,7 +87,7 @@ class Lock(_leasehold.Lock):
         """The block that is left: the innermost of one's own. Both halves of a generator
         may run in different threads or tasks, as web frameworks and test fixtures do it;
         then it is the only one, for only one at a time can hold the lock."""
-        here = _host.current()
+        here = _host.task()
         blocks = [entered for entered in self._entered if isinstance(entered[1], kind)]
         own = [entered for entered in blocks if entered[0] == here]
         blocks = own or blocks

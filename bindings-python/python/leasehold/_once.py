@@ -84,11 +84,12 @@ class _Block:
     """``async with`` for a lease that is held already."""
 
     def __init__(self, lease: Lease) -> None:
+        self._lease = lease
         self._block = AsyncBlock(None)
         self._block.hold(lease, cancels=True)
 
     async def __aenter__(self) -> None:
-        pass
+        self._lease._keep_for(_host.task())
 
     async def __aexit__(self, *raised: Any) -> None:
         await self._block(*raised)

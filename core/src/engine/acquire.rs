@@ -54,7 +54,7 @@ impl Engine {
                 Ok(Stay::Granted(hold)) => return Ok(Some(hold)),
                 Ok(Stay::Busy) if patience == Patience::Try => return Ok(None),
                 ended => {
-                    let error = ended.err().unwrap_or_else(|| self.busy(since));
+                    let error = ended.err().unwrap_or_else(|| self.busy(&plan, since));
                     return Err(error.with_outcome(Outcome::NotHeld).about(&name, backend));
                 }
             }
@@ -90,12 +90,11 @@ impl Engine {
         Visit { engine: self, seat, word, patience }.wait().await
     }
 
-    fn busy(&self, since: Instant) -> Error {
+    fn busy(&self, plan: &Plan, since: Instant) -> Error {
         let waited = self.runtime.now().since(since);
-        let message = format!(
-            "busy for all of the {waited:.1?} that were to be waited; `leasehold ls` shows who \
-             holds it"
-        );
+        let own = self.own(plan);
+        let why = own.as_deref().unwrap_or("`leasehold ls` shows who holds it");
+        let message = format!("busy for all of the {waited:.1?} that were to be waited; {why}");
         Error::new(Kind::Timeout, message)
     }
 }
@@ -198,7 +197,7 @@ impl Visit<'_> {
     async fn until_granted(&self) -> Result<Stay, Error> {
         let mut row = Row::default();
         // It holds nothing more while it waits, so it is asked once.
-        let mut may_be_own = self.patience.waits();
+        let mut may_be_own = self.patience == Patience::Forever;
         loop {
             if let Some(hold) = self.seat.take_granted() {
                 return Ok(self.take(hold));

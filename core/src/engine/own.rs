@@ -37,11 +37,22 @@ impl Asker {
 }
 
 impl Engine {
-    /// Refuse to wait for leases that are given back only when the waiting is over. Those
-    /// that nobody renews end by themselves.
+    /// Refuse to wait without end for what is given back only when the waiting is over.
     pub(super) fn refuse_own(&self, plan: &Plan) -> Result<(), Error> {
+        match self.own(plan) {
+            None => Ok(()),
+            Some(own) => {
+                let message = format!("{own}; pass the lease along, or release it first");
+                Err(Error::new(Kind::Refused, message))
+            }
+        }
+    }
+
+    /// Whether who asks is inside of a block that holds it, for people to read. A lease that
+    /// nobody renews ends by itself.
+    pub(super) fn own(&self, plan: &Plan) -> Option<String> {
         if matches!(plan.asker, Asker::Unknown) {
-            return Ok(());
+            return None;
         }
         let held = self.keeper.named(&plan.name);
         let is_own = |hold: &&Arc<Hold>| {
@@ -55,13 +66,6 @@ impl Engine {
             Mode::Shared => (own.contains(&Mode::Exclusive), "holds it"),
             Mode::Counted { permits } => (own.len() >= permits as usize, "holds all its permits"),
         };
-        if !is_in_the_way {
-            return Ok(());
-        }
-        let message = format!(
-            "this task {holds} already, and would wait for itself without end; pass the lease \
-             along, or release it first"
-        );
-        Err(Error::new(Kind::Refused, message))
+        is_in_the_way.then(|| format!("this task {holds} already, and would wait for itself"))
     }
 }

@@ -31,7 +31,6 @@ fn whoever_waits_inside_for_what_it_holds_is_refused_at_once() {
         let since = world.truth.elapsed();
         let x = || client.lock("x");
         is_refused(inside(x(), x()).await.expect("held"));
-        is_refused(inside(x(), x().wait(SECOND)).await.expect("held"));
         is_refused(x().run(async |_| x().run(async |_| ()).await).await.expect("held"));
         // A block of another lock between them changes nothing.
         let between = client.lock("y");
@@ -48,6 +47,23 @@ fn whoever_waits_inside_for_what_it_holds_is_refused_at_once() {
         is_refused(inner);
         assert!(world.truth.elapsed() - since < SECOND / 10);
         assert!(world.is_free("x").await && world.is_free("y").await);
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_time_is_told_at_its_end() {
+    with_either_server(async |world| {
+        let (client, _) = world.client();
+        let since = world.truth.elapsed();
+        let inner = client.lock("x").wait(SECOND);
+        let error = inside(client.lock("x"), inner).await.expect("held").expect_err("busy");
+        assert_eq!((error.kind(), error.lock()), (Kind::Timeout, Some("x")));
+        assert!(error.to_string().contains("already, and would wait for itself"), "{error}");
+        assert!(world.truth.elapsed() - since >= SECOND);
+        let other = client.lock("x").acquire().await.expect("free");
+        let error = client.lock("x").wait(SECOND).acquire().await.expect_err("busy");
+        assert!(error.to_string().contains("shows who holds it"), "{error}");
+        drop(other);
     });
 }
 

@@ -9,8 +9,8 @@ pub(super) const RULES: &[Rule] = &[
         "a task waits for itself",
         "own::whoever_waits_inside_for_what_it_holds_is_refused_at_once",
         "engine/own.rs",
-        "if !is_in_the_way {",
-        "if !is_in_the_way || true {",
+        "is_in_the_way.then(||",
+        "(is_in_the_way && false).then(||",
     ),
     rule(
         "a block goes on when its work is not polled",
@@ -44,7 +44,7 @@ pub(super) const RULES: &[Rule] = &[
         "who only tries is refused what it holds",
         "own::whoever_only_tries_is_told_that_it_is_busy",
         "engine/acquire.rs",
-        "let mut may_be_own = self.patience.waits();",
+        "let mut may_be_own = self.patience == Patience::Forever;",
         "let mut may_be_own = true;",
     ),
     rule(
