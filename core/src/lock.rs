@@ -120,7 +120,7 @@ impl Lock {
     /// [exclusive](Mode::Exclusive) one beside them. All stand in one line, first come
     /// first served: whoever asks while an exclusive one waits comes after it. Those that
     /// are held at once have the same [fence](Lease::fence). None is turned into an
-    /// exclusive one: release it and take that.
+    /// exclusive one: release it and take that. `unsupported` on a quorum.
     pub fn shared(mut self) -> Self {
         self.shared = true;
         self
@@ -128,7 +128,8 @@ impl Lock {
 
     /// Let as many hold it at once, from 1 to 1000, each with a [slot](Lease::slot) of
     /// its own. All who use the name say the same number; another is `refused` for as
-    /// long as the lock is held or waited for. So is a lock without permits.
+    /// long as the lock is held or waited for. So is a lock without permits. `unsupported`
+    /// on a quorum.
     pub fn permits(mut self, permits: u32) -> Self {
         self.permits = Some(permits);
         self
