@@ -158,15 +158,16 @@ impl Lock {
         self.plan().and_then(|locks| locks.check()).err().map(Failure::from)
     }
 
-    /// The timeout stands for the lock's `wait`.
+    /// The timeout stands for the lock's `wait`, and the tasks for who asks.
     pub fn acquire(
         self: Arc<Self>,
         timeout: Option<i64>,
+        tasks: Vec<u64>,
         cancel: Arc<Cancel>,
         reply: Box<dyn Reply>,
     ) {
         cancel.start(&self.runtime.clone(), reply, async move {
-            let mut lock = self.plan()?;
+            let mut lock = self.plan()?.asked_by(&tasks);
             if let Some(timeout) = timeout {
                 lock = lock.wait(span("timeout", timeout)?);
             }

@@ -125,6 +125,11 @@ impl Lease {
         });
     }
 
+    /// A task is inside of the body that it is held for; with zero none is.
+    pub fn keep_for(&self, task: u64) {
+        self.leases.keep_for(task);
+    }
+
     /// The work that is done once has succeeded.
     pub fn succeed(&self) {
         self.leases.succeed();

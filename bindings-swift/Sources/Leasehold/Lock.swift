@@ -1,7 +1,8 @@
 internal import LeaseholdCore
 
 /// A name and options. It can be used again, and by many tasks at once, each of which holds a
-/// lease of its own. It is not reentrant: who takes a lock twice waits for itself.
+/// lease of its own. It is not reentrant: who takes a lock twice waits for itself. Inside of a
+/// body the body's own task is told so at once, by ``LeaseError/Code/refused``.
 public struct Lock: Sendable {
     /// The lock's name.
     public let name: String
@@ -19,8 +20,9 @@ public struct Lock: Sendable {
     public func acquire(
         timeout: Duration? = nil, isolation: isolated (any Actor)? = #isolation
     ) async throws(LeaseError) -> Lease {
+        let tasks = Inside.tasks
         let answer = try await call {
-            native.acquire(timeout: timeout?.nanos, cancel: $0, reply: $1)
+            native.acquire(timeout: timeout?.nanos, tasks: tasks, cancel: $0, reply: $1)
         }
         guard case .lease(let lease?) = answer else { throw .unexpected }
         return Lease(lease)
@@ -79,11 +81,14 @@ extension Lease {
     fileprivate func watched<Value>(
         _ body: Unchecked<(Lease) async throws -> Value>
     ) async -> Unchecked<Result<Value, any Error>> {
+        let others = Inside.here
         let task = Task {
-            do {
-                return Unchecked(Result<Value, any Error>.success(try await body.value(self)))
-            } catch {
-                return Unchecked(.failure(error))
+            await Inside.run(native, within: others) {
+                do {
+                    return Unchecked(Result<Value, any Error>.success(try await body.value(self)))
+                } catch {
+                    return Unchecked(.failure(error))
+                }
             }
         }
         let cancel = Cancel()
