@@ -117,10 +117,11 @@ impl Part {
         }
         let Used { writes, refused, lost } = used;
         println!(
-            "  {}: {} leases, {} overlaps, {} falling fences; {writes} writes, {refused} refused, \
+            "  {}: {} leases {:?}, {} overlaps, {} falling fences; {writes} writes, {refused} refused, \
              {} of them to a holder, {lost} lost; nobody held for {:.1?}, a worker for {:.1?}; {weather:?}",
             self.name,
             history.holds(),
+            history.kinds(),
             overlaps.len(),
             fences.len(),
             history.refused().len(),
@@ -130,6 +131,8 @@ impl Part {
         let promised = |broken: &'_ [String]| broken.first().filter(|_| self.exclusive).cloned();
         let broken = fences.first().cloned();
         let broken = broken.or(promised(&overlaps)).or(promised(history.refused()));
+        let early = history.early();
+        let broken = broken.or(early.first().filter(|_| self.servers.keep_rests()).cloned());
         let broken = broken.or((lost > 0).then(|| format!("{lost} updates were lost")));
         if let Some(broken) = broken {
             return Err(format!("broken: {broken}").into());
@@ -142,7 +145,7 @@ impl Part {
         }
         match history.holds() {
             0..10 => Err("hardly anything was held: the run proves nothing".into()),
-            _ if writes < 8 => Err("hardly anything was written".into()),
+            _ if writes < 4 => Err("hardly anything was written".into()),
             _ => Ok(()),
         }
     }
@@ -165,9 +168,9 @@ impl Used {
     }
 }
 
-/// One for each lock.
+/// One for each lock, and for each permit.
 fn registers_in(dir: &Path) -> Vec<PathBuf> {
-    (0..worker::NAMES.len()).map(|number| dir.join(number.to_string())).collect()
+    (0..worker::REGISTERS).map(|number| dir.join(number.to_string())).collect()
 }
 
 /// When the weather is fair again: nobody is left behind.
@@ -175,12 +178,14 @@ fn everything_comes_free(url: &str) -> Result<(), Failure> {
     block_on(async {
         let client = leasehold::connect(url).await?;
         for name in worker::NAMES {
-            let lease = client
-                .lock(name)
-                .ttl(Duration::from_secs(1))
-                .wait(Duration::from_secs(15))
-                .acquire()
-                .await?;
+            let lock = client.lock(name).ttl(Duration::from_secs(1)).wait(Duration::from_secs(15));
+            let lease = match lock.clone().acquire().await {
+                // It is somebody's still, by permits.
+                Err(e) if e.kind() == leasehold::Kind::Refused => {
+                    lock.permits(worker::PERMITS).acquire().await?
+                }
+                lease => lease?,
+            };
             lease.release().await?;
         }
         client.close().await;

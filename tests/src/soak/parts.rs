@@ -25,6 +25,14 @@ pub(super) enum Servers {
 }
 
 impl Servers {
+    /// Whether they keep a rest, which is a record, and count it right.
+    pub(super) fn keep_rests(self) -> bool {
+        match self {
+            Self::Redis(_, climate) => !climate.loses_data && !climate.jumps,
+            Self::Etcd { leaders_freeze } => !leaders_freeze,
+        }
+    }
+
     pub(super) fn start(self) -> Box<dyn Ground> {
         match self {
             Self::Redis(count, climate) => Box::new(Nodes::start(count, climate)),
