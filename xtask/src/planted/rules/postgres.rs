@@ -19,6 +19,13 @@ pub(super) const RULES: &[Rule] = &[
         "('default_transaction_isolation', 'serializable'),",
     ),
     rule(
+        "rows are found one after the other in PostgreSQL",
+        "table::a_pair_is_two_statements_and_its_updates_leave_the_index_alone",
+        "backend/postgres/sql/settings.sql",
+        "('enable_seqscan', 'off'),",
+        "('enable_seqscan', 'on'),",
+    ),
+    rule(
         "a table that was made anew is trusted in PostgreSQL",
         "table::a_table_that_is_made_anew_is_not_trusted",
         "backend/postgres/dial.rs",

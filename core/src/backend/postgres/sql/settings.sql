@@ -9,6 +9,11 @@ FROM (VALUES
     ('idle_session_timeout', '0'),
     ('idle_in_transaction_session_timeout', '0'),
     ('client_min_messages', 'warning'),
+    -- Every row is found by its name. A plan is made once for a session, perhaps while the
+    -- table is small, and has to be a good one when it has grown.
+    ('enable_seqscan', 'off'),
+    ('plan_cache_mode', 'force_generic_plan'),
+    ('jit', 'off'),
     -- A lease that was granted must outlive a crash of the server.
     ('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END)
