@@ -153,8 +153,8 @@ macro_rules! handing_tests {
     };
 }
 
-/// The same for a backend that has [shared](crate::Lock::shared) and
-/// [counted](crate::Lock::permits) locks: what it promises about those.
+/// The same for a backend that has [shared](crate::Lock::shared) locks: what it promises
+/// about those, and about [counted](crate::Lock::permits) ones if it has them.
 #[macro_export]
 macro_rules! sharing_tests {
     ($stage:expr) => {
@@ -171,13 +171,22 @@ macro_rules! sharing_tests {
             an_exclusive_one_that_leaves_the_line_lets_those_behind_it_share
             a_withdrawn_share_leaves_the_others_alone
             a_repeated_claim_for_a_share_answers_the_same
+            an_eviction_takes_the_lock_from_all_who_share_it
+            inspect_shows_all_who_share
+            who_shares_hands_on_its_turn_and_its_slot
+        }
+    };
+}
+
+/// The same for a backend that has [counted](crate::Lock::permits) locks.
+#[macro_export]
+macro_rules! counting_tests {
+    ($stage:expr) => {
+        $crate::__conformance_tests! { $stage =>
             one_more_than_the_permits_waits
             who_waits_for_a_permit_is_told_when_the_first_ends
             each_permit_has_a_slot_whose_fences_rise
             another_number_of_permits_is_refused_until_nobody_uses_the_lock
-            an_eviction_takes_the_lock_from_all_who_share_it
-            inspect_shows_all_who_share
-            who_shares_hands_on_its_turn_and_its_slot
         }
     };
 }

@@ -44,6 +44,7 @@ mod memory {
 
     leasehold::conformance_tests!(InMemory::new());
     leasehold::sharing_tests!(InMemory::new());
+    leasehold::counting_tests!(InMemory::new());
     leasehold::handing_tests!(InMemory::new());
     leasehold::resting_tests!(InMemory::new());
 }
@@ -53,6 +54,7 @@ mod memory_that_grants {
 
     leasehold::conformance_tests!(InMemory::granting());
     leasehold::sharing_tests!(InMemory::granting());
+    leasehold::counting_tests!(InMemory::granting());
     leasehold::handing_tests!(InMemory::granting());
     leasehold::resting_tests!(InMemory::granting());
 }
@@ -91,12 +93,14 @@ mod three_nodes {
     use super::*;
 
     leasehold::conformance_tests!(OnNodes::of(3));
+    leasehold::sharing_tests!(OnNodes::of(3));
 }
 
 mod five_nodes {
     use super::*;
 
     leasehold::conformance_tests!(OnNodes::of(5));
+    leasehold::sharing_tests!(OnNodes::of(5));
 }
 
 struct InFile {
@@ -128,6 +132,7 @@ mod sqlite {
 
     leasehold::conformance_tests!(InFile::new());
     leasehold::sharing_tests!(InFile::new());
+    leasehold::counting_tests!(InFile::new());
     leasehold::handing_tests!(InFile::new());
     leasehold::resting_tests!(InFile::new());
 }
@@ -193,6 +198,7 @@ mod etcd_in_memory {
 
     leasehold::conformance_tests!(stage());
     leasehold::sharing_tests!(stage());
+    leasehold::counting_tests!(stage());
     leasehold::handing_tests!(stage());
     leasehold::resting_tests!(stage());
 }

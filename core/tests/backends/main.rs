@@ -8,6 +8,7 @@ mod etcd_liar;
 mod place;
 mod quorum_line;
 mod quorum_names;
+mod quorum_turns;
 #[cfg(feature = "sqlite")]
 mod sqlite_clients;
 #[cfg(feature = "sqlite")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, Ends, Kept, MemoryNode, MemoryNodeClient, News, Node, Return, Returned, Said, Seen,
+    Ask, Ends, MemoryNode, MemoryNodeClient, News, Node, Renewed, Return, Returned, Said, Seen,
     Signed, Vow,
 };
 use leasehold::backend::{Answer, Backend, Claim, Held, Mode, Quorum, Wake};
@@ -39,7 +39,7 @@ impl Node for Distant {
         self.node.give_back(back).await
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error> {
         self.node.renew(leases).await
     }
 

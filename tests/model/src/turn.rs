@@ -80,8 +80,10 @@
 //!   one: that of most nodes, of several the largest. It gives the round back where
 //!   another was told, and asks all for the chosen one, by a larger ballot. Who
 //!   knows that others wait asks the arbiter first, and then the others for the
-//!   arbiter's turn, by the same ballot. If the chosen turn is `Stale`, it starts
-//!   anew without. What is wanted decides nothing about safety: any number will do.
+//!   arbiter's turn, by the same ballot. If the chosen turn is `Stale`, or too few
+//!   nodes are in it, it gives back all that it has and starts anew without, and does
+//!   not choose that turn again: else turns could go on for nobody but those who ask
+//!   for them. What is wanted decides nothing about safety: any number will do.
 //! * A renewal carries the fence and a ballot, which should be chosen anew each
 //!   time: what others give back is above an old one, and would keep it from nodes
 //!   that do not have it yet. It counts as all renewals do: a quorum kept it or
@@ -114,7 +116,8 @@
 //!
 //! Evicting those who share must leave a mark by *turn*, as their next renewal comes
 //! with a larger ballot: `freed` = the turn, and no renewal of a fence up to
-//! `freed` takes anything. A ticket carries the largest ballot beside the fence, and
+//! `freed` takes anything. It is the `freed` of those who were alone: who shares a
+//! larger turn is not kept out by it. A ticket carries the largest ballot beside the fence, and
 //! whoever adopts it goes on above that.
 
 use std::hash::{Hash, Hasher};

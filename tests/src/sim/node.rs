@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Return, Returned, Said, Seen, Signed,
-    Vote, Vow,
+    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Renewed, Return, Returned, Said, Seen,
+    Signed, Vote, Vow,
 };
 use leasehold::time::{Clock, Instant};
 use leasehold::{Error, LockName};
@@ -132,9 +132,9 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error> {
         let this = self.there();
-        leases.iter().for_each(|vow| this.ledger.renewing(&vow.claim.name, vow.ballot));
+        leases.iter().for_each(|vow| this.ledger.renewing(&vow.claim.name, vow.fence));
         let (vows, ledger, number) = (leases.to_vec(), this.ledger.clone(), this.number);
         this.link
             .send(Arc::new(move |inner| {
@@ -142,7 +142,7 @@ impl Node for DistantNode {
                 Box::pin(async move {
                     let kept = inner.renew(&vows).await?;
                     for (vow, _) in
-                        vows.iter().zip(&kept.said).filter(|(_, k)| **k == Kept::TakenIn)
+                        vows.iter().zip(&kept.said.kept).filter(|(_, k)| **k == Kept::TakenIn)
                     {
                         ledger.made_holder(number, vow.claim.owner, vow.ballot);
                     }

@@ -95,6 +95,9 @@ mod etcd_3_5 {
     leasehold::sharing_tests!(OnMember::keeping_places(
         MEMBER.get_or_init(|| member(EtcdVersion::New))
     ));
+    leasehold::counting_tests!(OnMember::keeping_places(
+        MEMBER.get_or_init(|| member(EtcdVersion::New))
+    ));
     leasehold::handing_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
     leasehold::resting_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::New))));
 }
@@ -106,6 +109,9 @@ mod etcd_3_4 {
 
     leasehold::conformance_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));
     leasehold::sharing_tests!(OnMember::keeping_places(
+        MEMBER.get_or_init(|| member(EtcdVersion::Old))
+    ));
+    leasehold::counting_tests!(OnMember::keeping_places(
         MEMBER.get_or_init(|| member(EtcdVersion::Old))
     ));
     leasehold::handing_tests!(OnMember::of(MEMBER.get_or_init(|| member(EtcdVersion::Old))));

@@ -40,5 +40,6 @@ impl Stage for OnServer {
 
 leasehold::conformance_tests!(OnServer::new(""));
 leasehold::sharing_tests!(OnServer::new(""));
+leasehold::counting_tests!(OnServer::new(""));
 leasehold::handing_tests!(OnServer::new(""));
 leasehold::resting_tests!(OnServer::new(""));

@@ -38,6 +38,7 @@ mod redis_7 {
 
     leasehold::conformance_tests!(OnServer::of(Settings::default()));
     leasehold::sharing_tests!(OnServer::of(Settings::default()));
+    leasehold::counting_tests!(OnServer::of(Settings::default()));
     leasehold::handing_tests!(OnServer::of(Settings::default()));
     leasehold::resting_tests!(OnServer::of(Settings::default()));
 }
@@ -47,6 +48,7 @@ mod valkey_8 {
 
     leasehold::conformance_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
     leasehold::sharing_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
+    leasehold::counting_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
     leasehold::handing_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
     leasehold::resting_tests!(OnServer::of(Settings::default().flavor(Flavor::Valkey)));
 }

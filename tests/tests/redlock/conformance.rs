@@ -40,10 +40,12 @@ mod redis_7 {
     use super::*;
 
     leasehold::conformance_tests!(OnServers::of(Flavor::Redis));
+    leasehold::sharing_tests!(OnServers::of(Flavor::Redis));
 }
 
 mod valkey_8 {
     use super::*;
 
     leasehold::conformance_tests!(OnServers::of(Flavor::Valkey));
+    leasehold::sharing_tests!(OnServers::of(Flavor::Valkey));
 }

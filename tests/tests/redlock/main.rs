@@ -11,4 +11,5 @@ mod owed;
 mod place;
 mod records;
 mod scripts;
+mod sharing;
 mod waiting;

@@ -14,6 +14,7 @@ macro_rules! script {
     };
 }
 
+mod turns;
 mod usual;
 
 const VOTE: &str = script!("vote_free", "line", "ballot", "vote");
@@ -351,7 +352,7 @@ fn every_write_gives_the_side_hash_an_end() {
     node.about(VOTE, &["b", "channel label", "60000", &now.to_string(), "2000", "newcomer", "me"]);
     ends("a line elsewhere");
     node.server.command(&["SET", "x", "c leasehold:1 label"]);
-    let keys = ["x", "{x}:side", "{x}:line", "e"];
+    let keys = ["x", "{x}:side", "{x}:line", "{x}:turn", "{x}:ends", "e"];
     let ousted = node.run(OUST, &keys, &[REMEMBER, "me"]);
     assert_eq!(ousted, Reply::Int(1));
     assert_eq!(node.server.command(&["EXISTS", "{x}:side"]), Reply::Int(0));

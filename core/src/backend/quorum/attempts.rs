@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::node::Role;
+use super::node::{Ask, Role};
 use crate::backend::Claim;
 use crate::backend::record::Retired;
 use crate::name::Owner;
@@ -33,15 +33,28 @@ struct State {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) claim: Claim,
-    /// What it asks for.
+    /// What it asks for; of one that shares its lock, the largest by which it has asked for
+    /// anything, a renewal too.
     pub(super) ballot: u64,
     /// Whether it is to be chosen anew.
     pub(super) stale: bool,
+    /// The turn that it would share, where the nodes have begun several.
+    pub(super) wanted: Option<u64>,
+    /// The largest turn that too few nodes would let it into, as they have granted later
+    /// ones: it is not to be kept alive by those who ask for it.
+    pub(super) too_old: u64,
     pub(super) standing: Standing,
     /// When it was asked for first.
     pub(super) began: Instant,
     /// When nothing of it can be left on any node unless it is asked again.
     pub(super) until: Instant,
+}
+
+impl Attempt {
+    pub(super) fn ask(&self, role: Role) -> Ask {
+        let (claim, ballot, wanted) = (self.claim.clone(), self.ballot, self.wanted);
+        Ask { claim, ballot, role, wanted }
+    }
 }
 
 /// Where it stands in the line, as far as is known.
@@ -96,6 +109,8 @@ impl Attempts {
             claim: claim.clone(),
             ballot: 0,
             stale: true,
+            wanted: None,
+            too_old: 0,
             standing: Standing::Nowhere,
             began: now,
             until: now,
@@ -118,13 +133,25 @@ impl Attempts {
         self.state().attempts.get(&owner).cloned()
     }
 
-    /// Its lease is about to be renewed.
-    pub(super) fn renew(&self, owner: Owner, ttl: Duration, now: Instant) -> Option<Claim> {
+    /// Its lease is about to be renewed, by a new ballot if it is shared. One that is
+    /// retired keeps its ballot, which was given back or will be: a larger one could bring
+    /// its share back.
+    pub(super) fn renew(
+        &self,
+        owner: Owner,
+        ttl: Duration,
+        now: Instant,
+        choose: impl FnOnce() -> u64,
+    ) -> Option<Attempt> {
         let mut state = self.state();
+        let is_retired = state.retired.contains(owner);
         let attempt = state.attempts.get_mut(&owner)?;
+        if attempt.claim.mode.is_shared() && !is_retired {
+            attempt.ballot = choose().max(attempt.ballot + 1);
+        }
         // By a shorter ttl perhaps, and then it may yet be held for the one before.
         attempt.until = attempt.until.max(self.end(now, ttl));
-        Some(attempt.claim.clone())
+        Some(attempt.clone())
     }
 
     /// What holds by this claim shows another label from its next renewal on.
@@ -198,7 +225,7 @@ mod tests {
         assert!(attempts.retire(Owner::from_bits(0)).is_some(), "it would not be given back");
         // Most of them end; one is renewed.
         let renewed = Owner::from_bits(1);
-        assert!(attempts.renew(renewed, 3600 * SECOND, at(3000)).is_some());
+        assert!(attempts.renew(renewed, 3600 * SECOND, at(3000), || 8).is_some());
         for owner in 100_000..300_000 {
             begin(owner, SECOND, at(4000 + owner as u64 / 1000));
         }

@@ -20,51 +20,67 @@ impl Quorum {
             return Ok(Answer::Retired);
         };
         let arbiter = self.arbiter(&claim.name);
-        let ask = |role| Ask { claim: claim.clone(), ballot: attempt.ballot, role };
-        let to_arbiter = ask(Role::Arbiter);
-        let (to_others, as_first);
+        let is_shared = claim.mode.is_shared();
+        let tally = |round: &Round<'_, Said>| tally(round, arbiter, &attempt, attempt.wanted);
+        let to_arbiter = attempt.ask(Role::Arbiter);
+        let (mut to_others, as_first);
         let mut round = Round::of(self.nodes.len());
         round.ask(arbiter, self.vote(arbiter, &to_arbiter));
-        let mut role = attempt.standing.role();
-        if attempt.standing == Standing::Behind {
+        to_others = attempt.ask(attempt.standing.role());
+        // Who shares is told the turn there, lest each of many begins another.
+        let joins = is_shared
+            && attempt.standing != Standing::Nowhere
+            && (attempt.wanted, attempt.too_old) == (None, 0);
+        if attempt.standing == Standing::Behind || joins {
             self.hear_arbiter(&mut round, arbiter).await;
-            let tally = tally(&round, arbiter);
+            let tally = tally(&round);
             match tally.arbiter() {
-                Some(Vote::Granted { waiting }) => role = Role::First { waiting },
+                Some(Vote::Granted { waiting, fence }) => {
+                    to_others.role = Role::First { waiting };
+                    to_others.wanted = Some(fence).filter(|_| is_shared && fence > attempt.too_old);
+                }
+                // Only there, if nobody is before one who would share.
+                Some(Vote::Busy { ahead: 0, .. }) if is_shared => {}
                 Some(Vote::Busy { .. } | Vote::Reserved { .. }) => {
                     return self.conclude(&attempt, &tally, || self.no_quorum(&round));
                 }
                 _ => {}
             }
         }
-        to_others = ask(role);
         for node in (0..self.nodes.len()).filter(|node| *node != arbiter) {
             round.ask(node, self.vote(node, &to_others));
         }
-        self.hear_enough(&mut round, arbiter).await;
+        let tally =
+            |round: &Round<'_, Said>| self::tally(round, arbiter, &attempt, to_others.wanted);
+        self.hear_enough(&mut round, tally).await;
         // It is our turn there too, only the other nodes do not know it.
-        if let Some(waiting) = tally(&round, arbiter).turn_elsewhere() {
-            as_first = ask(Role::First { waiting });
-            for (node, heard) in tally(&round, arbiter).heard.into_iter().enumerate() {
+        if let Some(waiting) = tally(&round).turn_elsewhere() {
+            as_first = Ask { role: Role::First { waiting }, ..to_others.clone() };
+            for (node, heard) in tally(&round).heard.into_iter().enumerate() {
                 if matches!(heard, Heard::Vote(Vote::Reserved { .. })) {
                     round.ask(node, self.vote(node, &as_first));
                 }
             }
-            self.hear_enough(&mut round, arbiter).await;
+            self.hear_enough(&mut round, tally).await;
         }
-        self.conclude(&attempt, &tally(&round, arbiter), || self.no_quorum(&round))
+        self.conclude(&attempt, &tally(&round), || self.no_quorum(&round))
     }
 
     /// Wait for the votes that decide, and a while for the keeper of the line,
-    /// who alone knows how long there is to wait.
-    async fn hear_enough(&self, round: &mut Round<'_, Said>, arbiter: usize) {
+    /// who alone knows how long there is to wait, and whom one that shares would pass.
+    async fn hear_enough(
+        &self,
+        round: &mut Round<'_, Said>,
+        tally: impl Fn(&Round<'_, Said>) -> Tally,
+    ) {
         let is_decided = |round: &Round<'_, Said>| {
-            let tally = tally(round, arbiter);
+            let tally = tally(round);
             tally.is_won() || tally.is_lost()
         };
         round.until(|node, said| self.hear(node, said), is_decided).await;
-        if !tally(round, arbiter).is_won() {
-            self.hear_arbiter(round, arbiter).await;
+        let tally = tally(round);
+        if tally.is_shared || !tally.is_won() {
+            self.hear_arbiter(round, tally.arbiter).await;
         }
     }
 
@@ -84,7 +100,9 @@ impl Quorum {
         let now = self.runtime.now();
         self.ballots.read(node, said.micros, now);
         match said.vote {
-            Vote::Busy { holder, .. } => drop(self.ballots.heard(holder, now)),
+            Vote::Busy { holder: ballot, .. } | Vote::Other { turn: ballot } => {
+                self.ballots.heard(ballot, now);
+            }
             Vote::Quarantined { ends_in } => self.close(node, now + ends_in),
             _ => {}
         }
@@ -100,16 +118,30 @@ impl Quorum {
         let (owner, now) = (attempt.claim.owner, self.runtime.now());
         let outcome = tally.outcome(|above| self.ballots.heard(above, now));
         let answer = match outcome {
-            Outcome::Won => {
-                return Ok(Answer::Granted { fence: attempt.ballot, slot: 0, term: None });
+            Outcome::Won { fence } => {
+                if attempt.claim.mode.is_shared() {
+                    self.yield_others(attempt, tally, fence);
+                }
+                return Ok(Answer::Granted { fence, slot: 0, term: None });
             }
             // Two who think that another node keeps the line could each keep from
             // the other what it needs.
-            Outcome::Again { afresh: false } if self.runtime.random().is_multiple_of(8) => {
+            Outcome::Again { afresh: false, .. } if self.runtime.random().is_multiple_of(8) => {
                 Answer::Tied
             }
-            Outcome::Again { afresh } => {
-                self.attempts.change(owner, |attempt| attempt.stale |= afresh);
+            // The nodes have not come to one turn by that either: start anew without any, lest
+            // a turn goes on for nobody but those who ask for it.
+            Outcome::Again { .. } if attempt.wanted.is_some() || tally.too_old().is_some() => {
+                Answer::Tied
+            }
+            Outcome::Again { afresh, wanted } => {
+                if let Some(turn) = wanted {
+                    self.yield_others(attempt, tally, turn);
+                }
+                self.attempts.change(owner, |attempt| {
+                    attempt.stale |= afresh;
+                    attempt.wanted = wanted;
+                });
                 return Ok(Answer::Tied);
             }
             Outcome::TooLarge => Answer::Retired,
@@ -127,17 +159,7 @@ impl Quorum {
         let starts_anew = answer == Answer::Retired;
         let is_over = starts_anew || attempt.claim.place.is_none() && answer != Answer::Tied;
         let place = attempt.claim.place.filter(|_| answer == Answer::Tied);
-        let until = self.attempts.end(self.runtime.now(), attempt.claim.ttl);
-        let back = |what| Debt {
-            back: Arc::new(Return {
-                name: attempt.claim.name.clone(),
-                owner,
-                ballot: attempt.ballot,
-                what: if is_over { Ends::Attempt } else { what },
-                next: None,
-            }),
-            until,
-        };
+        let back = |what| self.back(attempt, if is_over { Ends::Attempt } else { what });
         let to_arbiter = back(Ends::Vote { place });
         let to_others = back(Ends::Vote { place: None });
         for (node, heard) in tally.heard.iter().enumerate() {
@@ -145,8 +167,11 @@ impl Quorum {
             match heard {
                 Heard::Unasked => {}
                 Heard::Failure => self.owe(node, Some(attempt.began), back),
-                // There is no vote, but perhaps a place.
-                Heard::Vote(vote) if !matches!(vote, Vote::Granted { .. }) && !starts_anew => {}
+                // There is no vote, but perhaps a place. Where others share another turn, it may
+                // do so too, by an answer that was not heard.
+                Heard::Vote(vote)
+                    if !matches!(vote, Vote::Granted { .. } | Vote::Other { .. })
+                        && !starts_anew => {}
                 _ => self.owed.tell(node, back.clone(), back.ask(&self.nodes[node])),
             }
         }
@@ -161,16 +186,51 @@ impl Quorum {
             (_, Some(waiting)) if place.is_some() => Standing::First(waiting),
             _ => Standing::Nowhere,
         };
-        self.attempts.change(owner, |attempt| (attempt.stale, attempt.standing) = (true, stands));
+        let too_old = tally.too_old();
+        self.attempts.change(owner, |attempt| {
+            (attempt.stale, attempt.wanted, attempt.standing) = (true, None, stands);
+            attempt.too_old = too_old.unwrap_or_default().max(attempt.too_old);
+        });
+    }
+
+    /// Give back what was or may have been granted in other turns than this. Whose turn it is
+    /// at the keeper of the line stays the first there.
+    fn yield_others(&self, attempt: &Attempt, tally: &Tally, turn: u64) {
+        for (node, heard) in tally.heard.iter().enumerate() {
+            let told = match heard {
+                Heard::Vote(Vote::Granted { fence: told, .. } | Vote::Other { turn: told }) => told,
+                _ => continue,
+            };
+            if *told != turn {
+                let place = attempt.claim.place.filter(|_| node == tally.arbiter);
+                let back = self.back(attempt, Ends::Vote { place });
+                self.owed.tell(node, back.clone(), back.ask(&self.nodes[node]));
+            }
+        }
+    }
+
+    fn back(&self, attempt: &Attempt, what: Ends) -> Debt {
+        let claim = &attempt.claim;
+        let back = Return {
+            name: claim.name.clone(),
+            owner: claim.owner,
+            mode: claim.mode,
+            ballot: attempt.ballot,
+            what,
+            next: None,
+        };
+        let until = self.attempts.end(self.runtime.now(), claim.ttl);
+        Debt { back: Arc::new(back), until }
     }
 }
 
-fn tally(round: &Round<'_, Said>, arbiter: usize) -> Tally {
+fn tally(round: &Round<'_, Said>, arbiter: usize, attempt: &Attempt, wanted: Option<u64>) -> Tally {
     let heard = (0..round.nodes()).map(|node| match round.answer(node) {
         None if !round.is_asked(node) => Heard::Unasked,
         None => Heard::Nothing,
         Some(Err(_)) => Heard::Failure,
         Some(Ok(said)) => Heard::Vote(said.vote),
     });
-    Tally { heard: heard.collect(), arbiter }
+    let (is_shared, too_old) = (attempt.claim.mode.is_shared(), attempt.too_old);
+    Tally { heard: heard.collect(), arbiter, is_shared, wanted, too_old }
 }

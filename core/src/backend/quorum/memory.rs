@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::node::{
-    Ask, Ends, Kept, News, Node, Return, Returned, Said, Seen, ServerId, Signed, Vote, Vow,
+    Ask, Ends, News, Node, Renewed, Return, Returned, Said, Seen, ServerId, Signed, Vote, Vow,
 };
 use super::slot::{Address, Slot};
 use crate::error::Error;
-use crate::name::LockName;
+use crate::name::{LockName, Owner};
 use crate::time::{Clock, Instant};
 
 /// A node of a quorum inside this process. It does everything by the wall clock
@@ -110,15 +110,19 @@ impl State {
         self.slots.entry(name.clone()).or_default()
     }
 
-    /// Tell the first of the line who can hear it that it is their turn.
+    /// Tell those whose turn it is and who can hear it.
     fn wake_next(&mut self, name: &LockName) {
-        while let Some((first, waiting)) = self.slot(name).turn() {
-            let (client, owner) = (first.client, first.owner);
-            let news = News::Turn { name: name.clone(), owner, waiting };
-            if self.bells.get(&client).is_some_and(|bell| bell.send(news).is_ok()) {
+        loop {
+            let (next, all) = (self.slot(name).next(), self.slot(name).waiting());
+            let is_deaf = |(owner, client): &(Owner, Address)| {
+                let news = News::Turn { name: name.clone(), owner: *owner, waiting: all - 1 };
+                self.bells.get(client).is_none_or(|bell| bell.send(news).is_err())
+            };
+            let dead: Vec<_> = next.into_iter().filter(is_deaf).collect();
+            if dead.is_empty() {
                 return;
             }
-            self.slot(name).drop_first();
+            dead.iter().for_each(|(owner, _)| self.slot(name).drop_dead(*owner));
         }
     }
 }
@@ -152,6 +156,10 @@ impl Node for MemoryNodeClient {
             Err(ends_in) => Vote::Quarantined { ends_in },
             Ok(floor) => state.slot(&ask.claim.name).vote(ask, self.address, floor, micros),
         };
+        if ask.claim.mode.is_shared() && matches!(vote, Vote::Granted { waiting: 1.., .. }) {
+            // Others may share it, too.
+            state.wake_next(&ask.claim.name);
+        }
         Ok(self.signed(Said { vote, micros }))
     }
 
@@ -169,35 +177,36 @@ impl Node for MemoryNodeClient {
         Ok(self.signed(Returned { held, waiting, next }))
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let open = state.floor(micros).is_ok();
         let renew = |vow: &Vow| state.slot(&vow.claim.name).renew(vow, self.address, open, micros);
-        Ok(self.signed(leases.iter().map(renew).collect()))
+        let kept = leases.iter().map(renew).collect();
+        Ok(self.signed(Renewed { kept, micros: Some(micros) }))
     }
 
     async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
-        let Some(tenant) = state.slot(name).evict(micros) else { return Ok(self.signed(false)) };
-        if let Some(bell) = state.bells.get(&tenant.client) {
+        let clients = state.slot(name).evict(micros);
+        for bell in clients.iter().filter_map(|client| state.bells.get(client)) {
             drop(bell.send(News::Gone(name.clone())));
         }
-        state.wake_next(name);
-        Ok(self.signed(true))
+        if !clients.is_empty() {
+            state.wake_next(name);
+        }
+        Ok(self.signed(!clients.is_empty()))
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let asked = state.slots.iter_mut().filter(|(n, _)| name.is_none_or(|name| *n == name));
-        let look = |(name, slot): (&LockName, &mut Slot)| {
-            let (holder, waiters) = slot.look(micros);
-            Seen { name: name.clone(), holder, waiters }
-        };
-        let seen = asked.map(look);
-        let seen = seen.filter(|seen| seen.holder.is_some() || !seen.waiters.is_empty());
+        let seen = asked.map(|(name, slot)| slot.look(name.clone(), micros));
+        let seen = seen.filter(|seen| {
+            seen.holder.is_some() || !seen.sharers.is_empty() || !seen.waiters.is_empty()
+        });
         Ok(self.signed(seen.collect()))
     }
 

@@ -38,13 +38,14 @@ mod renew;
 pub(crate) mod round;
 mod slot;
 mod tally;
+mod turn;
 
 use attempts::{Attempts, Standing};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{
-    Ask, CLAMP, Ends, Kept, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
-    Vow,
+    Ask, CLAMP, Ends, Kept, News, Node, Renewed, Return, Returned, Role, Said, Seen, ServerId,
+    Signed, Vote, Vow,
 };
 use owed::{Debt, Owed};
 use round::Round;
@@ -90,6 +91,17 @@ pub(crate) const LAG: Duration = Duration::from_millis(250);
 /// One node keeps the line of a lock: the first that answers, in an order of the
 /// lock's own. A release wakes the first of that line. If the node dies, who
 /// waits stands in the line of the next within 600 ms, in any order.
+///
+/// # Locks that are shared
+/// All who share a lock at the same time have one fence, that of their turn. They share it
+/// while a majority of the nodes has them in that turn; each has a lease of its own. On each
+/// node the plain key of the lock lives as long as the last of them and is no owner's, so
+/// clients of the published algorithm stay out, and older clients of ours find it busy.
+/// Nobody joins a turn on a node that may know it from before a writer: one that lost
+/// the turn, or was out of reach for a ttl, and was asked for later ballots, or was in
+/// quarantine. Where that is so on too many nodes, whoever comes waits until all who share
+/// it have ended. Locks with permits are `unsupported`: each majority would grant all of
+/// them.
 ///
 /// # Access
 /// As for [`Redis`](super::Redis), on each node.
@@ -309,7 +321,16 @@ impl Backend for Quorum {
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
         then.map_or(Ok(()), |then| self.supports(then.mode))?;
-        self.hand_back(held, then).await
+        // Where others may share it, there is nobody to hand it to: who comes next asks.
+        let (next, joins) = match then {
+            Some(then) if held.mode.is_shared() || then.mode.is_shared() => (None, Some(then)),
+            next => (next, None),
+        };
+        let released = self.hand_back(held, next).await?;
+        let Some(joins) = joins else { return Ok(released) };
+        // Without a quorum it finds out by asking.
+        let next = self.claim(joins).await.unwrap_or(Answer::Tied);
+        Ok(Released { next: Some(next), ..released })
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
@@ -317,6 +338,7 @@ impl Backend for Quorum {
         let back = Arc::new(Return {
             name: claim.name.clone(),
             owner: claim.owner,
+            mode: attempt.claim.mode,
             ballot: attempt.ballot,
             what: Ends::Attempt,
             next: None,
@@ -387,13 +409,13 @@ impl Backend for Quorum {
     }
 
     fn supports(&self, mode: Mode) -> Result<(), Error> {
-        mode.refuse_unless_exclusive(match mode {
-            Mode::Counted { .. } => {
-                "each majority of the nodes would grant all permits, so more would hold it than \
-                 there are"
-            }
-            _ => "nodes of a quorum keep one holder of a lock",
-        })
+        if mode == Mode::Shared {
+            return Ok(());
+        }
+        mode.refuse_unless_exclusive(
+            "each majority of the nodes would grant all permits, so more would hold it than there \
+             are",
+        )
     }
 
     fn tickets(&self, _: Duration) -> Result<&'static str, Error> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::backend::{Claim, Ear, Holder};
+use crate::backend::{Claim, Ear, Holder, Mode};
 use crate::error::Error;
 use crate::name::{LockName, Owner};
 
@@ -35,10 +35,13 @@ pub struct Signed<T> {
 pub struct Ask {
     /// Who asks, and for how long.
     pub claim: Claim,
-    /// The fence that the claim is to have, in microseconds since 1970.
+    /// The fence that the claim is to have, in microseconds since 1970; of one that is to
+    /// share the lock, that of the turn which it begins where nobody has begun one.
     pub ballot: u64,
     /// As whom it asks this node.
     pub role: Role,
+    /// The only turn that it would share; without, any.
+    pub wanted: Option<u64>,
 }
 
 /// As whom a claim asks a node. Safety does not depend on it, order does.
@@ -64,14 +67,23 @@ pub enum Vote {
     Granted {
         /// How many wait in the node's line.
         waiting: usize,
+        /// The fence: the ballot, or the number of the turn that it shares.
+        fence: u64,
+    },
+    /// Others share it here, in another turn than the one that is wanted; nothing changed.
+    Other {
+        /// The number of their turn.
+        turn: u64,
     },
     /// Somebody else holds it here.
     Busy {
-        /// The ballot of the holder; zero for one that has none, of another library.
+        /// The ballot of the holder, or the turn of those who share it; zero for one that has
+        /// none, of another library.
         holder: u64,
         /// When that lease ends unless it is renewed; unknown if it has no end.
         free_in: Option<Duration>,
-        /// How many stand before the claim in the node's line.
+        /// How many stand before the claim in the node's line; before one that would share
+        /// the lock none, unless one of them would not.
         ahead: usize,
     },
     /// It is free here, but somebody else's turn.
@@ -79,9 +91,9 @@ pub enum Vote {
         /// How many stand before the claim in the node's line.
         ahead: usize,
     },
-    /// Only a larger ballot than this can be granted.
+    /// Only a larger ballot than this can be granted, or begin or join a turn.
     Stale {
-        /// The largest that was granted or used up, or the quarantine's end.
+        /// The largest that was granted or used up, the quarantine's end, or the wanted turn.
         above: u64,
     },
     /// The ballot is too far ahead of the node's clock.
@@ -110,12 +122,17 @@ pub struct Return {
     pub name: LockName,
     /// Whose it is.
     pub owner: Owner,
+    /// How it was asked for.
+    pub mode: Mode,
     /// Used up: the node grants this ballot to nobody from here on. What the
-    /// owner was granted by a larger one stays.
+    /// owner was granted by a larger one stays. Of one who shares the lock it is the
+    /// largest by which the owner has asked for anything, and no share is taken by it or a
+    /// smaller one from here on.
     pub ballot: u64,
     /// What ends.
     pub what: Ends,
-    /// Who is to have the lock next, ahead of the line if this was held.
+    /// Who is to have the lock next, ahead of the line if this was held. Neither of the two
+    /// shares it.
     pub next: Option<Ask>,
 }
 
@@ -150,8 +167,10 @@ pub struct Returned {
 pub struct Vow {
     /// The lease, with who holds it.
     pub claim: Claim,
-    /// Its fence.
+    /// Its ballot; of one that is shared, a new one for each renewal.
     pub ballot: u64,
+    /// Its fence.
+    pub fence: u64,
 }
 
 /// What a node says to a [`Vow`].
@@ -165,6 +184,16 @@ pub enum Kept {
     No,
 }
 
+/// What came of a renewal of several leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// One answer each, in order.
+    pub kept: Vec<Kept>,
+    /// The node's wall clock at that moment, in microseconds since 1970, if it tells it: by
+    /// it ballots are chosen, also for the next renewal of a lease that is shared.
+    pub micros: Option<u64>,
+}
+
 /// A lock as one node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -172,6 +201,8 @@ pub struct Seen {
     pub name: LockName,
     /// Who holds it here, and by which ballot.
     pub holder: Option<(u64, Holder)>,
+    /// Who shares it here; the fence of each is their turn.
+    pub sharers: Vec<(Owner, Holder)>,
     /// The labels of those who wait here, first come first.
     pub waiters: Vec<std::sync::Arc<str>>,
 }
@@ -210,10 +241,11 @@ pub trait Node: Send + Sync + 'static {
     async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error>;
 
     /// Restart the ttl of leases that are held here, and take in those that are
-    /// not while nobody else holds the lock; one answer each, in order.
-    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error>;
+    /// not while nobody else holds the lock, or where they share their turn.
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error>;
 
-    /// Take the lock from whoever holds it. Answers whether somebody did.
+    /// Take the lock from whoever holds it, or from all who share it. Answers whether somebody
+    /// did.
     async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error>;
 
     /// The locks that are held or waited for here: all, or the one of this name.

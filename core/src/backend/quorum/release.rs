@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::node::{Ask, Ends, Return, Returned, Role};
+use super::node::{Ends, Return, Returned, Role};
 use super::owed::Debt;
 use super::round::Round;
 use super::tally::{Heard, Tally};
 use super::{LAG, Quorum};
-use crate::backend::{Answer, Claim, Held, Released};
+use crate::backend::{Answer, Claim, Held, Mode, Released};
 use crate::error::Error;
 
 impl Quorum {
@@ -25,19 +25,24 @@ impl Quorum {
             self.attempts.begin(then, now, || self.choose_ballot()).ok_or(Answer::Retired)
         });
         let ask = next.as_ref().and_then(|next| next.as_ref().ok());
+        let ballot = match (held.mode, &attempt) {
+            (Mode::Exclusive, _) => held.fence,
+            (_, Some(attempt)) => attempt.ballot,
+            // Forgotten: it was not larger than this.
+            (_, None) => self.choose_ballot(),
+        };
         let back = |next| Debt {
             back: Arc::new(Return {
                 name: held.name.clone(),
                 owner: held.owner,
-                ballot: held.fence,
+                mode: held.mode,
+                ballot,
                 what: Ends::Lease,
                 next,
             }),
             until: self.attempts.end(now, held.ttl),
         };
-        let and_next = |role| {
-            back(ask.map(|next| Ask { claim: next.claim.clone(), ballot: next.ballot, role }))
-        };
+        let and_next = |role| back(ask.map(|next| next.ask(role)));
         let (to_arbiter, to_others) = (and_next(Role::Arbiter), and_next(Role::Newcomer));
         let questions = (0..self.nodes.len()).map(|node| {
             let debt = if node == arbiter { &to_arbiter } else { &to_others };
@@ -99,5 +104,5 @@ fn votes(round: &Round<'_, Returned>, arbiter: usize) -> Tally {
         Some(Ok(Returned { next: Some(said), .. })) => Heard::Vote(said.vote),
         Some(_) => Heard::Failure,
     });
-    Tally { heard: heard.collect(), arbiter }
+    Tally { heard: heard.collect(), arbiter, is_shared: false, wanted: None, too_old: 0 }
 }

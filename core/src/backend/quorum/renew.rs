@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Quorum;
-use super::node::{Ends, Kept, Return, Vow};
+use super::node::{Ends, Kept, Renewed, Return, Vow};
 use super::owed::Debt;
-use super::round::Round;
-use crate::backend::{Claim, Held, Renewal};
+use super::round::{Asking, Round};
+use crate::backend::{Claim, Held, Mode, Renewal};
 use crate::error::Error;
 
 impl Quorum {
     pub(super) async fn renew_or_heal(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         leases.iter().try_for_each(|held| self.check_ttl(held.ttl))?;
         let vows: Vec<Vow> = leases.iter().map(|held| self.vow(held)).collect();
-        let ask = |node: usize| self.noted(node, self.nodes[node].renew(&vows));
+        let ask = |node: usize| self.noted(node, self.renew_at(node, &vows));
         let mut round = Round::of_all((0..self.nodes.len()).map(ask));
-        let is_decided = |round: &Round<'_, Vec<Kept>>| {
+        let is_decided = |round: &Round<'_, Renewed>| {
             (0..vows.len()).all(|at| self.renewal(round, at, round.open()) != Renewal::Unknown)
         };
         // Who is slow does not make the others' answers late.
@@ -25,7 +25,7 @@ impl Quorum {
         let silent = round.nodes() - round.answers().count();
         let renewals: Vec<_> = (0..vows.len()).map(|at| self.renewal(&round, at, silent)).collect();
         for (at, vow) in vows.iter().enumerate() {
-            let taken_in = round.answers().any(|kept| kept.get(at) == Some(&Kept::TakenIn));
+            let taken_in = round.answers().any(|said| said.kept.get(at) == Some(&Kept::TakenIn));
             if taken_in && renewals[at] == Renewal::Gone {
                 self.take_back(vow);
             }
@@ -33,10 +33,25 @@ impl Quorum {
         Ok(renewals)
     }
 
+    fn renew_at<'a>(&'a self, node: usize, vows: &'a [Vow]) -> Asking<'a, Renewed> {
+        let asking = self.nodes[node].renew(vows);
+        if !vows.iter().any(|vow| vow.claim.mode.is_shared()) {
+            return asking;
+        }
+        Box::pin(async move {
+            let renewed = asking.await?;
+            // Who only renews is not to choose by a clock that was read long ago.
+            if let Some(micros) = renewed.said.micros {
+                self.ballots.read(node, micros, self.runtime.now());
+            }
+            Ok(renewed)
+        })
+    }
+
     /// So many nodes may yet say anything. A lease that no node remembers was
     /// lost, even if all would take it in: a renewal never takes a lock again.
-    fn renewal(&self, round: &Round<'_, Vec<Kept>>, at: usize, silent: usize) -> Renewal {
-        let count = |what| round.answers().filter(|kept| kept.get(at) == Some(&what)).count();
+    fn renewal(&self, round: &Round<'_, Renewed>, at: usize, silent: usize) -> Renewal {
+        let count = |what| round.answers().filter(|said| said.kept.get(at) == Some(&what)).count();
         let (kept, held) = (count(Kept::Yes), count(Kept::Yes) + count(Kept::TakenIn));
         match self.majority() {
             majority if kept > 0 && held >= majority => Renewal::Kept,
@@ -49,6 +64,7 @@ impl Quorum {
         let back = Arc::new(Return {
             name: vow.claim.name.clone(),
             owner: vow.claim.owner,
+            mode: vow.claim.mode,
             ballot: vow.ballot,
             what: Ends::Lease,
             next: None,
@@ -60,18 +76,25 @@ impl Quorum {
     }
 
     fn vow(&self, held: &Held) -> Vow {
-        let asked = self.attempts.renew(held.owner, held.ttl, self.runtime.now());
+        let choose = || self.choose_ballot();
+        let asked = self.attempts.renew(held.owner, held.ttl, self.runtime.now(), choose);
+        let ballot = match (&asked, held.mode) {
+            (_, Mode::Exclusive) => held.fence,
+            (Some(attempt), _) => attempt.ballot,
+            // It is kept where it is held, and taken in nowhere.
+            (None, _) => 0,
+        };
         let claim = Claim {
             name: held.name.clone(),
             owner: held.owner,
             ttl: held.ttl,
             // Nodes count the whole of it alike.
             delay: Duration::ZERO,
-            mode: asked.as_ref().map_or_else(Default::default, |claim| claim.mode),
-            label: asked.map_or_else(|| "".into(), |claim| claim.label),
+            mode: held.mode,
+            label: asked.map_or_else(|| "".into(), |attempt| attempt.claim.label),
             place: None,
             renewed: held.renewed,
         };
-        Vow { claim, ballot: held.fence }
+        Vow { claim, ballot, fence: held.fence }
     }
 }

@@ -5,28 +5,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::node::{Ask, CLAMP, Ends, Kept, Return, Role, Vote, Vow};
+use super::node::{Ask, CLAMP, Ends, Kept, Return, Role, Seen, Vote, Vow};
+use super::turn::Turn;
 use crate::backend::{Holder, Mode};
-use crate::name::Owner;
+use crate::name::{LockName, Owner};
 
 /// The address of a client on its node.
 pub(super) type Address = u64;
 
 /// Microseconds of the node's wall clock, by which it does everything.
-type Micros = u64;
+pub(super) type Micros = u64;
 
 /// A ballot older than this is stale, so that a record can be forgotten later
 /// than that after its last use.
-const OLDEST: Micros = 12 * 3_600_000_000;
+pub(super) const OLDEST: Micros = 12 * 3_600_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     /// The largest ballot that was granted or used up.
-    stored: u64,
-    /// The largest ballot of a lease that was released.
-    freed: u64,
-    tenant: Option<Tenant>,
-    line: VecDeque<Waiter>,
+    pub(super) stored: u64,
+    /// The largest ballot of a lease that was released, or turn that was broken.
+    pub(super) freed: u64,
+    /// Who is alone.
+    pub(super) tenant: Option<Tenant>,
+    pub(super) turn: Turn,
+    pub(super) line: VecDeque<Waiter>,
     /// Until when the line that is kept on another node is known to live.
     reserved_until: Micros,
 }
@@ -44,20 +47,25 @@ pub(super) struct Tenant {
 pub(super) struct Waiter {
     pub(super) owner: Owner,
     pub(super) client: Address,
-    label: Arc<str>,
-    until: Micros,
+    pub(super) label: Arc<str>,
+    pub(super) mode: Mode,
+    pub(super) until: Micros,
 }
 
 impl Slot {
     /// Drop what time has ended. Every transition does this first.
     fn expire(&mut self, now: Micros) {
         self.tenant.take_if(|tenant| tenant.expires <= now);
+        self.turn.expire(now);
         self.line.retain(|waiter| waiter.until > now);
     }
 
     /// `floor` is the end of the node's last quarantine, which is over.
     pub(super) fn vote(&mut self, ask: &Ask, from: Address, floor: Micros, now: Micros) -> Vote {
         self.expire(now);
+        if ask.claim.mode.is_shared() {
+            return self.vote_shared(ask, from, floor, now);
+        }
         let stored = self.stored.max(floor);
         if let Some(tenant) = self.tenant.as_mut().filter(|t| t.owner == ask.claim.owner) {
             if ask.ballot != tenant.ballot {
@@ -70,24 +78,32 @@ impl Slot {
             }
             (tenant.ballot, self.stored) = (ask.ballot, self.stored.max(ask.ballot));
             tenant.expires = now + micros(ask.claim.ttl);
-            return Vote::Granted { waiting: self.line.len() };
+            return Vote::Granted { waiting: self.line.len(), fence: ask.ballot };
         }
         let place = self.line.iter().position(|w| w.owner == ask.claim.owner);
         let ahead = place.unwrap_or(self.line.len());
-        if self.tenant.is_none() && self.is_turn(ask, ahead, now) {
+        let is_free = self.is_free();
+        if is_free && self.is_turn(ask, ahead, now) {
             return self.grant(ask, from, floor, now);
         }
         self.queue(ask, from, place, now);
-        match &self.tenant {
-            None => Vote::Reserved { ahead },
-            Some(tenant) => {
-                let free_in = Some(Duration::from_micros(tenant.expires - now));
-                Vote::Busy { holder: tenant.ballot, free_in, ahead }
-            }
-        }
+        if is_free { Vote::Reserved { ahead } } else { self.busy(ahead, now) }
     }
 
-    fn is_turn(&self, ask: &Ask, ahead: usize, now: Micros) -> bool {
+    /// Nobody holds it, neither alone nor with others.
+    fn is_free(&self) -> bool {
+        self.tenant.is_none() && !self.turn.is_alive()
+    }
+
+    pub(super) fn busy(&self, ahead: usize, now: Micros) -> Vote {
+        let (holder, free_in) = match &self.tenant {
+            Some(tenant) => (tenant.ballot, Duration::from_micros(tenant.expires - now)),
+            None => (self.turn.number, self.turn.ends_in(now)),
+        };
+        Vote::Busy { holder, free_in: Some(free_in), ahead }
+    }
+
+    pub(super) fn is_turn(&self, ask: &Ask, ahead: usize, now: Micros) -> bool {
         match ask.role {
             Role::Arbiter => ahead == 0,
             Role::Newcomer => ahead == 0 && self.reserved_until <= now,
@@ -104,10 +120,7 @@ impl Slot {
             return Vote::Ahead;
         }
         self.line.retain(|w| w.owner != ask.claim.owner);
-        // Not the reverse: who came since they were counted would be forgotten.
-        if let (Role::First { waiting: 1.. }, Some(keep)) = (ask.role, ask.claim.place) {
-            self.reserved_until = now + micros(keep);
-        }
+        self.reserve(ask, now);
         self.stored = ask.ballot;
         self.tenant = Some(Tenant {
             owner: ask.claim.owner,
@@ -116,11 +129,19 @@ impl Slot {
             label: ask.claim.label.clone(),
             expires: now + micros(ask.claim.ttl),
         });
-        Vote::Granted { waiting: self.line.len() }
+        Vote::Granted { waiting: self.line.len(), fence: ask.ballot }
+    }
+
+    /// Note that others wait in the line on another node.
+    pub(super) fn reserve(&mut self, ask: &Ask, now: Micros) {
+        // Not the reverse: who came since they were counted would be forgotten.
+        if let (Role::First { waiting: 1.. }, Some(keep)) = (ask.role, ask.claim.place) {
+            self.reserved_until = now + micros(keep);
+        }
     }
 
     /// Take a place, or note that there is a line elsewhere.
-    fn queue(&mut self, ask: &Ask, from: Address, place: Option<usize>, now: Micros) {
+    pub(super) fn queue(&mut self, ask: &Ask, from: Address, place: Option<usize>, now: Micros) {
         let Some(keep) = ask.claim.place else { return };
         let until = now + micros(keep);
         match (ask.role, place) {
@@ -129,6 +150,7 @@ impl Slot {
                 owner: ask.claim.owner,
                 client: from,
                 label: ask.claim.label.clone(),
+                mode: ask.claim.mode,
                 until,
             }),
             _ => self.reserved_until = self.reserved_until.max(until),
@@ -145,6 +167,20 @@ impl Slot {
         now: Micros,
     ) -> (bool, Option<Vote>) {
         self.expire(now);
+        let held = match back.mode {
+            Mode::Exclusive => self.give_back_alone(back, now),
+            _ => self.give_back_shared(back, now),
+        };
+        let next = back.next.as_ref().map(|next| match floor {
+            // Who held it says whose turn it is.
+            Ok(floor) if held => self.grant(next, from, floor, now),
+            Ok(floor) => self.vote(next, from, floor, now),
+            Err(ends_in) => Vote::Quarantined { ends_in },
+        });
+        (held, next)
+    }
+
+    fn give_back_alone(&mut self, back: &Return, now: Micros) -> bool {
         // The same attempt may have asked again, by a larger ballot, and this be late.
         let is_meant = |t: &mut Tenant| t.owner == back.owner && t.ballot <= back.ballot;
         let had = self.tenant.take_if(is_meant);
@@ -162,20 +198,14 @@ impl Slot {
             (Ends::Vote { place: Some(keep) }, Some(had)) => self.put_back(had, now + micros(keep)),
             _ => {}
         }
-        let next = back.next.as_ref().map(|next| match floor {
-            // Who held it says whose turn it is.
-            Ok(floor) if held => self.grant(next, from, floor, now),
-            Ok(floor) => self.vote(next, from, floor, now),
-            Err(ends_in) => Vote::Quarantined { ends_in },
-        });
-        (held, next)
+        held
     }
 
     /// It was its turn, and still is: only the other nodes do not know it yet.
     fn put_back(&mut self, had: Tenant, until: Micros) {
         let Tenant { owner, client, label, .. } = had;
         self.line.retain(|w| w.owner != owner);
-        self.line.push_front(Waiter { owner, client, label, until });
+        self.line.push_front(Waiter { owner, client, label, mode: Mode::Exclusive, until });
     }
 
     /// `open`: the node is not in quarantine.
@@ -186,6 +216,9 @@ impl Slot {
     /// released is never taken in again.
     pub(super) fn renew(&mut self, vow: &Vow, from: Address, open: bool, now: Micros) -> Kept {
         self.expire(now);
+        if vow.claim.mode.is_shared() {
+            return self.renew_shared(vow, from, open, now);
+        }
         let claim = &vow.claim;
         let expires = now + micros(claim.ttl);
         if let Some(tenant) = &mut self.tenant {
@@ -202,7 +235,7 @@ impl Slot {
             self.stored = self.stored.max(vow.ballot);
             return Kept::Yes;
         }
-        if !open || vow.ballot <= self.freed {
+        if !open || vow.ballot <= self.freed || self.turn.is_alive() {
             return Kept::No;
         }
         self.stored = self.stored.max(vow.ballot);
@@ -211,23 +244,35 @@ impl Slot {
         Kept::TakenIn
     }
 
-    /// Answers who held it.
-    pub(super) fn evict(&mut self, now: Micros) -> Option<Tenant> {
+    /// Answers the clients of those who held it.
+    pub(super) fn evict(&mut self, now: Micros) -> Vec<Address> {
         self.expire(now);
-        let tenant = self.tenant.take()?;
+        if self.turn.is_alive() {
+            let (turn, clients) = self.turn.evict();
+            self.freed = self.freed.max(turn);
+            return clients;
+        }
+        let Some(tenant) = self.tenant.take() else { return Vec::new() };
         self.freed = self.freed.max(tenant.ballot);
-        Some(tenant)
+        vec![tenant.client]
     }
 
-    /// Whose turn it is, when nobody holds the lock, and how many wait behind.
-    pub(super) fn turn(&self) -> Option<(&Waiter, usize)> {
-        let first = self.line.front().filter(|_| self.tenant.is_none())?;
-        Some((first, self.line.len() - 1))
+    /// Whose turn it is at this moment: the first of the line when nobody holds the lock,
+    /// and where it is shared all up to the first who would not share it.
+    pub(super) fn next(&self) -> Vec<(Owner, Address)> {
+        let next = |waiter: &Waiter| (waiter.owner, waiter.client);
+        if self.is_free() {
+            return self.line.front().map(next).into_iter().collect();
+        }
+        if self.tenant.is_some() || !self.turn.is_open() {
+            return Vec::new();
+        }
+        self.line.iter().take_while(|waiter| waiter.mode.is_shared()).map(next).collect()
     }
 
-    /// The first of the line cannot hear us: it is dead.
-    pub(super) fn drop_first(&mut self) {
-        self.line.pop_front();
+    /// Its client cannot hear us: it is dead.
+    pub(super) fn drop_dead(&mut self, owner: Owner) {
+        self.line.retain(|waiter| waiter.owner != owner);
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -239,9 +284,8 @@ impl Slot {
         self.reserved_until = 0;
     }
 
-    /// Who holds, and who waits.
-    #[allow(clippy::type_complexity)] // the two halves of `Seen`
-    pub(super) fn look(&mut self, now: Micros) -> (Option<(u64, Holder)>, Vec<Arc<str>>) {
+    /// Who holds it alone, who shares it, and who waits.
+    pub(super) fn look(&mut self, name: LockName, now: Micros) -> Seen {
         self.expire(now);
         let holder = self.tenant.as_ref().map(|tenant| {
             let holder = Holder {
@@ -257,11 +301,13 @@ impl Slot {
         });
         // It may have been taken in by a renewal while it stood in line here.
         let owner = self.tenant.as_ref().map(|tenant| tenant.owner);
-        let waiters = self.line.iter().filter(|waiter| Some(waiter.owner) != owner);
-        (holder, waiters.map(|waiter| waiter.label.clone()).collect())
+        let holds = |waiting: Owner| Some(waiting) == owner || self.turn.has(waiting);
+        let waiters = self.line.iter().filter(|waiter| !holds(waiter.owner));
+        let waiters = waiters.map(|waiter| waiter.label.clone()).collect();
+        Seen { name, holder, sharers: self.turn.look(now), waiters }
     }
 }
 
-fn micros(span: Duration) -> Micros {
+pub(super) fn micros(span: Duration) -> Micros {
     u64::try_from(span.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX / 4)
 }

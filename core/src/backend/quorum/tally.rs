@@ -19,17 +19,29 @@ pub(super) struct Tally {
     pub(super) heard: Vec<Heard>,
     /// Which node keeps the line.
     pub(super) arbiter: usize,
+    /// It would share the lock.
+    pub(super) is_shared: bool,
+    /// The only turn that it has asked for.
+    pub(super) wanted: Option<u64>,
+    /// Of the turns up to this it would share none.
+    pub(super) too_old: u64,
 }
 
 /// What to do about them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Enough votes.
-    Won,
+    Won {
+        /// What they are for.
+        fence: u64,
+    },
     /// Not enough, and nobody else has: keep those that were given, and ask again.
     Again {
         /// With a ballot that is chosen anew.
         afresh: bool,
+        /// For this turn, where the nodes have told several: give back what was granted
+        /// in others.
+        wanted: Option<u64>,
     },
     /// Too few nodes accept so large a ballot, or a larger one: start anew as
     /// another owner, whose ballots may be smaller.
@@ -44,14 +56,22 @@ impl Tally {
     }
 
     pub(super) fn is_won(&self) -> bool {
-        self.granted() >= self.quorum()
+        self.granted() >= self.quorum() && !self.would_pass()
+    }
+
+    /// It would share the lock, and one who would not stands before it. Only order depends
+    /// on it: whoever would be alone waits until all who share have ended.
+    fn would_pass(&self) -> bool {
+        let is_behind =
+            |vote| matches!(vote, Vote::Busy { ahead: 1.., .. } | Vote::Reserved { ahead: 1.. });
+        self.is_shared && self.arbiter().is_some_and(is_behind)
     }
 
     /// Whether what is still to come cannot make a quorum, neither for this ballot
     /// nor, where nobody is before us, for a larger or a smaller one.
     pub(super) fn is_lost(&self) -> bool {
         let open = self.heard.iter().filter(|heard| **heard == Heard::Nothing).count();
-        let may_win = self.granted() + open >= self.quorum();
+        let may_win = self.granted() + open >= self.quorum() && !self.would_pass();
         let depends = |votes| votes < self.quorum() && votes + open >= self.quorum();
         let larger = depends(self.granted() + self.stale());
         let smaller = depends(self.ahead());
@@ -61,7 +81,7 @@ impl Tally {
     /// How many wait behind us in the line, if it is our turn in it.
     pub(super) fn waiting(&self) -> Option<usize> {
         match self.arbiter() {
-            Some(Vote::Granted { waiting }) => Some(waiting),
+            Some(Vote::Granted { waiting, .. }) => Some(waiting),
             _ => None,
         }
     }
@@ -93,8 +113,43 @@ impl Tally {
         })
     }
 
+    /// How many have granted, for one and the same fence.
     fn granted(&self) -> usize {
-        self.votes().filter(|vote| matches!(vote, Vote::Granted { .. })).count()
+        self.fences().map(|fence| self.granted_for(fence)).max().unwrap_or_default()
+    }
+
+    fn granted_for(&self, fence: u64) -> usize {
+        self.fences().filter(|other| *other == fence).count()
+    }
+
+    /// What was granted by each.
+    fn fences(&self) -> impl Iterator<Item = u64> {
+        self.votes().filter_map(|vote| match vote {
+            Vote::Granted { fence, .. } => Some(fence),
+            _ => None,
+        })
+    }
+
+    /// The turn of each where it shares, or others do.
+    fn turns(&self) -> impl Iterator<Item = u64> {
+        self.votes().filter_map(|vote| match vote {
+            Vote::Granted { fence: turn, .. } | Vote::Other { turn } => Some(turn),
+            _ => None,
+        })
+    }
+
+    /// The wanted turn, if a node has granted a later one and will not begin it.
+    pub(super) fn too_old(&self) -> Option<u64> {
+        let wanted = self.wanted?;
+        let is_later = |vote| matches!(vote, Vote::Stale { above } if above >= wanted);
+        self.votes().any(is_later).then_some(wanted)
+    }
+
+    /// That of most nodes, of several the largest.
+    fn chosen(&self) -> Option<u64> {
+        let of = |turn| self.turns().filter(|other| *other == turn).count();
+        let turns = self.turns().filter(|turn| *turn > self.too_old);
+        turns.max_by_key(|turn| (of(*turn), *turn))
     }
 
     fn stale(&self) -> usize {
@@ -107,8 +162,10 @@ impl Tally {
 
     /// `kept_out`: how long a ballot above this one would not be accepted.
     pub(super) fn outcome(&self, kept_out: impl Fn(u64) -> Duration) -> Outcome {
-        if self.is_won() {
-            return Outcome::Won;
+        if self.is_won()
+            && let Some(fence) = self.fences().max_by_key(|fence| self.granted_for(*fence))
+        {
+            return Outcome::Won { fence };
         }
         if self.ahead() >= self.quorum() {
             return Outcome::TooLarge;
@@ -127,8 +184,13 @@ impl Tally {
             }
         }
         // Not against the keeper of the line, who has others before us.
-        if granted + afresh >= self.quorum() && !self.is_in_line() {
-            return Outcome::Again { afresh: true };
+        let told = self.turns().count();
+        if told + afresh >= self.quorum() && !self.is_in_line() {
+            let is_split = told > granted;
+            return match self.chosen().filter(|_| is_split) {
+                None if is_split => Outcome::Lost(Some(Answer::Tied)),
+                wanted => Outcome::Again { afresh: true, wanted },
+            };
         }
         if self.votes().any(|vote| matches!(vote, Vote::Busy { .. } | Vote::Reserved { .. })) {
             return self.contended(granted, closed.len());
@@ -141,7 +203,7 @@ impl Tally {
 
     fn contended(&self, granted: usize, closed: usize) -> Outcome {
         if let Some(Vote::Busy { ahead, .. } | Vote::Reserved { ahead }) = self.arbiter() {
-            let missing = self.quorum() - granted;
+            let missing = self.quorum().saturating_sub(granted);
             let (free_in, fence) = (self.free_in(missing), self.largest_holder());
             return Outcome::Lost(Some(Answer::Busy { free_in, ahead, fence }));
         }
@@ -150,7 +212,7 @@ impl Tally {
         let silent = self.heard.len() - self.votes().count();
         match self.waiting() {
             Some(_) if self.votes_of_a_rival() + silent + closed < self.quorum() => {
-                Outcome::Again { afresh: false }
+                Outcome::Again { afresh: false, wanted: None }
             }
             _ => Outcome::Lost(Some(Answer::Tied)),
         }
@@ -193,7 +255,8 @@ impl Tally {
 mod tests {
     use super::*;
 
-    const GRANTED: Vote = Vote::Granted { waiting: 0 };
+    const GRANTED: Vote = Vote::Granted { waiting: 0, fence: 9 };
+    const WON: Outcome = Outcome::Won { fence: 9 };
     const RESERVED: Vote = Vote::Reserved { ahead: 2 };
     const LATER: Duration = Duration::from_secs(7);
 
@@ -204,14 +267,14 @@ mod tests {
     /// Of three nodes, the first of which keeps the line.
     fn outcome(votes: [Option<Vote>; 3]) -> Outcome {
         let heard = votes.map(|vote| vote.map_or(Heard::Failure, Heard::Vote)).to_vec();
-        let tally = Tally { heard, arbiter: 0 };
+        let tally = Tally { heard, arbiter: 0, is_shared: false, wanted: None, too_old: 0 };
         tally.outcome(|above| if above > 1000 { LATER } else { Duration::ZERO })
     }
 
     #[test]
     fn a_majority_wins_whatever_the_others_say() {
-        assert_eq!(outcome([Some(GRANTED), None, Some(GRANTED)]), Outcome::Won);
-        assert_eq!(outcome([Some(busy(5)), Some(GRANTED), Some(GRANTED)]), Outcome::Won);
+        assert_eq!(outcome([Some(GRANTED), None, Some(GRANTED)]), WON);
+        assert_eq!(outcome([Some(busy(5)), Some(GRANTED), Some(GRANTED)]), WON);
     }
 
     #[test]
@@ -228,7 +291,7 @@ mod tests {
 
     #[test]
     fn of_split_votes_the_arbiters_goes_on() {
-        let again = Outcome::Again { afresh: false };
+        let again = Outcome::Again { afresh: false, wanted: None };
         assert_eq!(outcome([Some(GRANTED), Some(busy(5)), Some(busy(6))]), again);
     }
 
@@ -245,7 +308,7 @@ mod tests {
     #[test]
     fn a_ballot_that_is_too_small_or_too_large_is_chosen_anew() {
         let stale = Vote::Stale { above: 9 };
-        let again = || Outcome::Again { afresh: true };
+        let again = || Outcome::Again { afresh: true, wanted: None };
         assert_eq!(outcome([Some(stale), Some(GRANTED), None]), again());
         assert_eq!(outcome([Some(stale), Some(stale), Some(busy(4))]), again());
         let tied = || Outcome::Lost(Some(Answer::Tied));
@@ -259,7 +322,8 @@ mod tests {
         let failure = Heard::Failure;
         let (stale, ahead) = (Heard::Vote(Vote::Stale { above: 9 }), Heard::Vote(Vote::Ahead));
         let is_lost = |first, second| {
-            Tally { heard: vec![first, second, Heard::Nothing], arbiter: 0 }.is_lost()
+            let heard = vec![first, second, Heard::Nothing];
+            Tally { heard, arbiter: 0, is_shared: false, wanted: None, too_old: 0 }.is_lost()
         };
         assert!(!is_lost(stale, failure) && !is_lost(failure, stale));
         assert!(!is_lost(ahead, stale) && !is_lost(ahead, failure));
@@ -282,5 +346,36 @@ mod tests {
     #[test]
     fn without_a_quorum_there_is_no_answer() {
         assert_eq!(outcome([None, None, Some(GRANTED)]), Outcome::Lost(None));
+    }
+
+    fn granted(fence: u64) -> Vote {
+        Vote::Granted { waiting: 0, fence }
+    }
+
+    /// What the votes on one who would share the lock come to.
+    fn shared(votes: [Vote; 3]) -> Outcome {
+        let heard = votes.map(Heard::Vote).to_vec();
+        Tally { heard, arbiter: 0, is_shared: true, wanted: None, too_old: 0 }
+            .outcome(|_| Duration::ZERO)
+    }
+
+    #[test]
+    fn a_turn_is_held_when_a_majority_tells_it() {
+        assert_eq!(shared([granted(8), granted(7), granted(7)]), Outcome::Won { fence: 7 });
+        let again = |turn| Outcome::Again { afresh: true, wanted: Some(turn) };
+        assert_eq!(shared([granted(5), granted(8), granted(7)]), again(8));
+        assert_eq!(shared([granted(5), granted(5), granted(7)]), Outcome::Won { fence: 5 });
+        assert_eq!(shared([granted(5), Vote::Other { turn: 5 }, granted(7)]), again(5));
+        let stale = Vote::Stale { above: 9 };
+        let afresh = Outcome::Again { afresh: true, wanted: None };
+        assert_eq!(shared([granted(5), stale, stale]), afresh);
+    }
+
+    #[test]
+    fn who_would_share_does_not_pass_one_who_stands_before_it_and_would_not() {
+        let waits = |ahead| Vote::Busy { holder: 7, free_in: None, ahead };
+        let busy = Outcome::Lost(Some(Answer::Busy { free_in: None, ahead: 1, fence: 7 }));
+        assert_eq!(shared([waits(1), granted(7), granted(7)]), busy);
+        assert_eq!(shared([waits(0), granted(7), granted(7)]), Outcome::Won { fence: 7 });
     }
 }

@@ -12,17 +12,26 @@ use super::request::Request;
 use super::{scripts, strange};
 use crate::backend::{Holder, Mode, Status};
 use crate::error::Error;
-use crate::name::LockName;
+use crate::name::{LockName, Owner};
 
 /// So many names are asked about in one script.
 const TOGETHER: usize = 200;
 
-/// Each lock that is held or waited for, and its holder's ballot, zero for none.
+/// A lock that is held or waited for.
+pub(super) struct Found {
+    pub(super) status: Status,
+    /// Of its holder on a node of a quorum, zero for none.
+    pub(super) ballot: u64,
+    /// The owners of those who share it, in the order of the holders.
+    pub(super) sharers: Vec<Owner>,
+}
+
+/// Each lock that is held or waited for.
 pub(super) async fn inspect(
     link: &Arc<Link>,
     prefix: &str,
     name: Option<&LockName>,
-) -> Result<Vec<(Status, u64)>, Error> {
+) -> Result<Vec<Found>, Error> {
     if let Some(name) = name {
         return about(link, prefix, std::slice::from_ref(name)).await;
     }
@@ -38,8 +47,8 @@ pub(super) async fn inspect(
         }
     }
     // A server may tell a name twice while its keys move.
-    found.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    found.dedup_by(|(a, _), (b, _)| a.name == b.name);
+    found.sort_by(|a: &Found, b| a.status.name.cmp(&b.status.name));
+    found.dedup_by(|a, b| a.status.name == b.status.name);
     Ok(found)
 }
 
@@ -61,13 +70,9 @@ async fn some_names(
     Ok((names, text(next).unwrap_or_default()))
 }
 
-async fn about(
-    link: &Arc<Link>,
-    prefix: &str,
-    names: &[LockName],
-) -> Result<Vec<(Status, u64)>, Error> {
+async fn about(link: &Arc<Link>, prefix: &str, names: &[LockName]) -> Result<Vec<Found>, Error> {
     let keys: Vec<Keys<'_>> = names.iter().map(|name| Keys::of(prefix, name.as_str())).collect();
-    let all: Vec<Key<'_>> = keys.iter().flat_map(Keys::all).collect();
+    let all: Vec<Key<'_>> = keys.iter().flat_map(Keys::of_any).collect();
     let answer = match Request::over(&scripts::INSPECT, &all).send(link).await {
         // A node of a cluster takes keys of one slot only.
         Err(failure) if failure.code == "CROSSSLOT" => {
@@ -94,7 +99,7 @@ async fn about(
             lock.more = more;
         }
         let seen = lock.status(name.clone(), waiters, now);
-        if !seen.0.holders.is_empty() || !seen.0.waiters.is_empty() {
+        if !seen.status.holders.is_empty() || !seen.status.waiters.is_empty() {
             found.push(seen);
         }
     }
@@ -124,7 +129,7 @@ struct Seen<'a> {
     places: &'a [Value],
     /// More wait, behind this score.
     more: Option<String>,
-    /// Who shares it: each one's end in ms, and what is held.
+    /// Who shares it: each one's end in ms, what is held, and owner.
     shared: &'a [Value],
 }
 
@@ -158,10 +163,12 @@ impl<'a> Seen<'a> {
         u64::try_from(self.free_in).map_or(Duration::MAX, Duration::from_millis)
     }
 
-    fn status(self, name: LockName, waiters: Vec<Arc<str>>, now: u64) -> (Status, u64) {
+    fn status(self, name: LockName, waiters: Vec<Arc<str>>, now: u64) -> Found {
         if let Some(mode) = self.holder.as_deref().and_then(shared_mode) {
-            let holders = self.shared.chunks(2).filter_map(|one| sharer(one, mode, now)).collect();
-            return (Status { name, fence: self.fence, holders, waiters }, 0);
+            let shared = self.shared.iter().filter_map(|one| sharer(one, mode, now));
+            let (sharers, holders): (Vec<Owner>, Vec<Holder>) = shared.unzip();
+            let status = Status { name, fence: self.fence, holders, waiters };
+            return Found { status, ballot: 0, sharers };
         }
         if let Some((since, label)) = self.holder.as_deref().and_then(resting) {
             let holder = Holder {
@@ -173,7 +180,8 @@ impl<'a> Seen<'a> {
                 free_in: self.free_in(),
                 resting: true,
             };
-            return (Status { name, fence: self.fence, holders: vec![holder], waiters }, 0);
+            let status = Status { name, fence: self.fence, holders: vec![holder], waiters };
+            return Found { status, ballot: 0, sharers: Vec::new() };
         }
         let label = self.holder.as_deref().map(label);
         let is_ours = matches!(label, Some(Some(_)));
@@ -193,7 +201,8 @@ impl<'a> Seen<'a> {
             resting: false,
         });
         let holders = holder.into_iter().collect();
-        (Status { name, fence: self.fence, holders, waiters }, ballot.unwrap_or_default())
+        let status = Status { name, fence: self.fence, holders, waiters };
+        Found { status, ballot: ballot.unwrap_or_default(), sharers: Vec::new() }
     }
 }
 
@@ -209,17 +218,20 @@ fn shared_mode(holder: &str) -> Option<Mode> {
     mode.parse().ok().map(Mode::from_code)
 }
 
-/// One of those who share it, if it does so `now`: its end, and `held SLOT FENCE SINCE
-/// channel label`.
-fn sharer(one: &[Value], mode: Mode, now: u64) -> Option<Holder> {
-    let [end, held] = one else { return None };
+/// One of those who share it, if it does so `now`: its end, `held SLOT FENCE SINCE
+/// channel label`, and its owner.
+fn sharer(one: &Value, mode: Mode, now: u64) -> Option<(Owner, Holder)> {
+    let Value::Array(one) = one else { return None };
+    let [end, held, owner] = &one[..] else { return None };
+    let owner = Owner::from_bits(u128::from_str_radix(&text(owner)?, 16).ok()?);
     let (ends, held) = (number_in(&text(end)?) * 1000, text(held)?);
     let mut words = held.splitn(6, ' ').skip(1);
     let (slot, fence, since) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
     let held_for = Duration::from_micros(now.saturating_sub(number_in(since)));
     let label = words.nth(1)?.into();
     let free_in = Duration::from_micros(ends.checked_sub(now).filter(|left| *left > 0)?);
-    Some(Holder { label, mode, slot, fence: number_in(fence), held_for, free_in, resting: false })
+    let fence = number_in(fence);
+    Some((owner, Holder { label, mode, slot, fence, held_for, free_in, resting: false }))
 }
 
 /// The label in a holder's value `owner channel label`, if it is one of ours.

@@ -29,6 +29,8 @@ pub(super) struct Key<'a> {
 const SIDE: char = 's';
 const LINE: char = 'l';
 const FENCE: char = 'f';
+const TURN: char = 't';
+const ENDS: char = 'e';
 
 impl<'a> Keys<'a> {
     pub(super) fn of(prefix: &'a str, name: &'a str) -> Self {
@@ -56,6 +58,16 @@ impl<'a> Keys<'a> {
         self.beside(FENCE)
     }
 
+    /// A hash: those who share the lock on a node of a quorum.
+    pub(super) fn turn(&self) -> Key<'a> {
+        self.beside(TURN)
+    }
+
+    /// A sorted set: when each of those ends.
+    pub(super) fn ends(&self) -> Key<'a> {
+        self.beside(ENDS)
+    }
+
     /// In the order in which the scripts take them.
     pub(super) fn all(&self) -> [Key<'a>; 4] {
         [self.lock(), self.side(), self.line(), self.fence()]
@@ -64,6 +76,17 @@ impl<'a> Keys<'a> {
     /// Those of a node of a quorum.
     pub(super) fn of_node(&self) -> [Key<'a>; 3] {
         [self.lock(), self.side(), self.line()]
+    }
+
+    /// The same, and those of who shares the lock.
+    pub(super) fn of_sharing_node(&self) -> [Key<'a>; 5] {
+        [self.lock(), self.side(), self.line(), self.turn(), self.ends()]
+    }
+
+    /// All that there may be of a lock, whatever the server is.
+    pub(super) fn of_any(&self) -> [Key<'a>; 6] {
+        let [lock, side, line, fence] = self.all();
+        [lock, side, line, fence, self.turn(), self.ends()]
     }
 
     /// A key in the cluster slot of the lock's own. If that has a hash tag (`{…}`), the

@@ -361,7 +361,7 @@ impl Backend for Redis {
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         let session = self.connection.session().await?;
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
-        Ok(found.into_iter().map(|(status, _)| status).collect())
+        Ok(found.into_iter().map(|found| found.status).collect())
     }
 
     fn response_timeout(&self) -> Duration {

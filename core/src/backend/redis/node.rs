@@ -11,17 +11,17 @@ use super::address::Address;
 use super::dial::{Dial, Session};
 use super::epoch::{self, Epoch, Unrecorded};
 use super::inbox;
-use super::keys::Keys;
+use super::keys::{Key, Keys};
 use super::renew::BATCH;
 use super::request::{Request, numbers};
 use super::servers::Servers;
 use super::{inspect, millis, scripts, strange};
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
-    Ask, Ends, Kept, LAG, News, Node, Return, Returned, Role, Said, Seen, ServerId, Signed, Vote,
-    Vow,
+    Ask, Ends, Kept, LAG, News, Node, Renewed, Return, Returned, Role, Said, Seen, ServerId,
+    Signed, Vote, Vow,
 };
-use crate::backend::{Claim, Ear};
+use crate::backend::{Claim, Ear, Mode};
 use crate::error::Error;
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -90,13 +90,16 @@ impl RedisNode {
     fn request<'a>(
         &self,
         script: &'static scripts::Script,
-        name: &LockName,
+        keys: &[Key<'_>],
         session: &'a Session,
     ) -> Request<'a> {
-        let keys = Keys::of(&self.address.prefix, name.as_str());
         let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
         let epoch = Some((&*self.address.epoch_key, identity));
-        Request::about(script, &keys.of_node(), epoch).arg(millis(self.address.remember))
+        Request::about(script, keys, epoch).arg(millis(self.address.remember))
+    }
+
+    fn keys<'a>(&'a self, name: &'a LockName) -> Keys<'a> {
+        Keys::of(&self.address.prefix, name.as_str())
     }
 
     fn who<'a>(&'a self, claim: &'a Claim) -> [&'a str; 3] {
@@ -115,14 +118,20 @@ impl RedisNode {
     }
 
     /// See `vote.lua`.
-    fn said(&self, reply: &[i64], session: &Session) -> Result<Said, Error> {
+    fn said(&self, reply: &[i64], ballot: u64, session: &Session) -> Result<Said, Error> {
         let span = |millis: i64| u64::try_from(millis).ok().map(Duration::from_millis);
         let (vote, micros) = match *reply {
             [0, micros, holder, free_in, ahead] => {
                 let (holder, ahead) = (holder as u64, ahead as usize);
                 (Vote::Busy { holder, free_in: span(free_in), ahead }, micros)
             }
-            [1, micros, waiting] => (Vote::Granted { waiting: waiting as usize }, micros),
+            [1, micros, waiting] => {
+                (Vote::Granted { waiting: waiting as usize, fence: ballot }, micros)
+            }
+            [1, micros, waiting, turn] => {
+                (Vote::Granted { waiting: waiting as usize, fence: turn as u64 }, micros)
+            }
+            [6, micros, turn] => (Vote::Other { turn: turn as u64 }, micros),
             [2, micros, ahead] => (Vote::Reserved { ahead: ahead as usize }, micros),
             [3, micros, left] => match span(left) {
                 Some(ends_in) => (Vote::Quarantined { ends_in }, micros),
@@ -155,31 +164,48 @@ impl RedisNode {
         }
     }
 
-    async fn renew_together(&self, leases: &[Vow], session: &Session) -> Result<Vec<Kept>, Error> {
-        let keys = leases.iter().map(|vow| Keys::of(&self.address.prefix, vow.claim.name.as_str()));
-        let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.side()]).collect();
-        let identity = session.epoch.as_ref().map_or("", |epoch| &epoch.identity);
-        let epoch = Some((&*self.address.epoch_key, identity));
-        let mut request = Request::about(&scripts::KEEP, &keys, epoch);
-        request = request.arg(millis(self.address.remember));
-        for Vow { claim, ballot } in leases {
-            request = request.arg(claim.owner).arg(self.who(claim)).arg(millis(claim.ttl));
-            request = request.arg(*ballot);
-        }
+    async fn renew_together(
+        &self,
+        leases: &[&Vow],
+        session: &Session,
+    ) -> Result<(Vec<Kept>, Option<u64>), Error> {
+        let keys = leases.iter().map(|vow| self.keys(&vow.claim.name));
+        let is_shared = leases.iter().any(|vow| vow.claim.mode.is_shared());
+        let request = match is_shared {
+            false => {
+                let keys: Vec<_> = keys.flat_map(|keys| [keys.lock(), keys.side()]).collect();
+                self.request(&scripts::KEEP, &keys, session)
+            }
+            true => {
+                let keys = keys.flat_map(|of| [of.lock(), of.side(), of.turn(), of.ends()]);
+                let keys: Vec<_> = keys.collect();
+                self.request(&scripts::KEEP_SHARE, &keys, session)
+            }
+        };
+        let request = leases.iter().fold(request, |request, Vow { claim, ballot, fence }| {
+            let request = request.arg(claim.owner).arg(self.who(claim)).arg(millis(claim.ttl));
+            let request = request.arg(*ballot);
+            if is_shared { request.arg(*fence) } else { request }
+        });
         let answer = |kept: &u8| match kept {
             b'1' => Kept::Yes,
             b'2' => Kept::TakenIn,
             _ => Kept::No,
         };
-        match request.send(&session.link).await? {
-            Value::BulkString(kept) => {
-                if kept.contains(&b'3') {
-                    session.link.shut(REPLACED);
+        let (kept, micros) = match request.send(&session.link).await? {
+            Value::BulkString(kept) if !is_shared => (kept, None),
+            Value::Array(said) if is_shared => match &said[..] {
+                [Value::BulkString(kept), Value::Int(micros)] => {
+                    (kept.clone(), u64::try_from(*micros).ok())
                 }
-                Ok(kept.iter().map(answer).collect())
-            }
-            other => Err(strange(&other)),
+                other => return Err(strange(&other)),
+            },
+            other => return Err(strange(&other)),
+        };
+        if kept.contains(&b'3') {
+            session.link.shut(REPLACED);
         }
+        Ok((kept.iter().map(answer).collect(), micros))
     }
 }
 
@@ -187,15 +213,33 @@ impl RedisNode {
 impl Node for RedisNode {
     async fn vote(&self, ask: &Ask) -> Result<Signed<Said>, Error> {
         let session = self.connection.session_now()?;
-        let request = self.request(&scripts::VOTE, &ask.claim.name, &session);
-        let request = self.with_vote(request.arg(ask.claim.owner), ask);
+        let keys = self.keys(&ask.claim.name);
+        let request = match ask.claim.mode {
+            Mode::Exclusive => {
+                let request = self.request(&scripts::VOTE, &keys.of_node(), &session);
+                self.with_vote(request.arg(ask.claim.owner), ask)
+            }
+            _ => {
+                let keys = keys.of_sharing_node();
+                let request = self.request(&scripts::VOTE_SHARE, &keys, &session);
+                let request = self.with_vote(request.arg(ask.claim.owner), ask);
+                match ask.wanted {
+                    Some(turn) => request.arg(turn),
+                    None => request.arg(""),
+                }
+            }
+        };
         let reply = numbers(request.send(&session.link).await?)?;
-        Ok(session.signed(self.said(&reply, &session)?))
+        Ok(session.signed(self.said(&reply, ask.ballot, &session)?))
     }
 
     async fn give_back(&self, back: &Return) -> Result<Signed<Returned>, Error> {
         let session = self.connection.session_now()?;
-        let request = self.request(&scripts::GIVE_BACK, &back.name, &session);
+        let keys = self.keys(&back.name);
+        let request = match back.mode {
+            Mode::Exclusive => self.request(&scripts::GIVE_BACK, &keys.of_node(), &session),
+            _ => self.request(&scripts::GIVE_BACK_SHARE, &keys.of_sharing_node(), &session),
+        };
         let request = request.arg(back.owner).arg(back.ballot);
         let request = match back.what {
             Ends::Lease => request.arg("lease"),
@@ -206,30 +250,48 @@ impl Node for RedisNode {
         let request = match &back.next {
             Some(next) => self.with_vote(request.arg(next.claim.owner), next),
             // Nobody may wait for it.
+            None if back.mode != Mode::Exclusive => request.owed(),
             None => request.arg("").owed(),
         };
         let reply = numbers(request.send(&session.link).await?)?;
         let [held, waiting, vote @ ..] = &reply[..] else { return Err(strange(&reply)) };
-        let next = match vote {
-            [] => None,
-            vote => Some(self.said(vote, &session)?),
+        let next = match (vote, &back.next) {
+            ([], _) | (_, None) => None,
+            (vote, Some(next)) => Some(self.said(vote, next.ballot, &session)?),
         };
         Ok(session.signed(Returned { held: *held == 1, waiting: *waiting as usize, next }))
     }
 
-    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Vec<Kept>>, Error> {
+    async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error> {
         let session = self.connection.session_now()?;
-        let batches = leases.chunks(BATCH).map(|batch| self.renew_together(batch, &session));
-        let mut answers = Vec::with_capacity(leases.len());
-        for kept in together(batches).await {
-            answers.extend(kept?);
+        // Another script is for those that are shared.
+        let (shared, alone): (Vec<&Vow>, Vec<&Vow>) =
+            leases.iter().partition(|vow| vow.claim.mode.is_shared());
+        let all = alone.chunks(BATCH).chain(shared.chunks(BATCH));
+        let batches = all.map(|batch| self.renew_together(batch, &session));
+        let mut renewed = Renewed { kept: Vec::with_capacity(leases.len()), micros: None };
+        for answers in together(batches).await {
+            let (kept, micros) = answers?;
+            renewed.kept.extend(kept);
+            renewed.micros = micros.or(renewed.micros);
         }
-        Ok(session.signed(answers))
+        if !shared.is_empty() && !alone.is_empty() {
+            // In their order again.
+            let (mut one, mut other) = (0, alone.len());
+            let in_order = leases.iter().map(|vow| {
+                let at = if vow.claim.mode.is_shared() { &mut other } else { &mut one };
+                *at += 1;
+                renewed.kept.get(*at - 1).copied().unwrap_or(Kept::No)
+            });
+            renewed.kept = in_order.collect();
+        }
+        Ok(session.signed(renewed))
     }
 
     async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
         let session = self.connection.session_now()?;
-        let request = self.request(&scripts::OUST, name, &session);
+        let keys = self.keys(name).of_sharing_node();
+        let request = self.request(&scripts::OUST, &keys, &session);
         match request.send(&session.link).await? {
             Value::Int(evicted) => Ok(session.signed(evicted == 1)),
             other => Err(strange(&other)),
@@ -239,10 +301,18 @@ impl Node for RedisNode {
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {
         let session = self.connection.session_now()?;
         let found = inspect::inspect(&session.link, &self.address.prefix, name).await?;
-        let seen = found.into_iter().map(|(status, ballot)| Seen {
-            name: status.name,
-            holder: status.holders.into_iter().next().map(|holder| (ballot, holder)),
-            waiters: status.waiters,
+        let seen = found.into_iter().map(|inspect::Found { status, ballot, sharers }| {
+            let (name, waiters) = (status.name, status.waiters);
+            match sharers.is_empty() {
+                true => {
+                    let holder = status.holders.into_iter().next().map(|holder| (ballot, holder));
+                    Seen { name, holder, sharers: Vec::new(), waiters }
+                }
+                false => {
+                    let sharers = sharers.into_iter().zip(status.holders).collect();
+                    Seen { name, holder: None, sharers, waiters }
+                }
+            }
         });
         Ok(session.signed(seen.collect()))
     }

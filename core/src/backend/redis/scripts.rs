@@ -65,6 +65,10 @@ pub(super) static GIVE_BACK: LazyLock<Script> =
     script!("give_back_last", "line", "ballot", "give_back");
 pub(super) static OUST: LazyLock<Script> = script!("line", "ballot", "oust");
 pub(super) static KEEP: LazyLock<Script> = script!("keep");
+pub(super) static VOTE_SHARE: LazyLock<Script> = script!("turn", "line", "ballot", "vote_share");
+pub(super) static GIVE_BACK_SHARE: LazyLock<Script> =
+    script!("turn", "line", "ballot", "give_back_share");
+pub(super) static KEEP_SHARE: LazyLock<Script> = script!("turn", "keep_share");
 pub(super) static RELABEL: LazyLock<Script> = script!("relabel");
 pub(super) static RENEW: LazyLock<Script> = script!("renew");
 pub(super) static RENEW_SHARE: LazyLock<Script> = script!("renew_share");

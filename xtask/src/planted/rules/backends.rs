@@ -194,7 +194,7 @@ pub(super) const RULES: &[Rule] = &[
         "tenant.mode.is_shared()).take(1), Sharer::of)",
     ),
     rule(
-        "a quorum takes a shared claim for an exclusive one",
+        "a quorum takes a claim with permits for an exclusive one",
         "conformance::three_nodes::a_lock_that_is_to_be_shared_is_shared_or_refused",
         "backend/quorum/mod.rs",
         "        self.supports(claim.mode)?;\n",
@@ -213,5 +213,19 @@ pub(super) const RULES: &[Rule] = &[
         "backend/etcd/release.rs",
         "if self.places.has_rested(held.owner) {",
         "if self.places.has_rested(held.owner) && held.fence == 0 {",
+    ),
+    rule(
+        "a turn on each node makes a majority",
+        "quorum_turns::who_has_another_turn_on_each_node_does_not_hold_it",
+        "backend/quorum/tally.rs",
+        "self.fences().filter(|other| *other == fence).count()",
+        "self.fences().filter(|_| fence > 0).count()",
+    ),
+    rule(
+        "who shares gives back an old ballot",
+        "quorum_turns::what_a_release_gives_back_is_the_ballot_of_the_last_renewal",
+        "backend/quorum/release.rs",
+        "(_, Some(attempt)) => attempt.ballot,",
+        "(_, Some(_)) => held.fence,",
     ),
 ];

@@ -197,8 +197,8 @@ pub(super) const RULES: &[Rule] = &[
         "all holders are shown on Redis with one fence",
         "conformance::redis_7::inspect_shows_all_who_share",
         "backend/redis/inspect.rs",
-        "fence: number_in(fence), held_for",
-        "fence: now, held_for",
+        "let fence = number_in(fence);",
+        "let fence = now;",
     ),
     rule(
         "those who share on Redis leave no place for a writer",

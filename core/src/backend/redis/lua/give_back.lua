@@ -14,7 +14,7 @@ if what == 'lease' and ballot > freed and ballot <= stored then
 end
 if held and keep then
   -- Nobody is woken: the first knows that it is, and when to ask again.
-  put_back(owner, value, keep)
+  put_back(owner, string.sub(value, #owner + 2), keep, keep)
   return {1, redis.call('ZCARD', KEYS[3])}
 end
 if what == 'lease' or what == 'attempt' then leave(owner) end

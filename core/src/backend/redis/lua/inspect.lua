@@ -1,15 +1,15 @@
 -- Who holds which locks, and who waits for them.
--- KEYS: lock, side, line and fence of each
+-- KEYS: lock, side, line, fence, and of a node of a quorum turn and ends, of each
 -- Reply: {the server's clock in µs, and of each lock that is held or waited for:
 --         {its number, holder, ms until the lease ends, fence, ballot,
 --          {who waits: each one's place}, the last one's score if there are more,
---          {who shares it: each one's end in ms and what is held}}}
+--          {who shares it: each one's end in ms, what is held, and owner}}}
 -- Of those who share a lock a thousand are told.
 
 local BELOW, WAITING = -1e15, '-100000000000000' -- as in `line.lua`
 local reply, left = {table.concat(redis.call('TIME'), ' ')}, 500
-for i = 0, #KEYS / 4 - 1 do
-  local lock, side, line, fence = unpack(KEYS, 4 * i + 1, 4 * i + 4)
+for i = 0, #KEYS / 6 - 1 do
+  local lock, side, line, fence, turn, ends = unpack(KEYS, 6 * i + 1, 6 * i + 6)
   if redis.call('EXISTS', lock, line) > 0 then
     local seen, places = redis.call('HMGET', side, 'fence', 'ballot'), {}
     -- pcall: it may be something that is no lock.
@@ -33,8 +33,16 @@ for i = 0, #KEYS / 4 - 1 do
     if string.sub(holder or '', 1, 7) == 'shared:' then
       local sharers = redis.call('ZRANGEBYSCORE', line, '-inf', WAITING, 'WITHSCORES', 'LIMIT', 0, 1000)
       for at = 1, #sharers, 2 do
-        shared[at] = string.format('%.0f', sharers[at + 1] - BELOW)
-        shared[at + 1] = redis.call('HGET', side, sharers[at]) or ''
+        local held = redis.call('HGET', side, sharers[at]) or ''
+        shared[#shared + 1] = {string.format('%.0f', sharers[at + 1] - BELOW), held, sharers[at]}
+      end
+      -- A node of a quorum has them elsewhere.
+      sharers = redis.call('ZRANGE', ends, 0, 999, 'WITHSCORES')
+      local number = string.match(holder, ' (%d+)$') or '0'
+      for at = 1, #sharers, 2 do
+        local since = string.match(redis.call('HGET', turn, sharers[at]) or '', '^%d+ (.*)$') or ''
+        local held = table.concat({'held 0', number, since}, ' ')
+        shared[#shared + 1] = {sharers[at + 1], held, sharers[at]}
       end
     end
     reply[#reply + 1] = {i, holder, redis.call('PTTL', lock), fence, seen[2], places, last, shared}
