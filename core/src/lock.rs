@@ -120,7 +120,7 @@ impl Lock {
     /// [exclusive](Mode::Exclusive) one beside them. All stand in one line, first come
     /// first served: whoever asks while an exclusive one waits comes after it. Those that
     /// are held at once have the same [fence](Lease::fence). None is turned into an
-    /// exclusive one: release it and take that. `unsupported` on a quorum.
+    /// exclusive one: release it and take that.
     pub fn shared(mut self) -> Self {
         self.shared = true;
         self
