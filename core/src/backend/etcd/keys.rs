@@ -11,7 +11,8 @@ use crate::name::{LockName, Owner};
 ///
 /// The holder and the waiters of the lock `a/b` have keys of the form
 /// `leasehold/a/b/#OWNER`; who shares it `…/#s-OWNER`, and who counts four permits
-/// `…/#p4-OWNER`, so that those of one mode stand together. So that no such key
+/// `…/#p4-OWNER`, so that those of one mode stand together. `…/!p4-0` is written with
+/// the lease that gets the first of four permits. So that no such key
 /// belongs to two locks, a `/#` inside a name is written as `/%23`, and with it `%`
 /// as `%25`.
 pub(super) struct Keyspace {
@@ -86,6 +87,11 @@ impl Keyspace {
         format!("{}{}/!{owner}", self.prefix, escaped(name.as_str()))
     }
 
+    /// The key that is written whenever somebody gets this permit.
+    pub(super) fn permit(&self, name: &LockName, mode: Mode, permit: u32) -> String {
+        format!("{}{}/!{}{permit}", self.prefix, escaped(name.as_str()), mark(mode))
+    }
+
     /// The key that tells every client of the lock that was evicted last.
     pub(super) fn evicted(&self) -> String {
         format!("{}!evicted", self.prefix)
@@ -153,7 +159,9 @@ mod tests {
         for one in NAMES {
             for other in NAMES {
                 let refusal = keys.refusal(&name(one), owner);
+                let permit = keys.permit(&name(one), MODES[2], 3);
                 let line = keys.line(&name(other));
+                assert!(!permit.starts_with(&line), "{permit} in {line}");
                 for mode in MODES {
                     let place = keys.place(&name(one), Slot::of(mode, owner));
                     assert_eq!(place.starts_with(&line), one == other, "{place} in {line}");

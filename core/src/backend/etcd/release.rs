@@ -9,7 +9,7 @@ use super::sessions::seconds;
 use super::slots::Slot;
 use super::txns::{read_oldest, read_one};
 use super::{Etcd, MOST_DEBTS, OVERDUE, note};
-use crate::backend::{Answer, Claim, Held, Released};
+use crate::backend::{Answer, Claim, Held, Mode, Released};
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
@@ -73,9 +73,13 @@ impl Etcd {
         let line = self.keys.line(&held.name);
         let nothing = Released { held: false, next: None, others: 0 };
         let Some(created) = created else { return Ok(nothing) };
+        let mut then = vec![Step::Delete(key.clone()), read_oldest(line)];
+        if let (Mode::Counted { .. }, Some(place)) = (held.mode, self.places.get(held.owner)) {
+            then.push(Step::Delete(self.keys.permit(&held.name, held.mode, place.permit)));
+        }
         let txn = Txn {
             conditions: vec![Condition::Created(key.clone(), created)],
-            then: vec![Step::Delete(key.clone()), read_oldest(line)],
+            then,
             otherwise: vec![read_one(&key)],
         };
         let done = self.txn(&txn).await?;

@@ -21,13 +21,16 @@
 //! * Who *opens* a turn, because nobody holds the lock, has the revision at which it does
 //!   so; if one that is exclusive waits behind it, one less than that key's creation.
 //! * Who *joins* a turn has the fence of somebody in it.
-//! * Who counts has the revision at which it takes its slot.
+//! * Who counts has the revision at which it takes its permit.
 //!
 //! All this is asked for by the transaction that writes the key: that nobody holds the lock
 //! (`Once`); that the other is still in the turn (its `Created`: it holds until its key
 //! goes, and its fence does not change); that nobody is exclusive at all (`Absent`), or
-//! that this one is still the oldest of them (`NoneBefore` and its `Created`); that no key
-//! of those who count was written since the slot was seen free (`Quiet`).
+//! that this one is still the oldest of them (`NoneBefore` and its `Created`); that nobody
+//! has got the permit since it was seen free (`Quiet`). For that each permit has a key,
+//! which is written with every lease that gets it, in the same session, and deleted with
+//! that lease when it is given back. Nothing else is in the way of who counts: neither
+//! those who come, nor those who get another permit.
 //!
 //! So all who hold a turn have one fence: each has found nobody, or has the fence of one
 //! who was there. And fences never fall, in the order of the grants:
@@ -43,8 +46,10 @@
 //!   exclusive was between them.
 //! * An exclusive key of revision `w` is the oldest when it holds. Turns that were opened
 //!   without it have revisions before `w`, and those with it `w - 1` or less.
-//! * Two grants of a slot are two transactions. Those who count do so only where nobody
-//!   else is in the line, so everything else was before, or comes later.
+//! * Two grants of a permit are two transactions, and the second finds that it was free
+//!   after the first: whoever had it has left, or its session has ended and with it the
+//!   permit's key. Those who count do so only where nobody else is in the line, so
+//!   everything else was before, or comes later.
 //!
 //! A session that ends takes keys away at any time. If that is the last holder's, the
 //! condition of who would have joined is not met, and it looks again, and opens a turn.
@@ -70,8 +75,9 @@ use super::txns::{no_key, read_last, read_newest, read_one};
 use crate::backend::{Answer, Mode};
 use crate::error::Error;
 
-/// So often in a row it looks again when others were faster.
-const ROUNDS: usize = 16;
+/// So often in a row it looks again when others were faster. More could take longer than an
+/// answer is waited for.
+const ROUNDS: usize = 4;
 
 /// What the line says of a claim.
 enum Verdict {
@@ -209,6 +215,12 @@ impl Asking<'_> {
                 Condition::Within(self.key.clone(), place.session),
             ]);
             let mut then = vec![self.put(&at, &share.does("held"))];
+            // It lives as long as the lease that has it, or until another one has it.
+            then.extend(share.permit.map(|permit| Step::Put {
+                key: self.etcd.keys.permit(&self.claim.name, self.claim.mode, permit),
+                value: self.claim.owner.to_string(),
+                session: Some(at.id),
+            }));
             then.extend(self.sight(Some(place.created)));
             let otherwise = self.sight(Some(place.created));
             let txn = Txn { conditions, then, otherwise };
@@ -426,8 +438,12 @@ impl Asking<'_> {
         for entry in &holders.entries {
             taken.extend(self.held_in(entry)?.and_then(|(share, _)| share.permit));
         }
-        let free = (0..permits).find(|permit| !taken.contains(permit));
-        let (Some(permit), true) = (free, before < permits as usize) else {
+        // Of several who come at once each looks for another one: who comes before it and
+        // waits still has those before.
+        let waiting = up_to.entries[1..].iter().filter(|entry| entry.writes < 2).count();
+        let free: Vec<u32> = (0..permits).filter(|permit| !taken.contains(permit)).collect();
+        let permit = free.get(waiting % free.len().max(1));
+        let (Some(&permit), true) = (permit, before < permits as usize) else {
             let ahead = up_to.count.saturating_sub(1 + permits as usize);
             // Any that is given back is for the first who waits; the next is next when
             // that one has it, or leaves.
@@ -440,7 +456,8 @@ impl Asking<'_> {
             };
             return Ok(Verdict::Waits { on, ahead });
         };
-        let mut conditions = vec![Condition::Quiet(self.kind(), revision)];
+        let key = Keys::One(self.etcd.keys.permit(&self.claim.name, self.claim.mode, permit));
+        let mut conditions = vec![Condition::Quiet(key, revision)];
         let others = self.etcd.keys.all_but(&self.claim.name, self.claim.mode);
         conditions.extend(others.into_iter().map(Condition::Absent));
         Ok(Verdict::May(Share { permit: Some(permit), fence: None }, conditions))

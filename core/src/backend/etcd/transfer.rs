@@ -153,7 +153,14 @@ impl Transfer<'_> {
             Condition::Created(key.clone(), entry.created),
             Condition::Within(key.clone(), from),
         ];
-        let (then, otherwise) = (vec![put, read_one(key)], vec![read_one(key)]);
+        let mut then = vec![put, read_one(key)];
+        // What keeps others from its permit ends with the lease, and not before.
+        then.extend(share.and_then(|(_, share)| share.permit).map(|permit| Step::Put {
+            key: etcd.keys.permit(&self.held.name, self.held.mode, permit),
+            value: self.to.owner.to_string(),
+            session: Some(session.id),
+        }));
+        let otherwise = vec![read_one(key)];
         let done = match etcd.history.txn(&Txn { conditions, then, otherwise }).await {
             Err(Failure::NoSession) => {
                 etcd.session_over(session.id);

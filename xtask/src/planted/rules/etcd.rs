@@ -55,7 +55,7 @@ pub(super) const OF_BACKENDS: &[Rule] = &[
         "a permit in etcd is taken that was free when it was looked for",
         "etcd_cluster::a_permit_is_had_by_one_and_its_fence_rises_though_it_was_seen_free_before",
         "backend/etcd/share.rs",
-        "let mut conditions = vec![Condition::Quiet(self.kind(), revision)];",
+        "let mut conditions = vec![Condition::Quiet(key, revision)];",
         "let mut conditions = Vec::new();",
     ),
     rule(
