@@ -34,6 +34,8 @@ enum Parsed {
     Etcd(crate::backend::etcd::Address),
     #[cfg(feature = "postgres")]
     Postgres(Box<crate::backend::postgres::Address>),
+    #[cfg(feature = "mysql")]
+    Mysql(Box<crate::backend::mysql::Address>),
 }
 
 impl Target {
@@ -108,6 +110,11 @@ impl Target {
                 let parsed = crate::backend::postgres::Address::parse(address, options)?;
                 Ok(Parsed::Postgres(Box::new(parsed)))
             }
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => {
+                let parsed = crate::backend::mysql::Address::parse(address, options)?;
+                Ok(Parsed::Mysql(Box::new(parsed)))
+            }
             #[cfg(feature = "redis")]
             "redlock" => Ok(Parsed::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
             #[cfg(feature = "redis")]
@@ -135,7 +142,7 @@ pub(crate) fn ground(
 
 impl Parsed {
     #[cfg_attr(
-        not(any(feature = "sqlite", feature = "redis", feature = "etcd", feature = "postgres")),
+        not(any(feature = "sqlite", feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql")),
         expect(unused_variables, reason = "memory waits for nothing")
     )]
     async fn open(self, runtime: Arc<dyn Runtime>) -> Result<Arc<dyn Backend>, Error> {
@@ -160,6 +167,10 @@ impl Parsed {
             #[cfg(feature = "postgres")]
             Parsed::Postgres(address) => {
                 Arc::new(crate::backend::postgres::Postgres::at(*address, runtime).await?)
+            }
+            #[cfg(feature = "mysql")]
+            Parsed::Mysql(address) => {
+                Arc::new(crate::backend::mysql::Mysql::at(*address, runtime).await?)
             }
         })
     }
@@ -194,8 +205,8 @@ fn refuse_login(scheme: &str, path: &str) -> Result<(), Error> {
 /// Of a URL it names only the scheme: all else may hold a password.
 fn unknown(url: &str) -> Error {
     let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
-                 etcd://HOST,HOST,HOST, etcds://HOST, postgres://USER@HOST/DATABASE, sqlite:PATH, \
-                 sqlite: and memory:";
+                 etcd://HOST,HOST,HOST, etcds://HOST, postgres://USER@HOST/DATABASE, \
+                 mysql://USER@HOST/DATABASE, sqlite:PATH, sqlite: and memory:";
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     match url.split_once(':').filter(|(scheme, _)| scheme.chars().all(is_letter)) {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),

@@ -26,15 +26,17 @@ use async_trait::async_trait;
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
-#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres"))]
+#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql"))]
 mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod lists;
 mod memory;
 mod mode;
-#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres"))]
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
+#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql"))]
 mod net;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod parts;
@@ -54,6 +56,8 @@ mod tls;
 pub use etcd::Etcd;
 pub use memory::{Memory, MemoryClient};
 pub use mode::Mode;
+#[cfg(feature = "mysql")]
+pub use mysql::Mysql;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
 pub use quorum::Quorum;

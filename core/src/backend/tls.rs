@@ -52,7 +52,7 @@ impl Trust<'_> {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| Error::unavailable("no usable version of TLS").because(e))?
-            .with_root_certificates(roots(self.ca)?);
+            .with_root_certificates(roots(self.ca)?.0);
         let mut config = match self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -69,22 +69,26 @@ impl Trust<'_> {
     }
 }
 
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, Error> {
-    let certificates = match ca {
+/// The certificates of the authorities, for those who encrypt by themselves.
+#[cfg(feature = "mysql")]
+pub(super) fn authorities(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
+    roots(ca).map(|(_, certificates)| certificates)
+}
+
+fn roots(ca: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
+    let mut certificates = match ca {
         Some(ca) => read("ca", ca)?,
         None => rustls_native_certs::load_native_certs().certs,
     };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        // The system's store may hold some that cannot be used; those are not trusted.
-        drop(roots.add(certificate));
-    }
+    // The system's store may hold some that cannot be used; those are not trusted.
+    certificates.retain(|certificate| roots.add(certificate.clone()).is_ok());
     if roots.is_empty() {
         let place = ca.map_or("the system".to_owned(), |ca| ca.display().to_string());
         let cure = "name a PEM file of the server's authority with ?ca=FILE";
         return Err(Error::invalid(format!("no trusted certificates in {place}; {cure}")));
     }
-    Ok(roots)
+    Ok((roots, certificates))
 }
 
 fn read(option: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -10,6 +10,7 @@ mod child;
 mod clock;
 mod connection;
 mod etcd;
+mod mysql;
 mod postgres;
 mod redis;
 mod settings;
@@ -17,6 +18,7 @@ mod tls;
 
 pub use connection::Connection;
 pub use etcd::{ClientFiles, Etcd, EtcdSettings, EtcdVersion};
+pub use mysql::{Mysql, MysqlSettings, MysqlTalk};
 pub use postgres::{Postgres, PostgresSettings, Talk};
 pub use redis::Server;
 pub use settings::{Flavor, Settings};

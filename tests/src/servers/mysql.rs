@@ -1,0 +1,312 @@
+//! A MariaDB of its own for each test that needs one.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::{fs, io};
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+use super::child::Child;
+use super::{PORTS_TRIED, free_port, on_path, root, run, tls};
+use crate::patience::{LIMIT, until};
+
+/// As whom the rig looks into a server. It may do everything.
+const RIG: &str = "rig";
+
+const CURE: &str = "apt-get install -y --no-install-recommends mariadb-server mariadb-client";
+
+/// What is small, and not on the disk before it is answered, so that tests are fast.
+const SMALL: [&str; 9] = [
+    "--innodb-log-file-size=4M",
+    "--innodb-buffer-pool-size=16M",
+    "--innodb-flush-method=nosync",
+    "--key-buffer-size=64K",
+    "--aria-pagecache-buffer-size=1M",
+    "--performance-schema=OFF",
+    "--skip-name-resolve",
+    "--max-connections=400",
+    "--log-warnings=2",
+];
+
+/// A server to be started.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct MysqlSettings {
+    options: Vec<String>,
+    tls: bool,
+}
+
+impl MysqlSettings {
+    /// An option of the server's command line.
+    pub fn option(mut self, option: &str) -> Self {
+        self.options.push(option.to_owned());
+        self
+    }
+
+    /// Offer TLS, with a certificate for `localhost` and `127.0.0.1`.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Start it and wait until it answers.
+    pub fn start(self) -> Mysql {
+        for _ in 0..PORTS_TRIED {
+            let server = Mysql::set_up(&self, free_port());
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("MariaDB found no port");
+    }
+}
+
+/// It ends, and what it stored is gone, when the value is dropped.
+pub struct Mysql {
+    dir: TempDir,
+    port: u16,
+    options: Vec<String>,
+    child: Mutex<Option<Child>>,
+}
+
+impl Mysql {
+    fn set_up(settings: &MysqlSettings, port: u16) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        run(Command::new("cp").arg("-a").arg(template()).arg(dir.path().join("data")), "cp");
+        let mut options = Vec::new();
+        if settings.tls {
+            tls::certify_with_client(dir.path());
+            for (option, file) in
+                [("ssl-cert", tls::CERTIFICATE), ("ssl-key", tls::KEY), ("ssl-ca", tls::AUTHORITY)]
+            {
+                options.push(format!("--{option}={}", dir.path().join(file).display()));
+            }
+        }
+        // Last, so that the test has the last word.
+        options.extend(settings.options.iter().cloned());
+        let first = format!(
+            "CREATE USER IF NOT EXISTS {RIG}@'%';\nGRANT ALL ON *.* TO {RIG}@'%' WITH GRANT OPTION;\n\
+             DROP USER IF EXISTS ''@'localhost';\nCREATE DATABASE IF NOT EXISTS jobs;\n"
+        );
+        fs::write(dir.path().join("first.sql"), first).expect("our own directory");
+        give_away(dir.path());
+        Self { dir, port, options, child: Mutex::new(None) }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    /// The certificate of the authority that signed the server's.
+    pub fn ca_path(&self) -> PathBuf {
+        self.dir.path().join(tls::AUTHORITY)
+    }
+
+    /// Where clients connect, without encryption, as one who may do everything.
+    pub fn url(&self) -> String {
+        self.url_as(RIG)
+    }
+
+    /// The same as a user, who may have a password: `ann:secret`.
+    pub fn url_as(&self, user: &str) -> String {
+        format!("mysql://{user}@127.0.0.1:{}/jobs?sslmode=disable", self.port)
+    }
+
+    /// Have it do this, and answer what it says: a row each line, columns with a tab between.
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|e| panic!("{sql}: {e}\n{}", self.log()))
+    }
+
+    /// The same, or why it does not.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        let mut client = self.client();
+        client.args(["-e", sql]);
+        let output = client.output().map_err(|e| format!("{e}; install it with `{CURE}`"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new(program("mariadb"));
+        client.args(["--no-defaults", "-N", "-B", "-r", "-u", RIG, "-D", "jobs", "-S"]);
+        client.arg(self.socket());
+        client
+    }
+
+    /// A session of the rig that stays, for transactions.
+    pub fn talk(&self) -> MysqlTalk {
+        let mut client = self.client();
+        client.args(["-n", "-f"]);
+        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = client.spawn().expect("mariadb runs");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
+        MysqlTalk { to: child.stdin.take(), child, said }
+    }
+
+    /// Everything that it has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// End it by SIGKILL.
+    pub fn kill(&self) {
+        drop(self.child().take());
+    }
+
+    /// Start it again with what it stored, after ending it if it still runs.
+    pub fn restart(&self) {
+        self.kill();
+        let launched = until(LIMIT, || self.launch().then_some(()));
+        assert!(launched.is_some(), "MariaDB does not come back:\n{}", self.log());
+    }
+
+    /// Stop all that it does by SIGSTOP: connections stay open, and nothing is done.
+    pub fn freeze(&self) {
+        self.child().as_ref().expect("a server that runs").freeze();
+    }
+
+    /// Let it go on with what has come meanwhile.
+    pub fn thaw(&self) {
+        self.child().as_ref().expect("a server that runs").thaw();
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether it answers. It may have found its port taken.
+    fn launch(&self) -> bool {
+        drop(self.child().take());
+        let mut child = self.spawn().unwrap_or_else(|e| panic!("{e}; install it with `{CURE}`"));
+        let ready = until(LIMIT, || match child.has_ended() {
+            true => Some(false),
+            false => self.try_sql("SELECT 1").is_ok().then_some(true),
+        });
+        let is_ready = ready == Some(true);
+        if is_ready {
+            *self.child() = Some(child);
+        } else {
+            let log = self.log();
+            let is_taken = log.contains("in use") || log.contains("Unable to lock");
+            assert!(is_taken, "MariaDB did not start:\n{log}");
+        }
+        is_ready
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
+        let mut server = Command::new(program("mariadbd"));
+        server.arg("--no-defaults").args(SMALL).current_dir(self.dir.path());
+        server.args([&format!("--port={}", self.port), "--bind-address=127.0.0.1"]);
+        for (option, file) in
+            [("datadir", "data"), ("socket", "socket"), ("init-file", "first.sql"), ("pid-file", "pid")]
+        {
+            server.arg(format!("--{option}={}", self.dir.path().join(file).display()));
+        }
+        server.args(&self.options);
+        server.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        as_nobody_special(&mut server);
+        Child::start(server)
+    }
+}
+
+/// One session of the rig.
+pub struct MysqlTalk {
+    child: std::process::Child,
+    to: Option<ChildStdin>,
+    said: BufReader<ChildStdout>,
+}
+
+impl MysqlTalk {
+    /// Have it do this, and answer what it says.
+    pub fn say(&mut self, sql: &str) -> String {
+        const DONE: &str = "-- done";
+        let to = self.to.as_mut().expect("an open pipe");
+        writeln!(to, "{sql};\nSELECT '{DONE}';").expect("mariadb reads");
+        let lines = self.said.by_ref().lines().map_while(Result::ok);
+        lines.take_while(|line| line != DONE).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for MysqlTalk {
+    fn drop(&mut self) {
+        drop(self.to.take());
+        drop(self.child.wait());
+    }
+}
+
+/// Its package keeps the server off the PATH of some users.
+fn program(name: &str) -> PathBuf {
+    let beside = Path::new("/usr/sbin").join(name);
+    on_path(name).or_else(|| beside.is_file().then_some(beside)).unwrap_or_else(|| {
+        panic!("{name} of MariaDB is not here; install it with `{CURE}`, as root")
+    })
+}
+
+/// It refuses to be root: then it is the user of its package.
+fn user() -> Option<(u32, u32)> {
+    if !geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").expect("a list of users");
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let user = users.find(|user| user[0] == "mysql");
+    let user = user.unwrap_or_else(|| panic!("there is no user mysql; make it by `{CURE}`"));
+    Some((user[2].parse().expect("a number"), user[3].parse().expect("a number")))
+}
+
+fn as_nobody_special(command: &mut Command) {
+    if let Some((user, group)) = user() {
+        command.uid(user).gid(group);
+    }
+}
+
+/// The directory and all in it is the server's.
+fn give_away(dir: &Path) {
+    if let Some((user, group)) = user() {
+        run(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(dir), "chown");
+    }
+}
+
+/// What a server begins with, made once for all tests.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let servers = root().join("target/servers");
+        let version = Command::new(program("mariadbd")).arg("--version").output();
+        let version = String::from_utf8(version.expect("it runs").stdout).expect("a version");
+        let version = version.split_whitespace().nth(2).expect("a version").to_owned();
+        let template = servers.join(format!("template-mariadb-{version}"));
+        if !template.is_dir() {
+            let dir = tempfile::tempdir().expect("a directory");
+            give_away(dir.path());
+            let mut install = Command::new(program("mariadb-install-db"));
+            install.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
+            install.arg("--skip-test-db").arg("--innodb-log-file-size=4M");
+            install.arg(format!("--datadir={}", dir.path().join("data").display()));
+            install.current_dir(dir.path());
+            as_nobody_special(&mut install);
+            run(&mut install, CURE);
+            fs::create_dir_all(&servers).expect("our own directory");
+            let made = tempfile::tempdir_in(&servers).expect("our own directory");
+            run(Command::new("cp").arg("-a").arg(dir.path().join("data")).arg(made.path()), "cp");
+            // Somebody else may have been faster.
+            drop(fs::rename(made.path().join("data"), &template));
+        }
+        template
+    })
+}

@@ -1,0 +1,10 @@
+//! A real MariaDB.
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod access;
+mod conformance;
+mod faults;
+mod leases;
+mod place;
+mod table;
+mod waiting;

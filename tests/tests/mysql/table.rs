@@ -1,0 +1,209 @@
+//! What is in the table, and what it costs to write it.
+
+use crate::place::{LONG, Place, SECOND};
+use leasehold::Kind;
+use leasehold_tests::patience::{LIMIT, until};
+
+#[test]
+fn a_table_has_the_name_that_the_url_says_and_tells_what_it_is() {
+    let place = Place::new();
+    place.server.sql("CREATE DATABASE `my jobs`");
+    let url = format!("{}&table=my jobs.Lo`cks", place.server.url());
+    let client = place.client_of(&url);
+    let _lease = place.hold(&client, "x");
+    let holders = "SELECT COUNT(*) FROM `my jobs`.`Lo``cks` WHERE owner IS NOT NULL";
+    assert_eq!(place.server.sql(holders), "1");
+    let said = "SELECT table_comment FROM information_schema.tables \
+                WHERE table_schema = 'my jobs'";
+    assert!(place.server.sql(said).contains("Leasehold"));
+    // Another table has other locks.
+    assert!(place.try_hold(&place.client(), "x").is_some());
+}
+
+#[test]
+fn many_who_come_first_make_one_table() {
+    let place = Place::new();
+    let url = place.server.url();
+    let all: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            place.spawn(async move { leasehold::connect(&url).await })
+        })
+        .collect();
+    let all: Vec<_> = all.into_iter().map(|one| place.wait(one).unwrap().unwrap()).collect();
+    let _lease = place.hold(&all[0], "x");
+    assert!(all[1..].iter().all(|other| place.try_hold(other, "x").is_none()));
+}
+
+
+#[test]
+fn a_table_of_another_kind_or_a_newer_version_is_refused() {
+    let place = Place::new();
+    place.client();
+    place.server.sql("UPDATE leasehold SET version = 2 WHERE name = ''");
+    let error = place.no_client_of(&place.server.url());
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("layout 2"), "{error}");
+    place.server.sql("CREATE TABLE theirs (id int)");
+    let error = place.no_client_of(&format!("{}&table=theirs", place.server.url()));
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("not one of Leasehold"), "{error}");
+    place.server.sql("DROP TABLE leasehold");
+    let kept = "CREATE TABLE leasehold (name VARBINARY(1024) PRIMARY KEY) ENGINE = Aria";
+    place.server.sql(kept);
+    let error = place.no_client_of(&place.server.url());
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("InnoDB"), "{error}");
+}
+
+#[test]
+fn a_table_that_is_made_anew_is_not_trusted() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    place.server.sql("DROP TABLE leasehold");
+    place.client();
+    place.end_sessions();
+    let error = until(LIMIT, || match place.wait(client.lock("y").try_acquire()) {
+        Err(error) if error.kind() == Kind::Unavailable => None,
+        answer => Some(answer.unwrap_err()),
+    });
+    let error = error.unwrap();
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("made anew"), "{error}");
+    drop(lease);
+}
+
+
+#[test]
+fn a_busy_claim_writes_nothing() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    let lease = place.hold(&a, "x");
+    place.hold(&b, "y");
+    let written = || place.server.sql("SHOW GLOBAL STATUS LIKE 'Innodb_lsn_current'");
+    // The server itself writes now and then.
+    let quiet = until(LIMIT, || {
+        let before = written();
+        for _ in 0..50 {
+            assert!(place.try_hold(&b, "x").is_none());
+        }
+        (written() == before).then_some(())
+    });
+    assert!(quiet.is_some());
+    assert!(lease.is_valid());
+}
+
+/// How many requests the server has got, and how many statements of a kind were carried out.
+fn counted(place: &Place, what: &str) -> u64 {
+    let said = place.server.sql(&format!("SHOW GLOBAL STATUS LIKE '{what}'"));
+    said.split('\t').nth(1).and_then(|count| count.parse().ok()).unwrap()
+}
+
+#[test]
+fn a_pair_is_two_requests_and_two_updates() {
+    let place = Place::new();
+    let client = place.client();
+    let pair = || {
+        let lease = place.hold(&client, "x");
+        place.wait(lease.release()).unwrap();
+    };
+    pair();
+    let (updates, trips) = (counted(&place, "Com_update"), counted(&place, "Innodb_rows_updated"));
+    (0..100).for_each(|_| pair());
+    let updates = counted(&place, "Com_update") - updates;
+    let written = counted(&place, "Innodb_rows_updated") - trips;
+    assert!(updates == 200 && written == 200, "{updates} updates, {written} rows");
+}
+
+#[test]
+fn leases_are_renewed_together() {
+    let place = Place::new();
+    let client = place.client();
+    let lock = |number: u32| client.lock(format!("x{number}")).ttl(6 * SECOND);
+    let alone: Vec<_> = (0..300).map(|n| place.wait(lock(n).acquire()).unwrap()).collect();
+    let before = counted(&place, "Com_update");
+    place.pass(6 * SECOND);
+    let renewals = counted(&place, "Com_update") - before;
+    assert!((2..=9).contains(&renewals), "{renewals} renewals");
+    assert!(alone.iter().all(leasehold::Lease::is_valid));
+}
+
+#[test]
+fn shared_leases_are_renewed() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    let held: Vec<_> = (0..40)
+        .map(|number| {
+            let client = if number % 2 == 0 { &a } else { &b };
+            let lock = client.lock(format!("x{}", number / 4)).ttl(2 * SECOND);
+            place.wait(lock.shared().acquire()).unwrap()
+        })
+        .collect();
+    place.pass(5 * SECOND);
+    assert!(held.iter().all(leasehold::Lease::is_valid));
+    held.into_iter().for_each(|lease| place.wait(lease.release()).unwrap());
+}
+
+#[test]
+fn rows_of_yesterday_are_dropped_and_fences_go_on_rising() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    place.wait(lease.release()).unwrap();
+    let held = place.hold(&client, "held");
+    // As if the clock had been two days ahead then, and were put back.
+    let ahead = lease.fence() + 2 * 86_400_000_000;
+    place.server.sql(&format!("UPDATE leasehold SET fence = {ahead} WHERE name = 'x'"));
+    place.client();
+    place.pass(SECOND / 2);
+    assert_eq!(place.column("x", "fence"), ahead.to_string(), "it is not old");
+    let yesterday = lease.fence() - 90_000_000_000;
+    place.server.sql(&format!("UPDATE leasehold SET fence = {yesterday} WHERE name <> ''"));
+    let dropped = until(LIMIT, || {
+        place.client();
+        place.column("x", "fence").is_empty().then_some(())
+    });
+    assert!(dropped.is_some());
+    assert_eq!(place.column("", "fence"), yesterday.to_string(), "it is not remembered");
+    let ahead = lease.fence() + 5 * 86_400_000_000;
+    place.server.sql(&format!("UPDATE leasehold SET fence = {ahead} WHERE name = ''"));
+    assert!(place.hold(&client, "x").fence() > ahead);
+    assert!(place.column("held", "owner") != "NULL", "it is held");
+    place.wait(held.renew()).unwrap();
+}
+
+
+#[test]
+fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
+    let place = Place::new();
+    let client = place.client();
+    let holder = place.hold(&place.client(), "x");
+    // A second session of its requests.
+    place.end_sessions();
+    let waits = client.lock("x").ttl(LONG).wait(SECOND);
+    assert_eq!(place.wait(waits.acquire()).unwrap_err().kind(), Kind::Timeout);
+    let careful = || (place.column("x", "careful > UNIX_TIMESTAMP() * 1000000") == "1").then_some(());
+    assert!(until(LIMIT, careful).is_some(), "nothing keeps out what comes late");
+    place.wait(holder.release()).unwrap();
+    // The statement that takes a free lock, as it would come from the session before.
+    let claim = statement(include_str!("../../../core/src/backend/mysql/sql/claim.sql"));
+    place.server.sql(&claim);
+    assert_eq!(place.column("x", "owner"), "NULL");
+    // And who comes now is not kept out.
+    let lease = place.hold(&client, "x");
+    assert!(lease.fence() > holder.fence());
+}
+
+/// As it is said to the usual table, for the lock `x`.
+fn statement(sql: &str) -> String {
+    let now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+    sql.replace("$table", "leasehold")
+        .replace("$now", now)
+        .replace("$name", "'x'")
+        .replace("$owner", "'0000000000000000000000000000beef'")
+        .replace("$ttl", "60000000")
+        .replace("$client", "0")
+        .replace("$label", "''")
+        .replace("$question", "0")
+}

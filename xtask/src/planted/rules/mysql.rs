@@ -1,0 +1,77 @@
+//! Rules whose tests are in the file of tests `mysql`.
+
+use super::{Rule, rule};
+
+#[rustfmt::skip] // as a table: name, test, file, healthy, broken
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        "the server's defaults are kept in MySQL",
+        "access::defaults_of_the_server_change_nothing",
+        "backend/mysql/sql/settings.sql",
+        "SET SESSION autocommit = 1,",
+        "SET SESSION",
+    ),
+    rule(
+        "a table that was made anew is trusted in MySQL",
+        "table::a_table_that_is_made_anew_is_not_trusted",
+        "backend/mysql/dial.rs",
+        "if *self.known.identity.get_or_init(|| id.clone()) == id {",
+        "if !self.known.identity.get_or_init(|| id.clone()).is_empty() {",
+    ),
+    rule(
+        "a newer table is used in MySQL",
+        "table::a_table_of_another_kind_or_a_newer_version_is_refused",
+        "backend/mysql/table.rs",
+        "if version == VERSION {",
+        "if version >= VERSION {",
+    ),
+    rule(
+        "a claim that comes late is granted in MySQL",
+        "table::what_was_sent_before_a_withdraw_and_comes_late_changes_nothing",
+        "backend/mysql/sql/claim.sql",
+        "AND (careful IS NULL OR careful <= $now)",
+        "AND (careful IS NULL OR careful >= $now)",
+    ),
+    rule(
+        "a row is written whatever its version is in MySQL",
+        "waiting::many_who_contend_are_never_locked_out_of_each_other",
+        "backend/mysql/sql/change.sql",
+        "WHERE name = $name AND version = $version;",
+        "WHERE name = $name AND version >= $version;",
+    ),
+    rule(
+        "who waits is passed in MySQL",
+        "conformance::the_line_is_first_come_first_served",
+        "backend/mysql/sql/claim.sql",
+        "IF(owner IS NULL OR expires <= $now, line IS NULL, owner = $owner)",
+        "IF(owner IS NULL OR expires <= $now, TRUE, owner = $owner)",
+    ),
+    rule(
+        "the fences of dropped rows are forgotten in MySQL",
+        "table::rows_of_yesterday_are_dropped_and_fences_go_on_rising",
+        "backend/mysql/sql/forget.sql",
+        "GREATEST(fence, $fence)",
+        "fence",
+    ),
+    rule(
+        "names are told apart as words are in MySQL",
+        "leases::names_are_told_apart_by_their_bytes",
+        "backend/mysql/sql/table.sql",
+        "VARBINARY(1024) NOT NULL",
+        "VARCHAR(700) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL",
+    ),
+    rule(
+        "the first of the line asks as seldom as the others in MySQL",
+        "leases::who_waits_for_a_lock_gets_it_soon_after",
+        "backend/mysql/claim.rs",
+        "Some(free_in.map_or(FIRST, |free_in| free_in.min(FIRST)))",
+        "free_in",
+    ),
+    rule(
+        "encryption is not the default in MySQL",
+        "access::encryption_is_what_happens_unless_it_is_turned_off",
+        "backend/mysql/address.rs",
+        "if self.encrypts == Some(false) {",
+        "if self.encrypts != Some(true) {",
+    ),
+];
