@@ -142,7 +142,13 @@ pub(crate) fn ground(
 
 impl Parsed {
     #[cfg_attr(
-        not(any(feature = "sqlite", feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql")),
+        not(any(
+            feature = "sqlite",
+            feature = "redis",
+            feature = "etcd",
+            feature = "postgres",
+            feature = "mysql"
+        )),
         expect(unused_variables, reason = "memory waits for nothing")
     )]
     async fn open(self, runtime: Arc<dyn Runtime>) -> Result<Arc<dyn Backend>, Error> {

@@ -212,9 +212,12 @@ impl Mysql {
         let mut server = Command::new(program("mariadbd"));
         server.arg("--no-defaults").args(SMALL).current_dir(self.dir.path());
         server.args([&format!("--port={}", self.port), "--bind-address=127.0.0.1"]);
-        for (option, file) in
-            [("datadir", "data"), ("socket", "socket"), ("init-file", "first.sql"), ("pid-file", "pid")]
-        {
+        for (option, file) in [
+            ("datadir", "data"),
+            ("socket", "socket"),
+            ("init-file", "first.sql"),
+            ("pid-file", "pid"),
+        ] {
             server.arg(format!("--{option}={}", self.dir.path().join(file).display()));
         }
         server.args(&self.options);

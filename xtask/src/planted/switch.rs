@@ -8,7 +8,7 @@ use crate::Failure;
 pub(super) const AWAKE: &str = "LEASEHOLD_PLANTED";
 
 /// Where all scripts pass by, as text: the file, the line, and what they are called there.
-pub(super) const SCRIPTS: [Scripts; 5] = [
+pub(super) const SCRIPTS: [Scripts; 7] = [
     Scripts {
         file: "core/src/backend/redis/scripts.rs",
         line: "    fn new(script: &str) -> Self {\n",
@@ -23,6 +23,16 @@ pub(super) const SCRIPTS: [Scripts; 5] = [
         file: "tests/tests/redis/refusals.rs",
         line: "fn claim_by(script: &str, server: &Server) -> Reply {\n",
         name: "script",
+    },
+    Scripts {
+        file: "core/src/backend/mysql/table.rs",
+        line: "fn statement(sql: &str, table: &str) -> String {\n",
+        name: "sql",
+    },
+    Scripts {
+        file: "tests/tests/mysql/table.rs",
+        line: "fn statement(sql: &str) -> String {\n",
+        name: "sql",
     },
     Scripts {
         file: "core/src/backend/postgres/table.rs",

@@ -73,9 +73,8 @@ async fn forget(store: &Store, round: &Round) -> Result<(), Error> {
         seen.record.is_forgettable(seen.now.wall_micros)
     });
     let Some(fence) = rows.iter().map(|seen| seen.record.fence).max() else { return Ok(()) };
-    let pair = |seen: &Seen| {
-        format!("({}, {})", named(&seen.name), seen.version.unwrap_or_default())
-    };
+    let pair =
+        |seen: &Seen| format!("({}, {})", named(&seen.name), seen.version.unwrap_or_default());
     let values = [
         ("fence", fence.to_string()),
         ("names", list(rows.iter().map(|seen| named(&seen.name)))),

@@ -87,7 +87,9 @@ pub(super) fn not_connected(e: mysql_async::Error) -> Trouble {
         );
     }
     if said.contains("certificate") || said.contains("UnknownIssuer") {
-        return refused("the server's certificate is not trusted; a private authority needs ?ca=FILE");
+        return refused(
+            "the server's certificate is not trusted; a private authority needs ?ca=FILE",
+        );
     }
     if matches!(e, mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. })) {
         return refused(
@@ -134,11 +136,9 @@ fn meaning(said: &ServerError) -> (Kind, Is, &'static str) {
             Is::Forbidden,
             "the user may not do this; it needs GRANT SELECT, INSERT, UPDATE, DELETE on the table",
         ),
-        1146 | 1932 => (
-            Refused,
-            Is::Missing,
-            "the table is not there any more; connect again to have it made",
-        ),
+        1146 | 1932 => {
+            (Refused, Is::Missing, "the table is not there any more; connect again to have it made")
+        }
         1054 => (
             Refused,
             Is::Told,

@@ -187,8 +187,7 @@ impl Backend for Mysql {
 
     async fn transfer(&self, held: &Held, to: &Claim, _: Heir) -> Result<Transferred, Error> {
         let transfer = |record: &mut Record, now: Now| {
-            !self.is_retired(to.owner)
-                && record.transfer(held.owner, to, NO_ADDRESS, now.instant)
+            !self.is_retired(to.owner) && record.transfer(held.owner, to, NO_ADDRESS, now.instant)
         };
         if !self.change(&held.name, transfer).await? {
             return Ok(Transferred::Gone);

@@ -187,7 +187,8 @@ impl Asker {
                 continue;
             }
             if self.runtime.now().since(heard) > STALE
-                && let Err(trouble) = in_time(&*self.runtime, self.limit, ping(&mut self.conn)).await
+                && let Err(trouble) =
+                    in_time(&*self.runtime, self.limit, ping(&mut self.conn)).await
             {
                 let error = trouble.error.with_outcome(Outcome::NotHeld);
                 let why = error.to_string();
@@ -225,6 +226,8 @@ async fn carry_out(conn: &mut Conn, sql: String) -> Result<Vec<Row>, Trouble> {
     loop {
         wrote |= result.affected_rows() > 0;
         if result.is_empty() {
+            // Also after an error of any statement but the first, which only this tells.
+            result.drop_result().await.map_err(|e| Trouble::of(e, wrote))?;
             return Ok(rows);
         }
         let set: Vec<Row> = result.collect().await.map_err(|e| Trouble::of(e, wrote))?;

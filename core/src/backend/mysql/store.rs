@@ -139,9 +139,10 @@ impl Store {
         values: Values<'_>,
     ) -> Result<Vec<Seen>, Trouble> {
         let rows = session.ask(sql, values).await.map_err(Trouble::of_reading)?;
-        let seen = rows.iter().map(Seen::of).filter(|seen| {
-            !matches!(seen, Ok(seen) if seen.name.is_empty())
-        });
+        let seen = rows
+            .iter()
+            .map(Seen::of)
+            .filter(|seen| !matches!(seen, Ok(seen) if seen.name.is_empty()));
         seen.collect()
     }
 }

@@ -7,6 +7,7 @@ mod elections;
 mod etcd;
 mod kinds;
 mod local;
+mod mysql;
 mod postgres;
 mod redis;
 mod redlock;
@@ -28,6 +29,7 @@ pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("local", kinds::RULES),
     ("local", local::RULES),
     ("local", tickets::RULES),
+    ("mysql", mysql::RULES),
     ("postgres", postgres::RULES),
     ("redis", redis::RULES),
     ("redis", tickets::OF_REDIS),
