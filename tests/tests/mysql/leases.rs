@@ -1,6 +1,6 @@
 //! What a lease is in the table: its row, its end, and who keeps others out.
 
-use crate::place::{LONG, PROMPT, Place, SECOND};
+use crate::place::{LONG, Place, SECOND};
 use leasehold::{Kind, Loss};
 use leasehold_tests::handing::hand_over_a_dead_body;
 use leasehold_tests::patience::{LIMIT, now, until};
@@ -118,17 +118,4 @@ fn a_leader_proclaims_another_value_and_a_former_one_cannot() {
     assert_eq!(shown(&client).as_deref(), Some("b"));
     place.wait(next.resign()).unwrap();
     assert_eq!(shown(&client), None);
-}
-
-#[test]
-fn who_waits_for_a_lock_gets_it_soon_after() {
-    let place = Place::new();
-    let (a, b) = (place.client(), place.client());
-    for round in 0..5 {
-        let name = format!("x{round}");
-        let (lease, waiter) = (place.hold(&a, &name), place.stand_in_line(&b, &name));
-        let (_, took) = place.hand_over(lease, waiter);
-        assert!(took < PROMPT, "{took:?}");
-    }
-    assert!(a.caveats().is_empty(), "{:?}", a.caveats());
 }

@@ -7,9 +7,6 @@ use leasehold_tests::patience::{LIMIT, until};
 pub(crate) use leasehold_tests::scene::{LONG, SECOND, Scene, Waiter};
 use leasehold_tests::servers::{Mysql, MysqlSettings};
 
-/// Far below every ttl of these tests, and the time after which who waits asks again.
-pub(crate) const PROMPT: std::time::Duration = std::time::Duration::from_millis(500);
-
 pub(crate) struct Place {
     pub(crate) server: Mysql,
     scene: Scene,

@@ -7,6 +7,20 @@ use crate::place::{LONG, Place, SECOND};
 use leasehold_tests::servers::MysqlSettings;
 
 #[test]
+fn the_first_of_the_line_asks_ten_times_in_a_second() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    let took = (0..20).map(|round| {
+        let name = format!("x{round}");
+        let (lease, waiter) = (place.hold(&a, &name), place.stand_in_line(&b, &name));
+        place.hand_over(lease, waiter).1
+    });
+    let took: std::time::Duration = took.sum();
+    assert!(took < 4 * SECOND, "{took:?}");
+    assert!(a.caveats().is_empty(), "{:?}", a.caveats());
+}
+
+#[test]
 fn a_waiter_that_is_gone_keeps_the_others_for_no_longer_than_its_place() {
     let place = Place::new();
     let (a, dead, b) = (place.client(), place.client(), place.client());

@@ -62,7 +62,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "the first of the line asks as seldom as the others in MySQL",
-        "leases::who_waits_for_a_lock_gets_it_soon_after",
+        "waiting::the_first_of_the_line_asks_ten_times_in_a_second",
         "backend/mysql/claim.rs",
         "Some(free_in.map_or(FIRST, |free_in| free_in.min(FIRST)))",
         "free_in",
