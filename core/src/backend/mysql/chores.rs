@@ -59,7 +59,7 @@ impl Chores {
 async fn forget(store: &Store, round: &Round) -> Result<(), Error> {
     let swept_to = || round.swept_to.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let after = std::mem::take(&mut *swept_to());
-    let session = store.requests.session().await?;
+    let session = store.session().await?;
     let sql = &store.table.sql;
     let values = [("after", named(&after)), ("limit", ROWS.to_string())];
     let mut rows = store.read_rows(&session, &sql.read_old, &values).await?;

@@ -53,7 +53,7 @@ impl Mysql {
     }
 
     async fn take(&self, claim: &Claim) -> Result<Taken, Trouble> {
-        let session = self.store.requests.session().await?;
+        let session = self.store.session().await?;
         let values = [
             ("name", named(claim.name.as_str())),
             ("owner", text::owner(claim.owner)),
@@ -89,7 +89,7 @@ impl Mysql {
 
     /// Make a claim as if it had never been sent.
     pub(super) async fn take_back(&self, claim: &Claim) -> Result<(), Error> {
-        let session = self.store.requests.session().await?;
+        let session = self.store.session().await?;
         // Of this session nothing comes after what is sent now.
         let is_late = session.number > 1 && session.age() < LATE;
         let from = From { seen: None, careful: is_late.then_some(LATE) };

@@ -102,9 +102,8 @@ impl Dial {
         if column::<Option<String>>(&server, "engine")?.is_none() {
             // Or this user does not see it.
             if let Err(trouble) = self.make_table(session).await {
-                match session.ask(&sql.about, &[]).await {
-                    Err(_) => return Err(trouble),
-                    Ok(_) => {}
+                if session.ask(&sql.about, &[]).await.is_err() {
+                    return Err(trouble);
                 }
             }
             server = session.ask_one(&sql.server, &table.parts()).await?;

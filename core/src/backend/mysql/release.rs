@@ -34,7 +34,7 @@ impl Mysql {
 
     /// By one statement.
     async fn free(&self, held: &Held) -> Result<Released, Trouble> {
-        let session = self.store.requests.session().await?;
+        let session = self.store.session().await?;
         let values = [("name", named(held.name.as_str())), ("owner", text::owner(held.owner))];
         let row = session.ask_one(&self.store.table.sql.release, &values).await?;
         let now = Instant::from_nanos(column::<u64>(&row, "now")?.saturating_mul(1000));
@@ -48,7 +48,7 @@ impl Mysql {
 
     /// The same with the next owner; nothing if it takes more than one statement.
     async fn hand_over(&self, held: &Held, then: &Claim) -> Result<Option<Released>, Trouble> {
-        let session = self.store.requests.session().await?;
+        let session = self.store.session().await?;
         let values = [
             ("name", named(held.name.as_str())),
             ("owner", text::owner(held.owner)),
@@ -85,7 +85,7 @@ impl Mysql {
             Some(name) => format!("t.name = {}", named(name.as_str())),
             None => "t.owner IS NOT NULL OR t.line IS NOT NULL".to_owned(),
         };
-        let session = self.store.requests.session().await?;
+        let session = self.store.session().await?;
         let sql = &self.store.table.sql.read_many;
         let rows = self.store.read_rows(&session, sql, &[("which", which)]).await;
         let rows = rows.map_err(Error::from)?;

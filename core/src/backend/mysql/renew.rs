@@ -18,8 +18,8 @@ const TRIES: usize = 8;
 impl Mysql {
     pub(super) async fn renew_all(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
         let session = match self.second.session_now() {
-            Ok(session) => session,
-            Err(_) => self.store.requests.session().await?,
+            Ok(session) if session.is_alive().await => session,
+            _ => self.store.session().await?,
         };
         let (alone, shared): (Vec<_>, Vec<_>) =
             (0..leases.len()).partition(|at| leases[*at].mode == Mode::Exclusive);

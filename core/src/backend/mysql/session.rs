@@ -42,6 +42,8 @@ struct Line {
 #[derive(Default)]
 struct State {
     questions: VecDeque<Question>,
+    /// When the server has answered last.
+    heard: Option<Instant>,
     /// Why no more is asked.
     over: Option<String>,
 }
@@ -70,6 +72,17 @@ impl Session {
 
     pub(super) fn age(&self) -> Duration {
         self.runtime.now().since(self.began)
+    }
+
+    /// Whether it has been heard of just now, or answers. One that has ended is not asked to
+    /// carry out anything, so that nobody has to wonder whether it did.
+    pub(super) async fn is_alive(&self) -> bool {
+        let (heard, is_over) = {
+            let state = lock(&self.line.state);
+            (state.heard.unwrap_or(self.began), state.over.is_some())
+        };
+        let is_fresh = self.runtime.now().since(heard) <= STALE;
+        !is_over && (is_fresh || self.answer("DO 0".to_owned()).await.is_ok())
     }
 
     /// Carry out statements, once at most; the last of them says the number of the question in
@@ -176,7 +189,6 @@ impl Asker {
     /// Answers why it ended.
     async fn serve(mut self, closing: Closing) -> String {
         let line = closing.0.clone();
-        let mut heard = self.runtime.now();
         loop {
             let question = match line.next().await {
                 Ok(question) => question,
@@ -186,20 +198,10 @@ impl Asker {
             if question.answer.is_closed() {
                 continue;
             }
-            if self.runtime.now().since(heard) > STALE
-                && let Err(trouble) =
-                    in_time(&*self.runtime, self.limit, ping(&mut self.conn)).await
-            {
-                let error = trouble.error.with_outcome(Outcome::NotHeld);
-                let why = error.to_string();
-                line.close(&why);
-                drop(question.answer.send(Err(Trouble { error, is: Is::Broken })));
-                return why;
-            }
             question.is_sent.store(true, Ordering::SeqCst);
             let asked = carry_out(&mut self.conn, question.sql);
             let answer = in_time(&*self.runtime, self.limit, asked).await;
-            heard = self.runtime.now();
+            lock(&line.state).heard = Some(self.runtime.now());
             let broken = match &answer {
                 Err(Trouble { error, is: Is::Broken }) => Some(error.to_string()),
                 _ => None,
@@ -213,10 +215,6 @@ impl Asker {
             }
         }
     }
-}
-
-async fn ping(conn: &mut Conn) -> Result<(), Trouble> {
-    conn.ping().await.map_err(|e| Trouble::of(e, false))
 }
 
 async fn carry_out(conn: &mut Conn, sql: String) -> Result<Vec<Row>, Trouble> {

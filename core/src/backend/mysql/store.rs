@@ -38,6 +38,8 @@ pub(super) struct From {
 
 /// How often somebody else may be faster.
 const TRIES: u32 = 64;
+/// How often a session may turn out to have ended.
+const PROOFS: u32 = 8;
 
 impl Store {
     pub(super) fn connect(dial: Dial) -> Self {
@@ -45,6 +47,19 @@ impl Store {
         let longer_response = dial.timeouts().longer_response();
         let requests = Connection::start(dial, runtime.clone());
         Self { requests, table, runtime, longer_response }
+    }
+
+    /// A session that has not ended, as far as can be known.
+    pub(super) async fn session(&self) -> Result<Arc<Session>, Error> {
+        for _ in 0..PROOFS {
+            let session = self.requests.session().await?;
+            if session.is_alive().await {
+                return Ok(session);
+            }
+            // It is noticed, and another one opened.
+            self.runtime.sleep(Duration::from_millis(1)).await;
+        }
+        self.requests.session().await
     }
 
     /// A row as it is.
@@ -80,7 +95,7 @@ impl Store {
     ) -> Result<T, Error> {
         let mut known = from.seen;
         for attempt in 0..TRIES {
-            let session = self.requests.session().await?;
+            let session = self.session().await?;
             let seen = match known.take() {
                 Some(seen) => seen,
                 None => self.read(&session, name).await?,
