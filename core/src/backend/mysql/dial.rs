@@ -101,10 +101,10 @@ impl Dial {
         let mut server = session.ask_one(&sql.server, &table.parts()).await?;
         if column::<Option<String>>(&server, "engine")?.is_none() {
             // Or this user does not see it.
-            if let Err(trouble) = self.make_table(session).await {
-                if session.ask(&sql.about, &[]).await.is_err() {
-                    return Err(trouble);
-                }
+            if let Err(trouble) = self.make_table(session).await
+                && session.ask(&sql.about, &[]).await.is_err()
+            {
+                return Err(trouble);
             }
             server = session.ask_one(&sql.server, &table.parts()).await?;
         }
