@@ -150,7 +150,11 @@ impl Dial {
     /// What the table says of itself; answers its id.
     async fn look_at_table(&self, session: &Session) -> Result<String, Trouble> {
         let table = &self.address.table;
-        let about = session.ask_one(&table.sql.about, &[]).await?;
+        let mut about = session.ask_one(&table.sql.about, &[]).await?;
+        if column::<i64>(&about, "version")? == 0 && self.make_table(session).await.is_ok() {
+            // Whoever made the table had not come to this row yet, or never did.
+            about = session.ask_one(&table.sql.about, &[]).await?;
+        }
         table.check_version(column(&about, "version")?)?;
         let id = column::<Option<String>>(&about, "label")?.unwrap_or_default();
         match session.ask(&table.sql.writes, &[]).await {
