@@ -15,7 +15,7 @@ use leasehold::runtime::{Runtime, ThreadRuntime};
 use leasehold::time::SystemClock;
 use leasehold::{Error, LockName, Owner};
 
-const ROUNDS: u128 = 2_000;
+const ROUNDS: u128 = 4_000;
 
 /// Answers truly but for one time in four.
 struct Liar {
@@ -132,7 +132,9 @@ impl Cluster for Liar {
     }
 }
 
-const MODES: [Mode; 3] = [Mode::Exclusive, Mode::Shared, Mode::Counted { permits: 2 }];
+/// Half of all are exclusive.
+const MODES: [Mode; 4] =
+    [Mode::Exclusive, Mode::Shared, Mode::Exclusive, Mode::Counted { permits: 2 }];
 
 fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
     // At two seconds it can hold the lock in the session in which it has waited.
@@ -142,8 +144,8 @@ fn claim(number: u128, waits: bool, renewed: bool) -> Claim {
         owner: Owner::from_bits(number),
         ttl,
         delay: Duration::ZERO,
-        // Those of one round use it in one way.
-        mode: MODES[(number / 8 % 3) as usize],
+        // Those of one round use it in one way, whoever waits or is renewed.
+        mode: MODES[(number / 8 / 6 % 4) as usize],
         label: "test".into(),
         place: waits.then_some(Duration::from_secs(2)),
         renewed,

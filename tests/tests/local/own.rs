@@ -92,6 +92,17 @@ fn what_can_be_held_at_once_is_not_refused() {
         is_refused(inside(x(), shared()).await.expect("held"));
         inside(shared(), shared()).await.expect("held").expect("shared");
         world.settle().await;
+        // A second share may have to wait for a writer that will give up.
+        let (other, _) = world.client();
+        let again = async |_: &Lease| {
+            let writer = spawn(async move { other.lock("x").wait(SECOND).acquire().await });
+            world.settle().await;
+            let second = shared().run(async |_| ()).await;
+            assert_eq!(writer.await.expect("no panic").expect_err("shared").kind(), Kind::Timeout);
+            second
+        };
+        shared().run(again).await.expect("held").expect("shared");
+        world.settle().await;
         let two = || client.lock("x").permits(2);
         let inner = async |_: &Lease| inside(two(), two()).await.expect("the second permit");
         is_refused(two().run(inner).await.expect("the first permit"));

@@ -178,6 +178,9 @@ fn outage(hangs: bool) {
             assert_eq!(error.kind(), Kind::Unavailable);
         }
         assert!(world.truth.elapsed() < SECOND * 20, "took {:?}", world.truth.elapsed());
+        // The head asks for all of them.
+        let [asked, ..] = wire.requests();
+        assert!(asked < 50, "asked {asked} times");
     });
 }
 

@@ -12,13 +12,6 @@ pub(super) const RULES: &[Rule] = &[
         "WHEN 'off' THEN 'off'",
     ),
     rule(
-        "the user's isolation is kept in PostgreSQL",
-        "access::defaults_of_the_user_change_nothing",
-        "backend/postgres/sql/settings.sql",
-        "('default_transaction_isolation', 'read committed'),",
-        "('default_transaction_isolation', 'serializable'),",
-    ),
-    rule(
         "rows are found one after the other in PostgreSQL",
         "table::a_pair_is_two_statements_and_its_updates_leave_the_index_alone",
         "backend/postgres/sql/settings.sql",

@@ -221,11 +221,4 @@ pub(super) const RULES: &[Rule] = &[
         "        if not string.find(places[i], '^%d+ 0 ') then return true end\n",
         "",
     ),
-    rule(
-        "a reader that is let in wakes nobody else",
-        "sharing::a_released_writer_admits_all_readers_up_to_the_next_writer",
-        "backend/redis/lua/vote_share.lua",
-        "if begins and waiting > 0 then wake_sharers(now) end\n",
-        "",
-    ),
 ];
