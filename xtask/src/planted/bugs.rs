@@ -188,8 +188,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a lease that was released is taken in again",
         file: "backend/quorum/slot.rs",
-        healthy: "if !open || vow.ballot <= self.freed {",
-        broken: "if !open {",
+        healthy: "if !open || vow.ballot <= self.freed || self.turn.is_alive() {",
+        broken: "if !open || self.turn.is_alive() {",
     },
     Bug {
         name: "a ballot that was given back is granted",
@@ -233,8 +233,8 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a node never takes a lease in",
         file: "backend/quorum/slot.rs",
-        healthy: "if !open || vow.ballot <= self.freed {",
-        broken: "if open || vow.ballot <= self.freed {",
+        healthy: "if !open || vow.ballot <= self.freed || self.turn.is_alive() {",
+        broken: "if open || vow.ballot <= self.freed || self.turn.is_alive() {",
     },
     Bug {
         name: "a new connection to etcd watches nothing",
