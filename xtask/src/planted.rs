@@ -127,3 +127,17 @@ fn caught(bug: &Bug, sign: &str, said: &str, started: Instant) -> Result<(), Fai
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in seconds, and not at the end of a long run.
+    #[test]
+    fn the_healthy_text_of_every_bug_stands_where_it_can_be_planted() {
+        let rules = RULES.iter().flat_map(|(_, rules)| rules.iter()).map(|rule| &rule.bug);
+        let real = SOAK_BUGS.iter().map(|(_, bug)| bug);
+        let all: Vec<&Bug> = BUGS.iter().chain(real).chain(rules).collect();
+        Copy::changed(crate::root(), &all).expect("every text is found");
+    }
+}

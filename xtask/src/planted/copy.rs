@@ -50,7 +50,7 @@ impl Copy {
         let target = std::env::var_os("CARGO_TARGET_DIR");
         let target = target.map_or(root.join("target"), PathBuf::from);
         let copy = Self { place: root.join("target/planted"), target };
-        let changed = copy.changed(root, bugs)?;
+        let changed = Self::changed(root, bugs)?;
         let failed = |e: io::Error| format!("the workspace could not be copied: {e}");
         fs::create_dir_all(&copy.place).map_err(failed)?;
         for part in WORKSPACE {
@@ -76,7 +76,10 @@ impl Copy {
     }
 
     /// The files that differ, by their path in the workspace.
-    fn changed(&self, root: &Path, bugs: &[&Bug]) -> Result<BTreeMap<PathBuf, String>, Failure> {
+    pub(super) fn changed(
+        root: &Path,
+        bugs: &[&Bug],
+    ) -> Result<BTreeMap<PathBuf, String>, Failure> {
         let core = Path::new("core/src");
         let read = |path: &Path| {
             fs::read_to_string(root.join(path)).map_err(|e| format!("{}: {e}", path.display()))

@@ -51,6 +51,7 @@ mod share;
 mod slots;
 mod transfer;
 mod txns;
+mod verdict;
 
 pub use cluster::Cluster;
 use cluster::{Change, Done, Failure, News, SessionId, Txn};
