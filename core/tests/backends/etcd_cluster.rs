@@ -358,6 +358,26 @@ async fn who_would_join_a_turn_that_ends_meanwhile_opens_another() {
 }
 
 #[tokio::test]
+async fn who_comes_late_to_join_again_and_again_opens_a_turn_that_nobody_is_in() {
+    let memory = MemoryCluster::new(Arc::new(SystemClock));
+    let (first, second) = (gated(&memory).await, gated(&memory).await);
+    let (seen, _) = granted(&second.1, &of(Mode::Shared, 2)).await;
+    let slow = asks_slowly(&first, &of(Mode::Shared, 1)).await;
+    assert!(second.1.release(&seen, None).await.unwrap().held);
+    let (next, _) = granted(&second.1, &of(Mode::Shared, 3)).await;
+    let come = *first.0.come.borrow();
+    first.0.next(Fate::Held);
+    first.0.go.add_permits(1);
+    first.0.come.subscribe().wait_for(|now| *now > come).await.unwrap();
+    // It has seen the next one by now, who leaves in its turn.
+    assert!(second.1.release(&next, None).await.unwrap().held);
+    first.0.next(Fate::NotSent);
+    first.0.go.add_permits(1);
+    let (lease, _) = slow.await.expect("it asks no third time");
+    assert!(lease.fence > next.fence);
+}
+
+#[tokio::test]
 async fn of_two_who_open_a_turn_at_once_one_joins_the_other() {
     let memory = MemoryCluster::new(Arc::new(SystemClock));
     let (first, second) = (gated(&memory).await, gated(&memory).await);

@@ -178,8 +178,10 @@ impl Asking<'_> {
         mut done: Done,
     ) -> Result<Option<Answer>, Failure> {
         let mut home = None;
-        for _ in 0..ROUNDS {
-            let (share, mut conditions) = match self.verdict(&place, &done)? {
+        for round in 0..ROUNDS {
+            // Who was seen in the turn may have left again. Then perhaps nobody is in it.
+            let opens = round % 2 == 1;
+            let (share, mut conditions) = match self.verdict(&place, &done, opens)? {
                 Some(Verdict::May(share, conditions)) => (share, conditions),
                 decided => {
                     home.iter().for_each(|home| self.put_aside_unless(home, session));

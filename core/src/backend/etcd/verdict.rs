@@ -58,7 +58,14 @@ impl Asking<'_> {
     }
 
     /// What was found by such a look. `None`: its key is not there.
-    pub(super) fn verdict(&self, place: &Place, done: &Done) -> Result<Option<Verdict>, Error> {
+    /// One that shares would open a turn where it `opens` and nobody is exclusive, whoever was
+    /// seen in it: the conditions tell whether they are there.
+    pub(super) fn verdict(
+        &self,
+        place: &Place,
+        done: &Done,
+        opens: bool,
+    ) -> Result<Option<Verdict>, Error> {
         let Some(ours) = done.reads.first().and_then(Found::first) else { return Ok(None) };
         if ours.created != place.created {
             return Ok(None);
@@ -76,7 +83,7 @@ impl Asking<'_> {
                 self.permit(permits, others, (up_to, holders), ours, done.revision)?
             }
             (Mode::Shared, [oldest, before, holders]) => {
-                self.turn(ours, oldest, before, holders)?
+                self.turn(ours, (oldest, before), holders, opens)?
             }
             _ => return Err(strange("a look that was not asked for")),
         };
@@ -103,9 +110,9 @@ impl Asking<'_> {
     fn turn(
         &self,
         ours: &Entry,
-        oldest: &Found,
-        before: &Found,
+        (oldest, before): (&Found, &Found),
         holders: &Found,
+        opens: bool,
     ) -> Result<Verdict, Error> {
         if let Some(before) = before.first() {
             // One of them holds the lock, or one of those who share it.
@@ -113,7 +120,8 @@ impl Asking<'_> {
             return Ok(Verdict::Waits { on: (before.key.clone(), Change::Deleted), ahead });
         }
         let others = self.etcd.keys.all_but(&self.claim.name, self.claim.mode);
-        let holder = match holders.first() {
+        let would_open = opens && oldest.first().is_none();
+        let holder = match holders.first().filter(|_| !would_open) {
             Some(first) => self.held_in(first)?.map(|(_, fence)| (first, fence)),
             None => None,
         };

@@ -31,6 +31,13 @@ pub(super) const OF_BACKENDS: &[Rule] = &[
         "let joins = vec![Condition::Absent(Keys::One(format!(\"{}!\", first.key)))];",
     ),
     rule(
+        "who comes late to join a turn in etcd does nothing else",
+        "etcd_cluster::who_comes_late_to_join_again_and_again_opens_a_turn_that_nobody_is_in",
+        "backend/etcd/share.rs",
+        "let opens = round % 2 == 1;",
+        "let opens = round > ROUNDS;",
+    ),
+    rule(
         "two open a turn in etcd at once",
         "etcd_cluster::of_two_who_open_a_turn_at_once_one_joins_the_other",
         "backend/etcd/verdict.rs",
