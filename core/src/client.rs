@@ -11,11 +11,12 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Events, Telling};
 use crate::lease::Lease;
-use crate::lock::{Lock, Settings};
+use crate::lock::Lock;
 use crate::locks::Locks;
 use crate::name::LockName;
 use crate::once::Once;
 use crate::runtime::Runtime;
+use crate::settings::Settings;
 use crate::target::{Target, ground};
 use crate::ticket::Content;
 

@@ -10,8 +10,9 @@ use crate::block::inside;
 use crate::error::{Error, Kind};
 use crate::leaders::Leaders;
 use crate::lease::Lease;
-use crate::lock::{Lock, Settings};
+use crate::lock::Lock;
 use crate::locks::Locks;
+use crate::settings::Settings;
 
 /// An election: who holds the lock of this name leads, and shows a value. Making one
 /// does no I/O, and a bad name or option is reported when it is

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::anchor::Anchor;
 use crate::engine::{Asker, Engine, Given, Hold, Loss, Patience, Plan, Tie};
 use crate::error::{Error, Kind, Outcome};
-use crate::lock::Settings;
+
+use crate::settings::Settings;
 use crate::ticket::{Content, Ticket};
 use crate::time::Instant;
 

@@ -110,6 +110,7 @@ mod locks;
 mod name;
 mod once;
 pub mod runtime;
+mod settings;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;

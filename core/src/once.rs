@@ -9,7 +9,8 @@ use crate::engine::Patience;
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::leases::Leases;
-use crate::lock::{Lock, check_rest};
+use crate::lock::Lock;
+use crate::settings::check_rest;
 
 /// Work that is done once per interval, or once for each [slot](Once::slot), whoever tries
 /// how often: a name and options. Options are those of [`Lock`].
