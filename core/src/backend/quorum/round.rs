@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::node::{ServerId, Signed};
-use crate::error::{Error, Outcome};
+use super::{LAG, Quorum};
+use crate::error::{Error, Kind, Outcome};
 
 /// A request under way.
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<Signed<T>, Error>> + Send + 'a>>;
@@ -132,4 +133,76 @@ fn twin() -> Error {
                one server has one vote";
     // The name may lead elsewhere by the next time.
     Error::unavailable(why).with_outcome(Outcome::Unknown)
+}
+
+impl Quorum {
+    /// The error for an operation that too few nodes have answered.
+    pub(super) fn no_quorum<T>(&self, round: &Round<'_, T>) -> Error {
+        let failures = self.nodes.iter().enumerate().filter_map(|(number, node)| {
+            let name = node.describe();
+            match round.answer(number) {
+                Some(Ok(_)) => None,
+                Some(Err(e)) => Some(format!("{name}: {e}")),
+                None => Some(format!("{name}: no answer yet")),
+            }
+        });
+        let failures = failures.collect::<Vec<_>>().join("; ");
+        let (answered, all) = (round.answers().count(), self.nodes.len());
+        let message = format!(
+            "{answered} of {all} nodes answered, and it takes {}: {failures}",
+            self.majority()
+        );
+        let refused = (0..all).filter_map(|node| round.answer(node)?.as_ref().err());
+        // What no retry can mend is what the user is to see.
+        let kinds: Vec<Kind> = refused.map(Error::kind).collect();
+        let kind = kinds.into_iter().find(|kind| *kind != Kind::Unavailable);
+        // Every node that was asked says that it was not reached.
+        let is_unsent = |node| match round.answer(node) {
+            Some(Err(e)) => e.outcome() == Outcome::NotHeld,
+            Some(Ok(_)) => false,
+            None => !round.is_asked(node),
+        };
+        let outcome = if (0..all).all(is_unsent) { Outcome::NotHeld } else { Outcome::Unknown };
+        Error::new(kind.unwrap_or(Kind::Unavailable), message).with_outcome(outcome)
+    }
+
+    /// Ask all nodes, and wait until the answers are `enough` or all there; fails
+    /// when a majority has not answered.
+    pub(super) async fn ask_all<'a, T>(
+        &self,
+        mut round: Round<'a, T>,
+        enough: impl Fn(&Round<'a, T>) -> bool,
+    ) -> Result<Round<'a, T>, Error> {
+        let majority = self.majority();
+        let is_enough = |round: &Round<'a, T>| round.answers().count() >= majority && enough(round);
+        round.until(|_, _| (), is_enough).await;
+        match round.answers().count() >= majority {
+            true => Ok(round),
+            false => Err(self.no_quorum(&round)),
+        }
+    }
+
+    /// The same, and all answers that come soon.
+    pub(super) async fn ask_patiently<'a, T>(
+        &self,
+        mut round: Round<'a, T>,
+    ) -> Result<Round<'a, T>, Error> {
+        self.hear_soon(&mut round, |_| false).await;
+        self.ask_all(round, |_| true).await
+    }
+
+    /// Wait for a majority, and a while for answers that are `enough`.
+    pub(super) async fn hear_soon<'a, T>(
+        &self,
+        round: &mut Round<'a, T>,
+        enough: impl Fn(&Round<'a, T>) -> bool,
+    ) {
+        let majority = self.majority();
+        round.until(|_, _| (), |round| round.answers().count() >= majority).await;
+        tokio::select! {
+            biased;
+            () = round.until(|_, _| (), enough) => {}
+            () = self.runtime.sleep(LAG) => {}
+        }
+    }
 }
