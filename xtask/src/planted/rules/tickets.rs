@@ -13,21 +13,21 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a giver that is cancelled keeps its ticket",
-        "tickets::a_giver_that_is_cancelled_at_each_await_point_leaves_no_lease_behind",
+        "tickets::trouble::a_giver_that_is_cancelled_at_each_await_point_leaves_no_lease_behind",
         "engine/handing.rs",
         "self.engine.withdraw_in_background(self.ticket.clone());",
         "",
     ),
     rule(
         "a giver that is cancelled keeps its lease",
-        "tickets::a_giver_that_is_cancelled_at_each_await_point_leaves_no_lease_behind",
+        "tickets::trouble::a_giver_that_is_cancelled_at_each_await_point_leaves_no_lease_behind",
         "engine/handing.rs",
         "self.engine.owe_release(self.hold.clone());",
         "",
     ),
     rule(
         "an adoption that is cancelled keeps the lease",
-        "tickets::an_adoption_that_is_cancelled_at_each_await_point_leaves_no_lease_behind",
+        "tickets::trouble::an_adoption_that_is_cancelled_at_each_await_point_leaves_no_lease_behind",
         "engine/handing.rs",
         "self.engine.withdraw_in_background(self.to.clone());",
         "",
@@ -41,7 +41,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a lost answer ends the handing on",
-        "tickets::an_answer_that_is_lost_on_either_side_is_asked_for_again",
+        "tickets::trouble::an_answer_that_is_lost_on_either_side_is_asked_for_again",
         "engine/handing.rs",
         "if error.kind() != Kind::Unavailable || self.runtime.now() + pause >= until {",
         "if error.kind() != Kind::Timeout || self.runtime.now() + pause >= until {",
