@@ -2,7 +2,7 @@
 
 use crate::place::{Place, SECOND};
 use leasehold::Kind;
-use leasehold_tests::patience::now;
+use leasehold_tests::patience::{now, pause};
 use leasehold_tests::servers::PostgresSettings;
 
 #[test]
@@ -167,6 +167,23 @@ fn how_long_the_server_is_waited_for_is_set_in_the_url() {
     let error = place.no_client_of(&format!("{url}&connect_timeout=300ms"));
     assert!(error.to_string().contains("connect_timeout"), "{error}");
     assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
+    place.server.thaw();
+}
+
+/// The release is asked first, so its time is over first, and it ends the session of both.
+#[test]
+fn who_asks_while_a_session_ends_is_told_why_it_ended() {
+    let place = Place::new();
+    let url = place.server.url();
+    let client = place.client_of(&format!("{url}&response_timeout=600ms&connect_timeout=300ms"));
+    let lease = place.hold(&client, "x");
+    let lock = client.lock("y").ttl(60 * SECOND);
+    place.server.freeze();
+    drop(lease);
+    pause(SECOND / 5);
+    let error = place.wait(lock.try_acquire()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(error.to_string().contains("_timeout"), "{error}");
     place.server.thaw();
 }
 

@@ -108,9 +108,7 @@ impl Session {
         &self,
         answered: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Trouble> {
-        if self.client.is_closed() {
-            let why = lock(&self.broken).clone();
-            let why = why.unwrap_or_else(|| "the connection to the server is over".to_owned());
+        if let Some(why) = self.over() {
             return Err(Trouble { error: Error::unavailable(why), is: Is::Broken });
         }
         let limit = self.response_timeout;
@@ -125,10 +123,21 @@ impl Session {
                 Err(Trouble { error, is: Is::Broken })
             }
         };
-        if let Err(Trouble { error, is: Is::Broken }) = &answer {
-            self.shut(&error.to_string());
-        }
-        answer
+        let Err(Trouble { error, is: Is::Broken }) = answer else { return answer };
+        // Who has ended it knows more than who hears that it ended.
+        let error = match lock(&self.broken).clone() {
+            Some(why) => Error::unavailable(why).with_outcome(error.outcome()),
+            None => error,
+        };
+        self.shut(&error.to_string());
+        Err(Trouble { error, is: Is::Broken })
+    }
+
+    /// Why no more is asked.
+    fn over(&self) -> Option<String> {
+        let broken = lock(&self.broken).clone();
+        let closed = || "the connection to the server is over".to_owned();
+        broken.or_else(|| self.client.is_closed().then(closed))
     }
 
     /// End it: the next may do better.
