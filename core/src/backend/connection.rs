@@ -18,7 +18,7 @@ pub(super) trait Dial: Send + Sync + 'static {
     /// What requests use.
     type Session: Clone + Send + Sync + 'static;
 
-    /// Connect, for the so manieth time.
+    /// Connect. `number` counts the attempts, from 1.
     async fn open(&mut self, number: u64) -> Result<(Self::Session, Driver), Error>;
 
     /// Connected not for the first time: messages may have been missed.

@@ -127,7 +127,8 @@ impl Sharer {
     }
 }
 
-fn owner(text: &str) -> Result<Owner, ParseIntError> {
+/// An owner, as it is written in text.
+pub(super) fn owner(text: &str) -> Result<Owner, ParseIntError> {
     u128::from_str_radix(text, 16).map(Owner::from_bits)
 }
 

@@ -26,6 +26,8 @@ use async_trait::async_trait;
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod columns;
 #[cfg(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql"))]
 mod connection;
 #[cfg(feature = "etcd")]
@@ -46,6 +48,8 @@ pub mod quorum;
 mod record;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 mod status;

@@ -3,7 +3,7 @@
 use mysql_async::{ClientIdentity, SslOpts};
 use tokio_rustls::rustls::crypto;
 
-use super::address::Tls;
+use crate::backend::sql::Tls;
 use crate::backend::tls::authorities;
 use crate::error::Error;
 

@@ -2,78 +2,29 @@
 
 use mysql_async::{DriverError, ServerError};
 
+use crate::backend::sql::{Is, Trouble, whole};
 use crate::error::{Error, Kind, Outcome};
 
-/// A statement without a usable answer.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) error: Error,
-    pub(super) is: Is,
+/// The server has answered what cannot be; the statement may have been carried out.
+pub(super) fn strange(what: &str) -> Trouble {
+    Trouble::strange(what, "a MySQL or MariaDB")
 }
 
-/// What there is to do about it, besides telling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Is {
-    /// Ask again at once: it lost against others.
-    Beaten,
-    /// Somebody keeps the row from being changed.
-    Locked,
-    /// The session is not to be used any more.
-    Broken,
-    /// There is no such table.
-    Missing,
-    /// The user may not do it.
-    Forbidden,
-    /// Nothing.
-    Told,
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        trouble.error
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self { error, is: Is::Told }
-    }
-}
-
-impl Trouble {
-    /// The server has answered what cannot be; the statement may have been carried out.
-    pub(super) fn strange(what: &str) -> Self {
-        let message = format!("the server has sent {what}; is it a MySQL or MariaDB?");
-        let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
-        Self { error, is: Is::Broken }
-    }
-
-    /// `wrote`: of several statements an earlier one has changed something.
-    pub(super) fn of(e: mysql_async::Error, wrote: bool) -> Self {
-        let said = match e {
-            mysql_async::Error::Server(said) => said,
-            e => {
-                let message = "the connection to the server broke";
-                let error = Error::unavailable(message).because(whole(&e));
-                return Self { error: error.with_outcome(Outcome::Unknown), is: Is::Broken };
-            }
-        };
-        let (kind, is, cure) = meaning(&said);
-        let cure = if cure.is_empty() { "the statement failed" } else { cure };
-        let message = format!("{cure} (the server says: {}, error {})", said.message, said.code);
-        // A statement that fails is undone; of one whose session ends nobody knows.
-        let outcome = match wrote || is == Is::Broken {
-            true => Outcome::Unknown,
-            false => Outcome::NotHeld,
-        };
-        Self { error: Error::new(kind, message).with_outcome(outcome), is }
-    }
-
-    /// Nothing was to be changed.
-    pub(super) fn of_reading(mut self) -> Self {
-        self.error = self.error.with_outcome(Outcome::NotHeld);
-        self
-    }
+/// `wrote`: of several statements an earlier one has changed something.
+pub(super) fn trouble(e: mysql_async::Error, wrote: bool) -> Trouble {
+    let said = match e {
+        mysql_async::Error::Server(said) => said,
+        e => return Trouble::lost(&e),
+    };
+    let (kind, is, cure) = meaning(&said);
+    let cure = if cure.is_empty() { "the statement failed" } else { cure };
+    let message = format!("{cure} (the server says: {}, error {})", said.message, said.code);
+    // A statement that fails is undone; of one whose session ends nobody knows.
+    let outcome = match wrote || is == Is::Broken {
+        true => Outcome::Unknown,
+        false => Outcome::NotHeld,
+    };
+    Trouble { error: Error::new(kind, message).with_outcome(outcome), is }
 }
 
 /// Why there is no session at all.
@@ -98,7 +49,7 @@ pub(super) fn not_connected(e: mysql_async::Error) -> Trouble {
         );
     }
     let is_io = matches!(e, mysql_async::Error::Io(_));
-    let trouble = Trouble::of(e, false);
+    let trouble = trouble(e, false);
     match is_io {
         true => {
             let message = "is the server running, and the address right?";
@@ -106,20 +57,6 @@ pub(super) fn not_connected(e: mysql_async::Error) -> Trouble {
         }
         false => trouble,
     }
-}
-
-/// The message, and those of its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !said.contains(&next) {
-            said = format!("{said}: {next}");
-        }
-        cause = error.source();
-    }
-    said
 }
 
 fn meaning(said: &ServerError) -> (Kind, Is, &'static str) {

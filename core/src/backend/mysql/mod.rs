@@ -1,34 +1,27 @@
 //! One MySQL or MariaDB database.
 //!
-//! A lock is a row, and all of its state is in that row: who holds it until when, who waits,
-//! the last fence. So every change is one statement about one row, which is a transaction of
-//! its own, and no two can lock each other out. What happens most is a statement that decides
-//! by itself: taking a free lock, giving it back, renewing. All else reads the row, decides
-//! here by the rules that the embedded backend has, too, and writes the row if it still has the
-//! version that was read.
+//! All of a lock's state is in its row: who holds it until when, who waits, the last fence. So
+//! every change is one statement about one row, which is a transaction of its own, and no two
+//! can lock each other out. What no statement can decide alone, [`sql`](super::sql) does.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::record::{Now, Record, Rest, Retired};
+use super::sql::Locks;
 use super::{
     Answer, Backend, Claim, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
 };
 use crate::error::Error;
-use crate::name::{LockName, Owner};
+use crate::name::LockName;
 use crate::runtime::Runtime;
 
 mod address;
-mod chores;
-mod claim;
 mod dial;
 #[cfg(feature = "tls")]
 mod encryption;
 mod failure;
-mod release;
-mod renew;
 mod rows;
 mod session;
 mod store;
@@ -37,10 +30,8 @@ mod text;
 
 use super::connection::Connection;
 pub(crate) use address::Address;
-use chores::Chores;
 use dial::{Dial, Known};
-use session::Session;
-use store::{From, Store};
+use store::Store;
 
 /// One client's use of one MySQL or MariaDB database. MariaDB 10.11 was run.
 ///
@@ -81,13 +72,10 @@ use store::{From, Store};
 /// somebody else keeps a lock's row locked, who asks for it is kept for a second, and so are
 /// the other requests of its client.
 pub struct Mysql {
-    store: Arc<Store>,
-    /// It renews.
-    second: Connection<Arc<Session>>,
-    /// What this process gave back or withdrew.
-    retired: Arc<Mutex<Retired>>,
-    chores: Chores,
+    locks: Locks<Store>,
     known: Arc<Known>,
+    /// See [`Backend::response_timeout`].
+    longer_response: Duration,
     description: String,
 }
 
@@ -107,93 +95,61 @@ impl Mysql {
     }
 
     pub(crate) async fn at(address: Address, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
-        let description = address.shown.clone();
+        let description = address.place.shown.clone();
+        let longer_response = address.place.timeouts.longer_response();
         let dial = Dial::new(address, runtime.clone());
-        let (known, another) = (dial.known().clone(), dial.another());
+        let (known, another) = (dial.known.clone(), dial.another());
         let store = Arc::new(Store::connect(dial));
         // The table is there when the other session looks for it.
         store.requests.session().await?;
         let second = Connection::start(another, runtime);
         second.session().await?;
-        let chores = Chores::of(store.clone());
-        chores.forget_old();
-        Ok(Self { store, second, retired: Arc::default(), chores, known, description })
-    }
-
-    fn retired(&self) -> MutexGuard<'_, Retired> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_retired(&self, owner: Owner) -> bool {
-        self.retired().contains(owner)
-    }
-
-    /// Change a record from what it is.
-    async fn change<T>(
-        &self,
-        name: &LockName,
-        change: impl FnMut(&mut Record, Now) -> T,
-    ) -> Result<T, Error> {
-        self.store.change(name, From::default(), change).await
+        Ok(Self { locks: Locks::of(store, second), known, longer_response, description })
     }
 }
 
-/// Nobody is woken, so nobody has an address.
-const NO_ADDRESS: super::record::Address = 0;
+/// How often the first of the line asks. Nobody wakes it.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// Who waits as the first of the line asks more often than the others.
+fn asked_again_soon(claim: &Claim, answer: Answer) -> Answer {
+    match answer {
+        Answer::Busy { free_in, ahead: 0, fence } if claim.place.is_some() => {
+            let free_in = Some(free_in.map_or(FIRST, |free_in| free_in.min(FIRST)));
+            Answer::Busy { free_in, ahead: 0, fence }
+        }
+        answer => answer,
+    }
+}
 
 #[async_trait]
 impl Backend for Mysql {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        self.chores.count_request();
-        if self.is_retired(claim.owner) {
-            return Ok(Answer::Retired);
-        }
-        let answer = match claim.mode {
-            Mode::Exclusive => self.claim_alone(claim).await?,
-            Mode::Shared | Mode::Counted { .. } => self.claim_row(claim, From::default()).await?,
-        };
-        Ok(claim::asked_again_soon(claim, answer))
+        Ok(asked_again_soon(claim, self.locks.claim(claim).await?))
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
-        self.renew_all(leases).await
+        self.locks.renew(leases).await
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
-        self.chores.count_request();
-        self.retired().insert(held.owner);
-        let mut released = self.give_back(held, then).await?;
+        let mut released = self.locks.release(held, then).await?;
         if let (Some(claim), Some(answer)) = (then, &mut released.next) {
-            *answer = claim::asked_again_soon(claim, *answer);
+            *answer = asked_again_soon(claim, *answer);
         }
         Ok(released)
     }
 
     async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
-        self.retired().insert(held.owner);
-        let rest = Rest { lasts: rest, client: NO_ADDRESS };
-        let change = |record: &mut Record, now: Now| {
-            let was_held = record.rest(held.owner, rest, now.instant);
-            let others = record.waiters_besides(None);
-            Released { held: was_held, next: None, others }
-        };
-        self.change(&held.name, change).await
+        self.locks.rest(held, rest).await
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
-        self.retired().insert(claim.owner);
-        self.take_back(claim).await
+        self.locks.withdraw(claim).await
     }
 
-    async fn transfer(&self, held: &Held, to: &Claim, _: Heir) -> Result<Transferred, Error> {
-        let transfer = |record: &mut Record, now: Now| {
-            !self.is_retired(to.owner) && record.transfer(held.owner, to, NO_ADDRESS, now.instant)
-        };
-        if !self.change(&held.name, transfer).await? {
-            return Ok(Transferred::Gone);
-        }
-        self.retired().insert(held.owner);
-        Ok(Transferred::Done { term: None })
+    async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
+        self.locks.transfer(held, to, heir).await
     }
 
     fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
@@ -201,18 +157,15 @@ impl Backend for Mysql {
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
-        let evict = |record: &mut Record, _: Now| !std::mem::take(&mut record.tenants).is_empty();
-        self.change(name, evict).await
+        self.locks.evict(name).await
     }
 
     async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
-        let relabel =
-            |record: &mut Record, now: Now| record.relabel(held.owner, label, now.instant);
-        self.change(&held.name, relabel).await
+        self.locks.relabel(held, label).await
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
-        self.look_at(name).await
+        self.locks.inspect(name).await
     }
 
     async fn wake(&self) -> Wake {
@@ -228,7 +181,7 @@ impl Backend for Mysql {
     }
 
     fn response_timeout(&self) -> Duration {
-        self.store.longer_response
+        self.longer_response
     }
 
     fn caveats(&self) -> Vec<String> {

@@ -9,11 +9,11 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::sync::{Notify, oneshot};
 
-use super::failure::{Is, Trouble};
+use super::failure::{strange, trouble};
 use super::rows::column;
 use super::text::{Values, fill};
 use crate::backend::connection::Driver;
-use crate::backend::net::Patience;
+use crate::backend::sql::{self, Is, Trouble, in_time};
 use crate::error::{Error, Outcome};
 use crate::runtime::Runtime;
 use crate::time::Instant;
@@ -27,8 +27,8 @@ pub(super) struct Session {
     line: Arc<Line>,
     /// Of the question that is asked next.
     questions: AtomicU64,
-    /// The so manieth of its connection.
-    pub(super) number: u64,
+    /// Which attempt of its connection has opened it, counted from 1.
+    number: u64,
     runtime: Arc<dyn Runtime>,
     began: Instant,
 }
@@ -70,21 +70,6 @@ impl Session {
         (Arc::new(Self { line, questions, number, runtime, began }), Box::pin(driver))
     }
 
-    pub(super) fn age(&self) -> Duration {
-        self.runtime.now().since(self.began)
-    }
-
-    /// Whether it has been heard of just now, or answers. One that has ended is not asked to
-    /// carry out anything, so that nobody has to wonder whether it did.
-    pub(super) async fn is_alive(&self) -> bool {
-        let (heard, is_over) = {
-            let state = lock(&self.line.state);
-            (state.heard.unwrap_or(self.began), state.over.is_some())
-        };
-        let is_fresh = self.runtime.now().since(heard) <= STALE;
-        !is_over && (is_fresh || self.answer("DO 0".to_owned()).await.is_ok())
-    }
-
     /// Carry out statements, once at most; the last of them says the number of the question in
     /// each row. Without an error all are committed.
     pub(super) async fn ask(&self, sql: &str, with: Values<'_>) -> Result<Vec<Row>, Trouble> {
@@ -95,7 +80,7 @@ impl Session {
         match !rows.is_empty() && rows.iter().all(answers) {
             true => Ok(rows),
             false => {
-                let trouble = Trouble::strange("the answer to another question");
+                let trouble = strange("the answer to another question");
                 self.shut(&trouble.error.to_string());
                 Err(trouble)
             }
@@ -107,7 +92,7 @@ impl Session {
         let mut rows = self.ask(sql, with).await?;
         match (rows.pop(), rows.is_empty()) {
             (Some(row), true) => Ok(row),
-            _ => Err(Trouble::strange("several rows for one")),
+            _ => Err(strange("several rows for one")),
         }
     }
 
@@ -220,36 +205,39 @@ impl Asker {
 async fn carry_out(conn: &mut Conn, sql: String) -> Result<Vec<Row>, Trouble> {
     let mut rows = Vec::new();
     let mut wrote = false;
-    let mut result = conn.query_iter(sql).await.map_err(|e| Trouble::of(e, wrote))?;
+    let mut result = conn.query_iter(sql).await.map_err(|e| trouble(e, wrote))?;
     loop {
         wrote |= result.affected_rows() > 0;
         if result.is_empty() {
             // Also after an error of any statement but the first, which only this tells.
-            result.drop_result().await.map_err(|e| Trouble::of(e, wrote))?;
+            result.drop_result().await.map_err(|e| trouble(e, wrote))?;
             return Ok(rows);
         }
-        let set: Vec<Row> = result.collect().await.map_err(|e| Trouble::of(e, wrote))?;
+        let set: Vec<Row> = result.collect().await.map_err(|e| trouble(e, wrote))?;
         if !set.is_empty() {
             rows = set;
         }
     }
 }
 
-async fn in_time<T>(
-    runtime: &dyn Runtime,
-    limit: Duration,
-    answered: impl Future<Output = Result<T, Trouble>>,
-) -> Result<T, Trouble> {
-    tokio::select! {
-        biased;
-        answer = answered => answer,
-        () = Patience::of(limit).end(runtime) => {
-            let message = format!(
-                "the server has not answered for {limit:?} (response_timeout in the URL)"
-            );
-            let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
-            Err(Trouble { error, is: Is::Broken })
-        }
+impl sql::Session for Session {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn age(&self) -> Duration {
+        self.runtime.now().since(self.began)
+    }
+
+    /// Whether it has been heard of just now, or answers. One that has ended is not asked to
+    /// carry out anything, so that nobody has to wonder whether it did.
+    async fn is_alive(&self) -> bool {
+        let (heard, is_over) = {
+            let state = lock(&self.line.state);
+            (state.heard.unwrap_or(self.began), state.over.is_some())
+        };
+        let is_fresh = self.runtime.now().since(heard) <= STALE;
+        !is_over && (is_fresh || self.answer("DO 0".to_owned()).await.is_ok())
     }
 }
 

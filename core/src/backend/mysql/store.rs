@@ -1,168 +1,217 @@
-//! The records in the table. What one statement cannot do is decided here from a row that was
-//! read, and written if the row is still the one that was seen.
+//! The rows of the table, by the statements of this server.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use mysql_async::Row;
 
 use super::dial::Dial;
-use super::failure::{Is, Trouble};
-use super::rows::{Columns, Seen, column, micros};
+use super::failure::strange;
+use super::rows::{column, instant, micros, seen, values};
 use super::session::Session;
 use super::table::{Table, named};
-use super::text::{Values, maybe};
+use super::text::{self, fill, list, maybe};
 use crate::backend::connection::Connection;
-use crate::backend::record::{Now, Record};
-use crate::error::Error;
+use crate::backend::record::Address;
+use crate::backend::sql::{Change, Rows, Seen, Taken, Trouble, Which};
+use crate::backend::{Claim, Held, Released, lists};
 use crate::name::LockName;
 use crate::runtime::Runtime;
 
+/// Nobody is woken, so nobody has an address.
+const NO_ADDRESS: Address = 0;
+
 pub(super) struct Store {
     pub(super) requests: Connection<Arc<Session>>,
-    pub(super) table: Table,
-    pub(super) runtime: Arc<dyn Runtime>,
-    /// See [`Backend::response_timeout`](crate::backend::Backend::response_timeout).
-    pub(super) longer_response: Duration,
+    table: Table,
+    runtime: Arc<dyn Runtime>,
 }
-
-/// Where a change begins.
-#[derive(Default)]
-pub(super) struct From {
-    /// What is known of the lock already.
-    pub(super) seen: Option<Seen>,
-    /// Write in any case, and keep out for so long what was sent before and does not name the
-    /// version that it saw.
-    pub(super) careful: Option<Duration>,
-}
-
-/// How often somebody else may be faster.
-const TRIES: u32 = 64;
-/// How often a session may turn out to have ended.
-const PROOFS: u32 = 8;
 
 impl Store {
     pub(super) fn connect(dial: Dial) -> Self {
-        let (table, runtime) = (dial.table().clone(), dial.runtime().clone());
-        let longer_response = dial.timeouts().longer_response();
+        let (table, runtime) = (dial.address.table.clone(), dial.runtime.clone());
         let requests = Connection::start(dial, runtime.clone());
-        Self { requests, table, runtime, longer_response }
+        Self { requests, table, runtime }
+    }
+}
+
+impl Rows for Store {
+    type Session = Session;
+
+    /// It waits for a locked row, and fails after `innodb_lock_wait_timeout`.
+    const SKIPS_LOCKED_ROWS: bool = false;
+
+    fn requests(&self) -> &Connection<Arc<Session>> {
+        &self.requests
     }
 
-    /// A session that has not ended, as far as can be known.
-    pub(super) async fn session(&self) -> Result<Arc<Session>, Error> {
-        for _ in 0..PROOFS {
-            let session = self.requests.session().await?;
-            if session.is_alive().await {
-                return Ok(session);
-            }
-            // It is noticed, and another one opened.
-            self.runtime.sleep(Duration::from_millis(1)).await;
+    fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+
+    fn address(&self) -> Address {
+        NO_ADDRESS
+    }
+
+    async fn take(&self, on: &Session, claim: &Claim) -> Result<Taken, Trouble> {
+        let values = [
+            ("name", named(claim.name.as_str())),
+            ("owner", text::owner(claim.owner)),
+            ("ttl", micros(claim.ttl).to_string()),
+            ("client", NO_ADDRESS.to_string()),
+            ("label", text::text(&claim.label)),
+        ];
+        let row = on.ask_one(&self.table.sql.claim, &values).await?;
+        let seen = seen_of(on, &row, &claim.name)?;
+        match has_written(&row)? {
+            true => Ok(Taken::Granted(column(&row, "granted")?)),
+            false => Ok(Taken::Seen(seen)),
         }
-        self.requests.session().await
     }
 
-    /// A row as it is.
-    async fn read(&self, session: &Session, name: &LockName) -> Result<Seen, Trouble> {
-        let row = session.ask_one(&self.table.sql.read, &[("name", named(name.as_str()))]).await;
-        self.seen(session, &row.map_err(Trouble::of_reading)?, name)
+    async fn free(&self, on: &Session, held: &Held) -> Result<Released, Trouble> {
+        let values = [("name", named(held.name.as_str())), ("owner", text::owner(held.owner))];
+        let row = on.ask_one(&self.table.sql.release, &values).await?;
+        let now = instant(column(&row, "now")?);
+        let line = column::<Option<String>>(&row, "line")?;
+        let line = line.map_or(Ok(Vec::new()), |line| lists::read_line(&line));
+        // It is given back, whoever waits.
+        let line = line.unwrap_or_default();
+        let others = line.iter().filter(|waiter| waiter.until > now).count();
+        Ok(Released { held: has_written(&row)?, next: None, others })
     }
 
-    /// What is seen of a lock in an answer that tells its name.
-    pub(super) fn seen(
+    async fn hand_over(
         &self,
-        session: &Session,
-        row: &Row,
-        name: &LockName,
-    ) -> Result<Seen, Trouble> {
-        match Seen::of(row)? {
-            seen if seen.name == name.as_str() => Ok(seen),
-            _ => {
-                let trouble = Trouble::strange("the answer to another question");
-                session.shut(&trouble.error.to_string());
-                Err(trouble)
-            }
-        }
+        on: &Session,
+        held: &Held,
+        then: &Claim,
+    ) -> Result<Option<u64>, Trouble> {
+        let values = [
+            ("name", named(held.name.as_str())),
+            ("owner", text::owner(held.owner)),
+            ("next", text::owner(then.owner)),
+            ("ttl", micros(then.ttl).to_string()),
+            ("client", NO_ADDRESS.to_string()),
+            ("label", text::text(&then.label)),
+        ];
+        let row = on.ask_one(&self.table.sql.hand_over, &values).await?;
+        has_written(&row)?.then(|| column(&row, "granted")).transpose()
     }
 
-    /// Change one lock's record. The answer of `change`, which may be called several times,
-    /// counts only when the row was written, or is to stay as it is.
-    pub(super) async fn change<T>(
-        &self,
-        name: &LockName,
-        from: From,
-        mut change: impl FnMut(&mut Record, Now) -> T,
-    ) -> Result<T, Error> {
-        let mut known = from.seen;
-        for attempt in 0..TRIES {
-            let session = self.session().await?;
-            let seen = match known.take() {
-                Some(seen) => seen,
-                None => self.read(&session, name).await?,
-            };
-            let mut before = seen.record.clone();
-            before.expire(seen.now.instant);
-            let mut record = before.clone();
-            let answer = change(&mut record, seen.now);
-            if record == before && from.careful.is_none() {
-                return Ok(answer);
-            }
-            match self.write(&session, &seen, &record, from.careful).await {
-                Ok(true) => return Ok(answer),
-                Err(Trouble { error, is }) if is != Is::Beaten => return Err(error),
-                Ok(false) | Err(_) => {}
-            }
-            self.pause(attempt).await;
-        }
-        Err(Error::unavailable("others change this lock all the time; ask again"))
+    async fn read(&self, on: &Session, name: &LockName) -> Result<Seen, Trouble> {
+        let row = on.ask_one(&self.table.sql.read, &[("name", named(name.as_str()))]).await;
+        seen_of(on, &row.map_err(Trouble::of_reading)?, name)
     }
 
-    /// Let those go first who are as fast as we are.
-    async fn pause(&self, attempt: u32) {
-        if attempt > 0 {
-            let most = Duration::from_millis(1 << attempt.min(5));
-            let part = f64::from(self.runtime.random() as u16) / f64::from(u16::MAX);
-            self.runtime.sleep(most.mul_f64(part)).await;
-        }
+    async fn read_many(&self, on: &Session, which: Which<'_>) -> Result<Vec<Seen>, Trouble> {
+        let sql = &self.table.sql;
+        let used = || "t.owner IS NOT NULL OR t.line IS NOT NULL".to_owned();
+        let rows = match which {
+            Which::After(name, most) => {
+                on.ask(&sql.read_old, &[("after", named(name)), ("limit", most.to_string())]).await
+            }
+            Which::Named(names) => {
+                let names = list(names.into_iter().map(named));
+                on.ask(&sql.read_many, &[("which", format!("t.name IN ({names})"))]).await
+            }
+            Which::Used => on.ask(&sql.read_many, &[("which", used())]).await,
+        };
+        let rows = rows.map_err(Trouble::of_reading)?;
+        // One of them is about the table.
+        let is_lock = |seen: &Result<Seen, _>| !matches!(seen, Ok(seen) if seen.name.is_empty());
+        rows.iter().map(seen).filter(is_lock).collect()
     }
 
-    /// Whether the row was as it had been seen, and is written.
-    async fn write(
-        &self,
-        session: &Session,
-        seen: &Seen,
-        record: &Record,
-        careful: Option<Duration>,
-    ) -> Result<bool, Trouble> {
-        let mut values = Vec::from(Columns::of(record)?.values);
+    async fn write(&self, on: &Session, change: &Change<'_>) -> Result<bool, Trouble> {
+        let seen = change.seen;
+        let mut values = Vec::from(values(change.record)?);
         values.push(("name", named(&seen.name)));
         values.push(("version", seen.version.unwrap_or(seen.forgotten).to_string()));
-        values.push(("careful", maybe(careful, |span| micros(span).to_string())));
+        values.push(("careful", maybe(change.careful, |span| micros(span).to_string())));
         let sql = match seen.version {
             Some(_) => &self.table.sql.change,
             None => &self.table.sql.insert,
         };
-        let row = session.ask_one(sql, &values).await?;
-        has_written(&row)
+        has_written(&on.ask_one(sql, &values).await?)
     }
 
-    /// Rows by a statement that reads many, and the row about the table.
-    pub(super) async fn read_rows(
+    /// By one request, and in it one statement for each ttl.
+    async fn renew_alone(
         &self,
-        session: &Session,
-        sql: &str,
-        values: Values<'_>,
-    ) -> Result<Vec<Seen>, Trouble> {
-        let rows = session.ask(sql, values).await.map_err(Trouble::of_reading)?;
-        let seen = rows
-            .iter()
-            .map(Seen::of)
-            .filter(|seen| !matches!(seen, Ok(seen) if seen.name.is_empty()));
-        seen.collect()
+        on: &Session,
+        leases: &[&Held],
+    ) -> Result<HashSet<(String, String)>, Trouble> {
+        let sql = &self.table.sql;
+        let mut by_ttl: BTreeMap<i64, Vec<&Held>> = BTreeMap::new();
+        for held in leases {
+            by_ttl.entry(micros(held.ttl)).or_default().push(held);
+        }
+        let mut said = String::new();
+        for (ttl, held) in &by_ttl {
+            let pair = |held: &&Held| {
+                format!("({}, {})", named(held.name.as_str()), text::owner(held.owner))
+            };
+            let values = [
+                ("ttl", ttl.to_string()),
+                ("names", list(held.iter().map(|held| named(held.name.as_str())))),
+                ("pairs", list(held.iter().map(pair))),
+            ];
+            said += &fill(&sql.renew, &values);
+            said += ";\n";
+        }
+        let names = list(leases.iter().map(|held| named(held.name.as_str())));
+        said += &fill(&sql.renewed, &[("names", names)]);
+        let mut kept = HashSet::new();
+        for row in &on.ask(&said, &[]).await? {
+            if let Some(owner) = column(row, "owner")? {
+                kept.insert((column(row, "asked")?, owner));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// One after the other.
+    async fn write_shares(&self, on: &Session, seen: &[Seen]) -> Result<HashSet<String>, Trouble> {
+        let mut written = HashSet::new();
+        for seen in seen {
+            let mut values = Vec::from(values(&seen.record)?);
+            values.push(("name", named(&seen.name)));
+            values.push(("version", seen.version.unwrap_or_default().to_string()));
+            let row = on.ask_one(&self.table.sql.renew_shares, &values).await?;
+            if has_written(&row)? {
+                written.insert(column(&row, "asked")?);
+            }
+        }
+        Ok(written)
+    }
+
+    async fn forget(&self, on: &Session, seen: &[Seen]) -> Result<(), Trouble> {
+        let fence = seen.iter().map(|seen| seen.record.fence).max().unwrap_or(0);
+        let pair =
+            |seen: &Seen| format!("({}, {})", named(&seen.name), seen.version.unwrap_or_default());
+        let values = [
+            ("fence", fence.to_string()),
+            ("names", list(seen.iter().map(|seen| named(&seen.name)))),
+            ("pairs", list(seen.iter().map(pair))),
+        ];
+        on.ask(&self.table.sql.forget, &values).await.map(drop)
+    }
+}
+
+/// What is seen of a lock in an answer that tells its name.
+fn seen_of(on: &Session, row: &Row, name: &LockName) -> Result<Seen, Trouble> {
+    match seen(row)? {
+        seen if seen.name == name.as_str() => Ok(seen),
+        _ => {
+            let trouble = strange("the answer to another question");
+            on.shut(&trouble.error.to_string());
+            Err(trouble)
+        }
     }
 }
 
 /// Whether the statement before has changed a row.
-pub(super) fn has_written(row: &Row) -> Result<bool, Trouble> {
+fn has_written(row: &Row) -> Result<bool, Trouble> {
     Ok(column::<i64>(row, "written")? == 1)
 }

@@ -1,10 +1,11 @@
 //! The table in which the locks are, and the statements about it.
 
 use super::text::{Values, bytes, fill};
-use crate::error::{Error, Kind};
+use crate::backend::sql::Named;
+use crate::error::Error;
 
 /// The layout of the rows that this version reads and writes.
-pub(super) const VERSION: i64 = 1;
+const LAYOUT: i64 = 1;
 
 /// Microseconds since 1970, the same all through a statement; of no time zone, and beyond 2038.
 const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
@@ -14,8 +15,7 @@ const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 pub(super) struct Table {
     schema: String,
     bare: String,
-    /// Schema and name, quoted.
-    name: String,
+    pub(super) named: Named,
     pub(super) sql: Statements,
 }
 
@@ -73,12 +73,14 @@ impl Table {
             renew_shares: about(include_str!("sql/renew_shares.sql")),
             forget: about(include_str!("sql/forget.sql")),
         };
-        Ok(Self { schema: schema.to_owned(), bare: table.to_owned(), name, sql })
+        let ddl = about(include_str!("sql/table.sql")).trim_end().to_owned() + ";";
+        let named = Named { name, ddl, layout: LAYOUT, example: "database.name" };
+        Ok(Self { schema: schema.to_owned(), bare: table.to_owned(), named, sql })
     }
 
     /// As SQL names it.
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.named.name
     }
 
     /// Its database and its name, as values.
@@ -87,46 +89,9 @@ impl Table {
         [("schema", value(&self.schema)), ("bare", value(&self.bare))]
     }
 
-    /// How it is made, to be run by whoever may.
-    pub(super) fn ddl(&self) -> String {
-        statement(include_str!("sql/table.sql"), &self.name).trim_end().to_owned() + ";"
-    }
-
-    /// The same unless somebody else was faster.
+    /// How it is made unless somebody else was faster.
     pub(super) fn creation(&self) -> String {
-        let ddl = self.ddl().replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
-        format!("{ddl} SELECT $question AS question")
-    }
-
-    /// What it says of itself, if it is one of ours.
-    pub(super) fn check_version(&self, version: i64) -> Result<(), Error> {
-        if version == VERSION {
-            return Ok(());
-        }
-        let message = match version {
-            0 => format!(
-                "the table {} has no row without a name, which says what it is; name another \
-                 table (?table=database.name)",
-                self.name
-            ),
-            _ => format!(
-                "the table {} has layout {version}, and this version of Leasehold knows layout \
-                 {VERSION}; use the version that made it, or another table (?table=database.name)",
-                self.name
-            ),
-        };
-        Err(Error::new(Kind::Refused, message))
-    }
-
-    /// There is none, and it could not be made.
-    pub(super) fn missing(&self) -> String {
-        format!(
-            "the table {} is not there and this user may not make it; have somebody run what \
-             follows, and GRANT SELECT, INSERT, UPDATE, DELETE on it, or name another table \
-             (?table=database.name):\n{}\n",
-            self.name,
-            self.ddl()
-        )
+        format!("{}; SELECT $question AS question", self.named.ddl_if_missing())
     }
 }
 
@@ -149,6 +114,7 @@ fn quoted(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn names_are_quoted_and_stay_inside() {
@@ -160,17 +126,8 @@ mod tests {
         }
         assert!(table.sql.claim.starts_with("UPDATE"), "{}", table.sql.claim);
         assert!(table.sql.claim.contains("`my schema`.`a``b`"));
-        for said in [&table.sql.claim, &table.sql.read_old, &table.ddl()] {
+        for said in [&table.sql.claim, &table.sql.read_old, &table.named.ddl] {
             assert!(!said.contains("$table") && !said.contains("$now"), "{said}");
         }
-    }
-
-    #[test]
-    fn a_newer_table_is_refused() {
-        let table = Table::named("x", "jobs").unwrap();
-        assert!(table.check_version(VERSION).is_ok());
-        let error = table.check_version(VERSION + 1).unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused);
-        assert!(error.to_string().contains("layout 2"), "{error}");
     }
 }

@@ -1,12 +1,9 @@
-//! Where the database is and how to log in: what a URL and its options say.
+//! What a URL and its options say, as this server has them.
 
 use std::path::PathBuf;
-use std::time::Duration;
-
-use percent_encoding::percent_decode_str;
 
 use super::table::Table;
-use crate::backend::net::Timeouts;
+use crate::backend::sql::{self, Endpoint, Parts, Place, decode, decode_host, read_port};
 use crate::error::Error;
 
 const PORT: u16 = 5432;
@@ -15,221 +12,82 @@ const TABLE: &str = "public.leasehold";
 /// A database, and how this client uses it.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
-    pub(super) endpoint: Endpoint,
-    pub(super) user: String,
-    pub(super) password: Password,
-    pub(super) database: String,
+    pub(super) place: Place,
     /// How the sessions are called on the server.
     pub(super) application_name: String,
     pub(super) table: Table,
     /// Whether it may be woken by notifications.
     pub(super) listens: bool,
-    pub(super) timeouts: Timeouts,
-    /// As messages name the database: no user, no password.
-    pub(super) shown: String,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Endpoint {
-    Tcp { host: String, port: u16, tls: Option<Tls> },
-    Unix(PathBuf),
-}
-
-/// Where the password is.
-#[derive(Clone)]
-pub(super) enum Password {
-    None,
-    Is(String),
-    /// In the first line of this file, which is read at every connect.
-    In(PathBuf),
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password")
-    }
-}
-
-/// The files that encryption needs.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tls {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Address {
     /// Read a URL without its query, and the options from the query.
     pub(crate) fn parse(address: &str, options: &[(String, String)]) -> Result<Self, Error> {
-        let (scheme, rest) = address.split_once(':').unwrap_or((address, ""));
-        let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, host) = match place.rsplit_once('@') {
-            Some((login, host)) => (Some(login), host),
-            None => (None, place),
-        };
-        let (mut user, mut password) = read_login(login)?;
-        let mut options = Options::read(options)?;
-        user = options.user.take().or(user);
-        if let Some(file) = options.password_file.take() {
-            if !matches!(password, Password::None) {
-                return Err(Error::invalid("the URL has a password and a password_file; use one"));
-            }
-            password = Password::In(file);
-        }
-        let missing = "the URL names no user: postgres://USER@HOST/DATABASE, or ?user=USER";
-        let user = user.filter(|user| !user.is_empty()).ok_or_else(|| Error::invalid(missing))?;
-        let database = match decode(database)? {
+        let url = Parts::of(address);
+        let options = Options::read(options)?;
+        let (user, password) = options.common.login(&url, "postgres://USER@HOST/DATABASE")?;
+        let database = match decode(url.database)? {
             none if none.is_empty() => user.clone(),
             database => database,
         };
-        let host = match (options.host.take(), host) {
-            (Some(host), "") => host,
+        let host = match (options.host.as_deref(), url.host) {
+            (Some(host), "") | (None, host) => host,
             (Some(_), _) => return Err(Error::invalid("the URL names two hosts; use one")),
-            (None, host) => host.to_owned(),
         };
-        let endpoint = endpoint(scheme, &host, &options)?;
-        let shown = match &endpoint {
-            Endpoint::Tcp { .. } => format!("{scheme}://{host}/{database}"),
-            Endpoint::Unix(path) => format!("{scheme}:{}/{database}", path.display()),
-        };
-        Ok(Self {
-            endpoint,
-            user,
-            password,
-            database,
-            application_name: options.application_name.unwrap_or_else(|| "leasehold".to_owned()),
-            table: Table::named(options.table.as_deref().unwrap_or(TABLE))?,
-            listens: options.listens.unwrap_or(true),
-            timeouts: options.timeouts,
-            shown,
-        })
-    }
-
-    /// The longest that the server works on a statement.
-    pub(super) fn statement_timeout(&self) -> Duration {
-        self.timeouts.response
+        let endpoint = endpoint(url.scheme, host, &options.common)?;
+        let shown = url.shown(host, &database, &endpoint);
+        let table = Table::named(options.common.table.as_deref().unwrap_or(TABLE))?;
+        let timeouts = options.common.timeouts;
+        let place = Place { endpoint, user, password, database, timeouts, shown };
+        let Options { application_name, listens, .. } = options;
+        Ok(Self { place, application_name, table, listens })
     }
 }
 
-#[derive(Default)]
 struct Options {
-    user: Option<String>,
+    common: sql::Options,
     host: Option<String>,
-    password_file: Option<PathBuf>,
-    application_name: Option<String>,
-    table: Option<String>,
-    listens: Option<bool>,
-    /// Whether the connection is to be encrypted.
-    encrypts: Option<bool>,
-    ca: Option<PathBuf>,
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-    timeouts: Timeouts,
+    application_name: String,
+    listens: bool,
 }
 
 impl Options {
     fn read(options: &[(String, String)]) -> Result<Self, Error> {
-        let mut read = Self::default();
-        for (option, value) in options {
-            if let Some(set) = read.timeouts.set(option, value) {
-                set?;
-                continue;
-            }
-            let file = || Some(PathBuf::from(value));
-            match &**option {
-                "user" => read.user = Some(value.clone()),
+        let (common, application_name) = (sql::Options::default(), "leasehold".to_owned());
+        let mut read = Self { common, host: None, application_name, listens: true };
+        for (name, value) in options {
+            // As libpq calls them.
+            let option = match &**name {
+                "sslrootcert" => "ca",
+                "sslcert" => "cert",
+                "sslkey" => "key",
+                option => option,
+            };
+            match option {
                 "host" => read.host = Some(value.clone()),
-                "password_file" => read.password_file = file(),
-                "application_name" => read.application_name = Some(value.clone()),
-                "table" => read.table = Some(value.clone()),
-                "listen" => read.listens = Some(on_or_off(value)?),
-                "sslmode" => read.encrypts = Some(is_encrypted(value)?),
-                "sslrootcert" if value == "system" => read.ca = None,
-                "ca" | "sslrootcert" => read.ca = file(),
-                "cert" | "sslcert" => read.cert = file(),
-                "key" | "sslkey" => read.key = file(),
-                _ => return Err(unknown(option)),
+                "application_name" => read.application_name.clone_from(value),
+                "listen" => read.listens = on_or_off(value)?,
+                "ca" if value == "system" && name == "sslrootcert" => read.common.ca = None,
+                "sslmode" => read.common.encrypts = Some(is_encrypted(value)?),
+                _ if read.common.set(option, value)? => {}
+                _ => return Err(unknown(name)),
             }
         }
         Ok(read)
     }
-
-    /// None: it is not encrypted.
-    fn tls(&self) -> Result<Option<Tls>, Error> {
-        let identity = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
-            (None, None) => None,
-            _ => return Err(Error::invalid("cert and key in the URL belong together")),
-        };
-        if self.encrypts == Some(false) {
-            if self.ca.is_some() || identity.is_some() {
-                let message = "the URL names certificates, and sslmode=disable encrypts nothing; \
-                               leave one of them out";
-                return Err(Error::invalid(message));
-            }
-            return Ok(None);
-        }
-        if !cfg!(feature = "tls") {
-            let message = "this build lacks the feature tls; sslmode=disable connects without \
-                           encryption";
-            return Err(Error::invalid(message));
-        }
-        Ok(Some(Tls { ca: self.ca.clone(), identity }))
-    }
 }
 
-fn read_login(login: Option<&str>) -> Result<(Option<String>, Password), Error> {
-    let Some(login) = login else { return Ok((None, Password::None)) };
-    match login.split_once(':') {
-        Some((user, password)) => Ok((Some(decode(user)?), Password::Is(decode(password)?))),
-        None => Ok((Some(decode(login)?), Password::None)),
+fn endpoint(scheme: &str, host: &str, options: &sql::Options) -> Result<Endpoint, Error> {
+    let host = decode_host(host)?;
+    if !host.starts_with('/') {
+        return options.tcp(scheme, &host, PORT);
     }
-}
-
-/// It does not quote what it cannot read, which may be a password.
-fn decode(part: &str) -> Result<String, Error> {
-    let text = percent_decode_str(part).decode_utf8();
-    let text = text.map_err(|_| Error::invalid("a part of the URL is not UTF-8"))?;
-    match text.contains('\0') {
-        true => Err(Error::invalid("a part of the URL holds a NUL byte")),
-        false => Ok(text.into_owned()),
-    }
-}
-
-fn endpoint(scheme: &str, host: &str, options: &Options) -> Result<Endpoint, Error> {
-    let host = decode(host)?;
-    if host.contains(',') {
-        let message = "the URL names several hosts; name the one that is written to";
-        return Err(Error::invalid(message));
-    }
-    if host.starts_with('/') {
-        if options.encrypts == Some(true) || options.ca.is_some() || options.cert.is_some() {
-            let message = "a Unix socket is not encrypted; leave sslmode and certificates out";
-            return Err(Error::invalid(message));
-        }
-        let (dir, port) = match host.rsplit_once(':') {
-            Some((dir, port)) => (dir, read_port(scheme, port)?),
-            None => (&*host, PORT),
-        };
-        return Ok(Endpoint::Unix(PathBuf::from(dir).join(format!(".s.PGSQL.{port}"))));
-    }
-    // The colons of an IPv6 address are inside brackets.
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, read_port(scheme, port)?),
-        _ => (&*host, PORT),
+    options.check_for_a_socket()?;
+    let (dir, port) = match host.rsplit_once(':') {
+        Some((dir, port)) => (dir, read_port(scheme, port)?),
+        None => (&*host, PORT),
     };
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    if bare.is_empty() || bare.contains(['[', '#', ' ']) {
-        let message =
-            format!("the {scheme}: URL names no host: {scheme}://USER@HOST:PORT/DATABASE");
-        return Err(Error::invalid(message));
-    }
-    Ok(Endpoint::Tcp { host: bare.to_owned(), port, tls: options.tls()? })
-}
-
-fn read_port(scheme: &str, port: &str) -> Result<u16, Error> {
-    let message = || format!("{port:?} in the {scheme}: URL is not a port");
-    port.parse().map_err(|_| Error::invalid(message()))
+    Ok(Endpoint::Unix(PathBuf::from(dir).join(format!(".s.PGSQL.{port}"))))
 }
 
 /// Whether sslmode asks for encryption; what would encrypt perhaps, or to whoever answers,
@@ -276,26 +134,29 @@ mod tests {
     #[test]
     fn every_part_of_a_url_is_used_and_passwords_are_not_shown() {
         let address = parse("postgres://ann:p%40s%2Fs@h:7000/jobs?table=a.b&listen=off").unwrap();
-        assert!(matches!(&address.password, Password::Is(word) if word == "p@s/s"));
-        assert_eq!((&*address.user, &*address.database), ("ann", "jobs"));
-        assert_eq!((&*address.shown, address.listens), ("postgres://h:7000/jobs", false));
+        assert_eq!(address.place.password.read().unwrap().as_deref(), Some("p@s/s"));
+        assert_eq!((&*address.place.user, &*address.place.database), ("ann", "jobs"));
+        assert_eq!((&*address.place.shown, address.listens), ("postgres://h:7000/jobs", false));
         assert!(!format!("{address:?}").contains("p@s"));
-        let Endpoint::Tcp { host, port, tls } = address.endpoint else { panic!("a host") };
+        let Endpoint::Tcp { host, port, tls } = address.place.endpoint else { panic!("a host") };
         assert_eq!((&*host, port, tls.is_some()), ("h", 7000, cfg!(feature = "tls")));
         let address = parse("postgresql://ann@[::1]?sslmode=disable&application_name=x").unwrap();
         assert!(matches!(
-            &address.endpoint,
+            &address.place.endpoint,
             Endpoint::Tcp { host, port: 5432, tls: None } if host == "::1"
         ));
-        assert_eq!((&*address.database, &*address.application_name), ("ann", "x"));
+        assert_eq!((&*address.place.database, &*address.application_name), ("ann", "x"));
         for url in ["postgres://ann@%2Frun%2Fpg/jobs", "postgres:///jobs?host=/run/pg&user=ann"] {
-            let Endpoint::Unix(path) = parse(url).unwrap().endpoint else { panic!("a socket") };
+            let Endpoint::Unix(path) = parse(url).unwrap().place.endpoint else {
+                panic!("a socket")
+            };
             assert_eq!(path, PathBuf::from("/run/pg/.s.PGSQL.5432"));
         }
         let address = parse("postgres://ann@h?password_file=/run/secret&response_timeout=9s");
         let address = address.unwrap();
-        assert!(matches!(address.password, Password::In(file) if file.ends_with("secret")));
-        assert_eq!(address.timeouts.response, Duration::from_secs(9));
+        let error = address.place.password.read().unwrap_err().to_string();
+        assert!(error.contains("password_file=/run/secret"), "{error}");
+        assert_eq!(address.place.timeouts.response, std::time::Duration::from_secs(9));
     }
 
     #[test]

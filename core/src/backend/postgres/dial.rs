@@ -1,8 +1,7 @@
 //! Opening a session, and what a server has to be.
 
 use std::future::poll_fn;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::net::UnixStream;
@@ -11,14 +10,14 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
-use super::address::{Address, Endpoint, Password};
-use super::failure::{Is, Trouble, whole};
+use super::address::Address;
+use super::failure::strange;
 use super::rows::column;
 use super::session::Session;
-use super::table::Table;
 use crate::backend::connection::{self, Driver};
-use crate::backend::net::{Patience, Timeouts, connect_tcp};
-use crate::error::{Error, Kind, Outcome};
+use crate::backend::net::connect_tcp;
+use crate::backend::sql::{self, Endpoint, Is, Trouble, entered, whole};
+use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
 
 /// How often the server may end the statement that turns its own limit off.
@@ -27,27 +26,15 @@ const CANCELLED: u32 = 20;
 /// How a session is opened.
 #[derive(Clone)]
 pub(super) struct Dial {
-    address: Arc<Address>,
-    runtime: Arc<dyn Runtime>,
-    known: Arc<Known>,
+    pub(super) address: Arc<Address>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) known: Arc<Known>,
     /// Whether the table is made if it is missing.
     makes: bool,
 }
 
-/// What the first session has found; every later one has to find the same.
-#[derive(Default)]
-pub(super) struct Known {
-    /// The database system, and the table in it.
-    identity: OnceLock<(i64, String)>,
-    /// Whether it writes to its disk before it answers.
-    syncs: OnceLock<bool>,
-}
-
-impl Known {
-    pub(super) fn syncs(&self) -> bool {
-        self.syncs.get().copied().unwrap_or(true)
-    }
-}
+/// The database system, and the table in it, as the first session has found them.
+pub(super) type Known = sql::Known<(i64, String)>;
 
 /// What the server has told on a session: the payload of a notification.
 pub(super) type Heard = mpsc::UnboundedReceiver<String>;
@@ -63,37 +50,9 @@ impl Dial {
         Self { makes: false, ..self.clone() }
     }
 
-    pub(super) fn table(&self) -> &Table {
-        &self.address.table
-    }
-
-    pub(super) fn timeouts(&self) -> Timeouts {
-        self.address.timeouts
-    }
-
-    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.runtime
-    }
-
-    pub(super) fn known(&self) -> &Arc<Known> {
-        &self.known
-    }
-
     /// A session that is ready, and what it hears.
     pub(super) async fn enter(&self, number: u64) -> Result<(Arc<Session>, Driver, Heard), Error> {
-        let limit = self.address.timeouts.connect;
-        let opened = tokio::select! {
-            biased;
-            opened = self.open_and_look(number) => opened.map_err(Error::from),
-            () = Patience::of(limit).end(&*self.runtime) => Err(Error::unavailable(format!(
-                "it does not answer within {limit:?} (connect_timeout in the URL)"
-            ))),
-        };
-        opened.map_err(|e| {
-            let message = format!("cannot use {}", self.address.shown);
-            // Nobody has asked for a lock.
-            Error::new(e.kind(), message).because(e).with_outcome(Outcome::NotHeld)
-        })
+        entered(&self.address.place, &self.runtime, self.open_and_look(number)).await
     }
 
     async fn open_and_look(&self, number: u64) -> Result<(Arc<Session>, Driver, Heard), Trouble> {
@@ -108,7 +67,7 @@ impl Dial {
 
     /// Make the session one of ours, and see that the server and the table are.
     async fn look(&self, session: &Session) -> Result<(), Trouble> {
-        let limit = self.address.statement_timeout().as_millis().max(1).to_string();
+        let limit = self.address.place.timeouts.response.as_millis().max(1).to_string();
         // First, and quickly: what is default for the user may be very short.
         let mut cancelled = 0;
         while let Err(trouble) = session.run("SET statement_timeout = 0").await {
@@ -120,7 +79,7 @@ impl Dial {
         let (table, sql) = (self.address.table.name(), &self.address.table.sql);
         session.ask(&sql.settings, &[(&limit, Type::TEXT)]).await?;
         let rows = session.ask(&sql.server, &[(&table, Type::TEXT)]).await?;
-        let server = rows.first().ok_or_else(|| Trouble::strange("nothing"))?;
+        let server = rows.first().ok_or_else(|| strange("nothing"))?;
         if let Some(port) = column::<Option<i32>>(server, "port")? {
             session.is_spoken_to_from(port);
         }
@@ -135,33 +94,21 @@ impl Dial {
             self.make_table(session).await?;
         }
         let id = self.look_at_table(session).await?;
-        self.known.syncs.get_or_init(|| !matches!(column(server, "fsync"), Ok("off")));
-        let found = (column(server, "system")?, id);
-        if *self.known.identity.get_or_init(|| found.clone()) == found {
-            return Ok(());
-        }
-        let message = "another database answers here, or the table was made anew: it knows \
-                       nothing of this client's leases. Close this client and connect again to \
-                       use it";
-        Err(Error::new(Kind::Refused, message).into())
+        let syncs = !matches!(column(server, "fsync"), Ok("off"));
+        Ok(self.known.compare((column(server, "system")?, id), syncs)?)
     }
 
     async fn make_table(&self, session: &Session) -> Result<(), Trouble> {
         let table = &self.address.table;
-        if !self.makes || self.known.identity.get().is_some() {
-            let message = format!(
-                "the table {} is not there any more; close this client and connect again to \
-                 have it made",
-                table.name()
-            );
-            return Err(Error::new(Kind::Refused, message).into());
+        if !self.makes || self.known.is_some() {
+            return Err(table.named.gone().into());
         }
         match session.run(&table.creation()).await {
             Ok(()) => Ok(()),
             // Somebody else was faster.
             Err(Trouble { is: Is::Duplicate, .. }) => Ok(()),
             Err(Trouble { error, .. }) if error.kind() == Kind::Refused => {
-                Err(Error::new(Kind::Refused, table.missing()).because(error).into())
+                Err(table.named.missing().because(error).into())
             }
             Err(trouble) => Err(trouble),
         }
@@ -171,22 +118,10 @@ impl Dial {
     async fn look_at_table(&self, session: &Session) -> Result<String, Trouble> {
         let table = &self.address.table;
         let rows = session.ask(&table.sql.about, &[(&table.name(), Type::TEXT)]).await?;
-        let Some(about) = rows.first() else {
-            let message = format!(
-                "the table {} has no row without a name, which says what it is; name another \
-                 table (?table=schema.name)",
-                table.name()
-            );
-            return Err(Error::new(Kind::Refused, message).into());
-        };
-        table.check_version(column(about, "version")?)?;
+        let about = rows.first().ok_or_else(|| table.named.says_nothing())?;
+        table.named.check_version(column(about, "version")?)?;
         if !column::<bool>(about, "writes")? {
-            let message = format!(
-                "the user may not write to the table {0}: GRANT SELECT, INSERT, UPDATE, DELETE \
-                 ON {0} TO the user",
-                table.name()
-            );
-            return Err(Error::new(Kind::Refused, message).into());
+            return Err(table.named.not_writable().into());
         }
         Ok(column::<Option<String>>(about, "label")?.unwrap_or_default())
     }
@@ -196,7 +131,7 @@ impl Dial {
             Error::unavailable("is the server running, and the address right?").because(e)
         };
         let config = self.config()?;
-        match &self.address.endpoint {
+        match &self.address.place.endpoint {
             Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let opened = config.connect_raw(stream, NoTls).await;
@@ -224,20 +159,18 @@ impl Dial {
     }
 
     fn config(&self) -> Result<Config, Error> {
-        let address = &self.address;
+        let place = &self.address.place;
         let mut config = Config::new();
         config
-            .user(&address.user)
-            .dbname(&address.database)
-            .application_name(&address.application_name)
-            .ssl_mode(match &address.endpoint {
+            .user(&place.user)
+            .dbname(&place.database)
+            .application_name(&self.address.application_name)
+            .ssl_mode(match &place.endpoint {
                 Endpoint::Tcp { tls: Some(_), .. } => SslMode::Require,
                 _ => SslMode::Disable,
             });
-        match &address.password {
-            Password::None => {}
-            Password::Is(word) => drop(config.password(word)),
-            Password::In(file) => drop(config.password(read_password(file)?)),
+        if let Some(password) = place.password.read()? {
+            config.password(password);
         }
         Ok(config)
     }
@@ -256,7 +189,7 @@ impl Dial {
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let (client, mut connection) = opened.map_err(not_connected)?;
-        let (runtime, limit) = (self.runtime.clone(), self.address.timeouts.response);
+        let (runtime, limit) = (self.runtime.clone(), self.address.place.timeouts.response);
         let session = Arc::new(Session::new(client, runtime, limit, number, from));
         let (tell, heard) = mpsc::unbounded_channel();
         let ended = session.clone();
@@ -269,7 +202,7 @@ impl Dial {
                         }
                         // What it warns of is no matter of ours.
                         Some(Ok(_)) => {}
-                        Some(Err(e)) => return Trouble::of(e).error.to_string(),
+                        Some(Err(e)) => return Trouble::from(e).error.to_string(),
                         None => return "the server closed the connection".to_owned(),
                     }
                 }
@@ -316,7 +249,7 @@ fn not_connected(e: tokio_postgres::Error) -> Trouble {
         return cause.again().into();
     }
     let said = whole(&e);
-    let mut trouble = Trouble::of(e);
+    let mut trouble = Trouble::from(e);
     if said.contains("TLS") {
         let message = "the server offers no encryption; have it do so (ssl = on), or connect \
                        without by ?sslmode=disable where nobody else is on the network";
@@ -327,11 +260,4 @@ fn not_connected(e: tokio_postgres::Error) -> Trouble {
         trouble.error = Error::new(Kind::Refused, message).because(trouble.error);
     }
     trouble
-}
-
-fn read_password(file: &Path) -> Result<String, Error> {
-    let read = std::fs::read_to_string(file).map_err(|e| {
-        Error::invalid(format!("password_file={} cannot be read", file.display())).because(e)
-    })?;
-    Ok(read.lines().next().unwrap_or_default().to_owned())
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-use super::address::Tls;
+use crate::backend::sql::Tls;
 use crate::backend::tls::Trust;
 use crate::error::Error;
 

@@ -2,57 +2,18 @@
 
 use tokio_postgres::error::{Severity, SqlState};
 
+use crate::backend::sql::{Is, Trouble};
 use crate::error::{Error, Kind, Outcome};
 
-/// A statement without a usable answer.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) error: Error,
-    pub(super) is: Is,
+/// The server has answered what cannot be; the statement may have been carried out.
+pub(super) fn strange(what: &str) -> Trouble {
+    Trouble::strange(what, "a PostgreSQL")
 }
 
-/// What there is to do about it, besides telling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Is {
-    /// Ask again at once: it lost against others.
-    Beaten,
-    /// The session is not to be used any more.
-    Broken,
-    /// The server ended it, because it took long.
-    Cancelled,
-    /// The server does not know the prepared statement any more, or not as it was.
-    Forgotten,
-    /// It is there already.
-    Duplicate,
-    /// Nothing.
-    Told,
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        trouble.error
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self { error, is: Is::Told }
-    }
-}
-
-impl Trouble {
-    /// The server has answered what cannot be; the statement may have been carried out.
-    pub(super) fn strange(what: &str) -> Self {
-        let message = format!("the server has sent {what}; is it a PostgreSQL?");
-        let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
-        Self { error, is: Is::Broken }
-    }
-
-    pub(super) fn of(e: tokio_postgres::Error) -> Self {
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(e: tokio_postgres::Error) -> Self {
         let Some(said) = e.as_db_error() else {
-            let message = "the connection to the server broke";
-            let error = Error::unavailable(message).because(whole(&e));
-            return Self { error: error.with_outcome(Outcome::Unknown), is: Is::Broken };
+            return Self::lost(&e);
         };
         let state = said.code().clone();
         let is_over = matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
@@ -77,20 +38,6 @@ impl Trouble {
         };
         Self { error: Error::new(kind, message).with_outcome(outcome), is }
     }
-}
-
-/// The message, and those of its causes.
-pub(super) fn whole(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !said.contains(&next) {
-            said = format!("{said}: {next}");
-        }
-        cause = error.source();
-    }
-    said
 }
 
 fn meaning(state: &SqlState) -> (Kind, &'static str) {

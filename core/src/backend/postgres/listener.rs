@@ -90,7 +90,7 @@ impl Listener {
         Ok(tokio::select! {
             biased;
             () = echo => true,
-            () = Patience::of(ECHO).end(&**self.dial.runtime()) => false,
+            () = Patience::of(ECHO).end(&*self.dial.runtime) => false,
         })
     }
 }

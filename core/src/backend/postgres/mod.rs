@@ -1,37 +1,31 @@
 //! One PostgreSQL database.
 //!
-//! A lock is a row, and all of its state is in that row: who holds it until when, who waits,
-//! the last fence. So every change is one statement about one row, which is a transaction of
-//! its own, and no two can lock each other out. What happens most is a statement that decides
-//! by itself: taking a free lock, giving it back, renewing. All else reads the row, decides
-//! here by the rules that the embedded backend has, too, and writes the row if it still has the
-//! version that was read.
+//! All of a lock's state is in its row: who holds it until when, who waits, the last fence. So
+//! every change is one statement about one row, which is a transaction of its own, and no two
+//! can lock each other out. What no statement can decide alone, [`sql`](super::sql) does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::record::{Address as Client, Record, Rest, Retired};
+use super::record::Address as Client;
+use super::sql::Locks;
 use super::{
     Answer, Backend, Claim, Heir, Held, Mode, Released, Renewal, Status, Transferred, Wake,
 };
 use crate::error::Error;
-use crate::name::{LockName, Owner};
+use crate::name::LockName;
 use crate::runtime::Runtime;
 
 mod address;
-mod chores;
-mod claim;
 mod dial;
 #[cfg(feature = "tls")]
 mod encryption;
 mod failure;
 mod listener;
-mod release;
-mod renew;
 mod rows;
 mod session;
 mod store;
@@ -39,11 +33,9 @@ mod table;
 
 use super::connection::Connection;
 pub(crate) use address::Address;
-use chores::Chores;
 use dial::{Dial, Known};
 use listener::Listener;
-use session::Session;
-use store::{From, Moment, Store};
+use store::Store;
 
 /// One client's use of one PostgreSQL database, 13 or newer.
 ///
@@ -84,15 +76,12 @@ use store::{From, Moment, Store};
 /// # Access
 /// Two sessions per client: one asks for locks, the other listens and renews.
 pub struct Postgres {
-    store: Arc<Store>,
-    /// It hears, and renews.
-    second: Connection<Arc<Session>>,
+    locks: Locks<Store>,
     wakes: tokio::sync::Mutex<mpsc::UnboundedReceiver<Wake>>,
-    /// What this process gave back or withdrew.
-    retired: Arc<Mutex<Retired>>,
-    chores: Chores,
     known: Arc<Known>,
     listens: bool,
+    /// See [`Backend::response_timeout`].
+    longer_response: Duration,
     description: String,
 }
 
@@ -112,9 +101,10 @@ impl Postgres {
     }
 
     pub(crate) async fn at(address: Address, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
-        let (description, listens) = (address.shown.clone(), address.listens);
+        let (description, listens) = (address.place.shown.clone(), address.listens);
+        let longer_response = address.place.timeouts.longer_response();
         let dial = Dial::new(address, runtime.clone());
-        let (ear, known) = (Arc::new(AtomicU64::new(0)), dial.known().clone());
+        let (ear, known) = (Arc::new(AtomicU64::new(0)), dial.known.clone());
         let another = dial.another();
         let store = Arc::new(Store::connect(dial, ear.clone()));
         // The table is there when the other session looks for it.
@@ -125,27 +115,8 @@ impl Postgres {
             Listener { dial: another, store: store.clone(), address: client, ear, wakes: tell };
         let second = Connection::start(listener, runtime);
         second.session().await?;
-        let chores = Chores::of(store.clone());
-        chores.forget_old();
-        let (wakes, retired) = (tokio::sync::Mutex::new(wakes), Arc::default());
-        Ok(Self { store, second, wakes, retired, chores, known, listens, description })
-    }
-
-    fn retired(&self) -> MutexGuard<'_, Retired> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_retired(&self, owner: Owner) -> bool {
-        self.retired().contains(owner)
-    }
-
-    /// Change a record from what it is.
-    async fn change<T>(
-        &self,
-        name: &LockName,
-        change: impl FnMut(&mut Record, Moment) -> (T, Vec<Client>),
-    ) -> Result<T, Error> {
-        self.store.change(name, From::default(), change).await
+        let (locks, wakes) = (Locks::of(store, second), tokio::sync::Mutex::new(wakes));
+        Ok(Self { locks, wakes, known, listens, longer_response, description })
     }
 }
 
@@ -154,65 +125,30 @@ fn some_client(runtime: &dyn Runtime) -> Client {
     (runtime.random() as u64 >> 1).max(1)
 }
 
-/// Whom to wake: the first of the line, when there is room for it.
-fn next_client(record: &Record) -> Vec<Client> {
-    record.next_in_line().map(|first| first.client).into_iter().collect()
-}
-
 #[async_trait]
 impl Backend for Postgres {
     async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
-        self.chores.count_request();
-        if self.is_retired(claim.owner) {
-            return Ok(Answer::Retired);
-        }
-        match claim.mode {
-            Mode::Exclusive => self.claim_alone(claim).await,
-            Mode::Shared | Mode::Counted { .. } => self.claim_row(claim, From::default()).await,
-        }
+        self.locks.claim(claim).await
     }
 
     async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
-        self.renew_all(leases).await
+        self.locks.renew(leases).await
     }
 
     async fn release(&self, held: &Held, then: Option<&Claim>) -> Result<Released, Error> {
-        self.chores.count_request();
-        self.retired().insert(held.owner);
-        self.give_back(held, then).await
+        self.locks.release(held, then).await
     }
 
     async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
-        self.retired().insert(held.owner);
-        let rest = Rest { lasts: rest, client: 0 };
-        let change = |record: &mut Record, moment: Moment| {
-            let was_held = record.rest(held.owner, rest, moment.now.instant);
-            let others = record.waiters_besides(None);
-            (Released { held: was_held, next: None, others }, Vec::new())
-        };
-        self.change(&held.name, change).await
+        self.locks.rest(held, rest).await
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), Error> {
-        self.retired().insert(claim.owner);
-        self.take_back(claim).await
+        self.locks.withdraw(claim).await
     }
 
     async fn transfer(&self, held: &Held, to: &Claim, heir: Heir) -> Result<Transferred, Error> {
-        let client = match heir {
-            Heir::Ticket => 0,
-            Heir::Client => self.store.address(),
-        };
-        let transfer = |record: &mut Record, moment: Moment| {
-            let is_done = !self.is_retired(to.owner)
-                && record.transfer(held.owner, to, client, moment.now.instant);
-            (is_done, Vec::new())
-        };
-        if !self.change(&held.name, transfer).await? {
-            return Ok(Transferred::Gone);
-        }
-        self.retired().insert(held.owner);
-        Ok(Transferred::Done { term: None })
+        self.locks.transfer(held, to, heir).await
     }
 
     fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
@@ -220,24 +156,15 @@ impl Backend for Postgres {
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
-        let evict = |record: &mut Record, _: Moment| {
-            let evicted = std::mem::take(&mut record.tenants);
-            let mut told: Vec<Client> = evicted.iter().map(|tenant| tenant.client).collect();
-            told.extend(next_client(record));
-            (!evicted.is_empty(), told)
-        };
-        self.change(name, evict).await
+        self.locks.evict(name).await
     }
 
     async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
-        let relabel = |record: &mut Record, moment: Moment| {
-            (record.relabel(held.owner, label, moment.now.instant), Vec::new())
-        };
-        self.change(&held.name, relabel).await
+        self.locks.relabel(held, label).await
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
-        self.look_at(name).await
+        self.locks.inspect(name).await
     }
 
     async fn wake(&self) -> Wake {
@@ -256,7 +183,7 @@ impl Backend for Postgres {
     }
 
     fn response_timeout(&self) -> Duration {
-        self.store.longer_response
+        self.longer_response
     }
 
     fn caveats(&self) -> Vec<String> {
@@ -265,7 +192,7 @@ impl Backend for Postgres {
             let caveat = "the server has fsync = off: a crash of its machine forgets leases";
             caveats.push(caveat.to_owned());
         }
-        if self.listens && self.store.ear.load(Ordering::Relaxed) == 0 {
+        if self.listens && self.locks.rows.ear.load(Ordering::Relaxed) == 0 {
             let caveat = "notifications do not arrive, as behind a pooler in transaction mode: \
                           who waits asks again every now and then, and is served later";
             caveats.push(caveat.to_owned());

@@ -8,9 +8,8 @@ use tokio::sync::Notify;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
-use super::failure::{Is, Trouble};
-use crate::backend::net::Patience;
-use crate::error::{Error, Outcome};
+use crate::backend::sql::{self, Is, Trouble};
+use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::time::Instant;
 
@@ -23,8 +22,8 @@ pub(super) struct Session {
     client: Client,
     runtime: Arc<dyn Runtime>,
     response_timeout: Duration,
-    /// The so manieth of its connection.
-    pub(super) number: u64,
+    /// Which attempt of its connection has opened it, counted from 1.
+    number: u64,
     began: Instant,
     /// From which port we speak, where it is one.
     from: Option<u16>,
@@ -46,10 +45,6 @@ impl Session {
         let (broken, end, began) = (Mutex::default(), Notify::new(), runtime.now());
         let prepared = OnceLock::new();
         Self { client, runtime, response_timeout, number, began, from, prepared, broken, end }
-    }
-
-    pub(super) fn age(&self) -> Duration {
-        self.runtime.now().since(self.began)
     }
 
     /// The server sees somebody speak from this port. If that is us, there is no pooler that
@@ -90,11 +85,7 @@ impl Session {
         }
         let types: Vec<Type> = with.iter().map(|(_, kind)| kind.clone()).collect();
         let made = self.in_time(async { self.client.prepare_typed(sql, &types).await }).await;
-        let made = made.map_err(|mut trouble| {
-            // It was not to be carried out.
-            trouble.error = trouble.error.with_outcome(Outcome::NotHeld);
-            trouble
-        })?;
+        let made = made.map_err(Trouble::of_reading)?;
         lock(prepared).insert(sql.to_owned(), made.clone());
         Ok(made)
     }
@@ -111,18 +102,8 @@ impl Session {
         if let Some(why) = self.over() {
             return Err(Trouble { error: Error::unavailable(why), is: Is::Broken });
         }
-        let limit = self.response_timeout;
-        let answer = tokio::select! {
-            biased;
-            answer = answered => answer.map_err(Trouble::of),
-            () = Patience::of(limit).end(&*self.runtime) => {
-                let message = format!(
-                    "the server has not answered for {limit:?} (response_timeout in the URL)"
-                );
-                let error = Error::unavailable(message).with_outcome(Outcome::Unknown);
-                Err(Trouble { error, is: Is::Broken })
-            }
-        };
+        let answered = async { answered.await.map_err(Trouble::from) };
+        let answer = sql::in_time(&*self.runtime, self.response_timeout, answered).await;
         let Err(Trouble { error, is: Is::Broken }) = answer else { return answer };
         // Who has ended it knows more than who hears that it ended.
         let error = match lock(&self.broken).clone() {
@@ -150,6 +131,21 @@ impl Session {
     pub(super) async fn ended(&self) -> String {
         self.end.notified().await;
         lock(&self.broken).clone().unwrap_or_default()
+    }
+}
+
+impl sql::Session for Session {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn age(&self) -> Duration {
+        self.runtime.now().since(self.began)
+    }
+
+    /// Its driver hears of its end.
+    async fn is_alive(&self) -> bool {
+        true
     }
 }
 

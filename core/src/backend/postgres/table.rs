@@ -1,15 +1,15 @@
 //! The table in which the locks are, and the statements about it.
 
-use crate::error::{Error, Kind};
+use crate::backend::sql::Named;
+use crate::error::Error;
 
 /// The layout of the rows that this version reads and writes.
-pub(super) const VERSION: i64 = 1;
+const LAYOUT: i64 = 1;
 
 /// A table, and what is said to it.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    /// Schema and name, quoted.
-    name: String,
+    pub(super) named: Named,
     pub(super) sql: Statements,
 }
 
@@ -61,49 +61,21 @@ impl Table {
             renew_shares: about(include_str!("sql/renew_shares.sql")),
             forget: about(include_str!("sql/forget.sql")),
         };
-        Ok(Self { name, sql })
+        let ddl = about(include_str!("sql/table.sql")).trim_end().to_owned() + ";";
+        let named = Named { name, ddl, layout: LAYOUT, example: "schema.name" };
+        Ok(Self { named, sql })
     }
 
     /// As SQL names it.
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.named.name
     }
 
-    /// How it is made, to be run by whoever may.
-    pub(super) fn ddl(&self) -> String {
-        statement(include_str!("sql/table.sql"), &self.name).trim_end().to_owned() + ";"
-    }
-
-    /// The same unless somebody else was faster, in one transaction.
+    /// How it is made unless somebody else was faster, in one transaction.
     pub(super) fn creation(&self) -> String {
         let lock = "SELECT pg_advisory_xact_lock(hashtext('leasehold'), hashtext";
-        let ddl = self.ddl().replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
-        let ddl = ddl.trim_end_matches(';');
-        format!("{lock}({}));\n{ddl}\nON CONFLICT (name) DO NOTHING;", literal(&self.name))
-    }
-
-    /// What it says of itself, if it is one of ours.
-    pub(super) fn check_version(&self, version: i64) -> Result<(), Error> {
-        if version == VERSION {
-            return Ok(());
-        }
-        let message = format!(
-            "the table {} has layout {version}, and this version of Leasehold knows layout \
-             {VERSION}; use the version that made it, or another table (?table=schema.name)",
-            self.name
-        );
-        Err(Error::new(Kind::Refused, message))
-    }
-
-    /// There is none, and it could not be made.
-    pub(super) fn missing(&self) -> String {
-        format!(
-            "the table {} is not there and this user may not make it; have somebody run what \
-             follows, and GRANT SELECT, INSERT, UPDATE, DELETE on it, or name another table \
-             (?table=schema.name):\n{}\n",
-            self.name,
-            self.ddl()
-        )
+        let (name, ddl) = (literal(self.name()), self.named.ddl_if_missing());
+        format!("{lock}({name}));\n{ddl}\nON CONFLICT (name) DO NOTHING;")
     }
 }
 

@@ -2,9 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::backend::Mode;
-use crate::backend::lists::{self, Unreadable};
-use crate::backend::record::{Address, Record, Tenant};
+use crate::backend::columns::Columns;
+use crate::backend::record::{Address, Record};
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
@@ -52,52 +51,40 @@ fn save(db: &Connection, name: &LockName, is_new: bool, record: &Record) -> rusq
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
         }
     };
-    // Of several the one that ends last: who knows of no others waits for all.
-    let tenant = record.tenants.iter().max_by_key(|tenant| tenant.expires);
     let failed = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(e.into());
-    let line = lists::line(record).map_err(failed)?;
-    let sharers = lists::sharers(record).map_err(failed)?;
+    let row = Columns::of(record).map_err(failed)?;
     db.prepare_cached(sql)?.execute(params![
         name.as_str(),
-        record.fence as i64,
-        tenant.map(|t| t.owner.bits().to_be_bytes()),
-        tenant.map(|t| t.client as i64),
-        tenant.map(|t| &*t.label),
-        tenant.map(|t| t.since.as_nanos() as i64),
-        tenant.map(|t| t.expires.as_nanos() as i64),
-        line,
-        sharers,
+        row.fence as i64,
+        row.owner.map(|owner| owner.bits().to_be_bytes()),
+        row.client.map(|client| client as i64),
+        row.label,
+        row.since.map(|at| at.as_nanos() as i64),
+        row.expires.map(|at| at.as_nanos() as i64),
+        row.line,
+        row.sharers,
     ])?;
     Ok(())
 }
 
-pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let fence = row.get::<_, i64>(0)? as u64;
-    let owner = row.get::<_, Option<[u8; 16]>>(1)?;
-    let line = list(row, 6, lists::read_line)?;
-    let mut tenants = list(row, 7, lists::read_sharers)?;
-    if let Some(owner) = owner.filter(|_| tenants.is_empty()) {
-        tenants.push(Tenant {
-            owner: Owner::from_bits(u128::from_be_bytes(owner)),
-            client: row.get::<_, i64>(2)? as Address,
-            label: row.get::<_, String>(3)?.into(),
-            mode: Mode::Exclusive,
-            fence,
-            slot: 0,
-            since: Instant::from_nanos(row.get::<_, i64>(4)? as u64),
-            expires: Instant::from_nanos(row.get::<_, i64>(5)? as u64),
-        });
-    }
-    Ok(Record { fence, tenants, line: line.into() })
-}
+/// The column of the line.
+const LINE: usize = 6;
 
-fn list<T>(
-    row: &Row<'_>,
-    column: usize,
-    read: impl Fn(&str) -> Result<Vec<T>, Unreadable>,
-) -> rusqlite::Result<Vec<T>> {
-    let Some(text) = row.get_ref(column)?.as_str_or_null()? else { return Ok(Vec::new()) };
-    read(text).map_err(|e| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e)
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let number = |column| row.get::<_, Option<i64>>(column);
+    let instant = |column| number(column).map(|at| at.map(|at| Instant::from_nanos(at as u64)));
+    let owner = row.get::<_, Option<[u8; 16]>>(1)?;
+    let columns = Columns {
+        fence: row.get::<_, i64>(0)? as u64,
+        owner: owner.map(|owner| Owner::from_bits(u128::from_be_bytes(owner))),
+        client: number(2)?.map(|client| client as Address),
+        label: row.get(3)?,
+        since: instant(4)?,
+        expires: instant(5)?,
+        line: row.get(LINE)?,
+        sharers: row.get(7)?,
+    };
+    columns.record().map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(LINE, rusqlite::types::Type::Text, e)
     })
 }

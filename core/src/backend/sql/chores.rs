@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use tokio_postgres::types::Type;
-
-use super::store::Store;
+use super::locks::session;
+use super::{Rows, Which};
 use crate::error::Error;
 
 /// How often the table is looked through for what is old,
 const REQUESTS_PER_LOOK: u32 = 1000;
 /// and how many rows at once.
-const ROWS: i64 = 500;
+const ROWS: usize = 500;
 
-pub(super) struct Chores {
-    store: Arc<Store>,
+pub(super) struct Chores<R> {
+    rows: Arc<R>,
     requests: AtomicU32,
     round: Arc<Round>,
 }
@@ -26,9 +25,9 @@ struct Round {
     swept_to: std::sync::Mutex<String>,
 }
 
-impl Chores {
-    pub(super) fn of(store: Arc<Store>) -> Self {
-        Self { store, requests: AtomicU32::new(0), round: Arc::default() }
+impl<R: Rows> Chores<R> {
+    pub(super) fn of(rows: Arc<R>) -> Self {
+        Self { rows, requests: AtomicU32::new(0), round: Arc::default() }
     }
 
     pub(super) fn count_request(&self) {
@@ -44,39 +43,33 @@ impl Chores {
         if self.round.is_under_way.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (store, round) = (Arc::downgrade(&self.store), self.round.clone());
-        self.store.runtime.spawn(Box::pin(async move {
-            if let Some(store) = store.upgrade() {
+        let (rows, round) = (Arc::downgrade(&self.rows), self.round.clone());
+        self.rows.runtime().spawn(Box::pin(async move {
+            if let Some(rows) = rows.upgrade() {
                 // Failing costs space, not safety; it is done again.
-                drop(forget(&store, &round).await);
+                drop(forget(&*rows, &round).await);
             }
             round.is_under_way.store(false, Ordering::Relaxed);
         }));
     }
 }
 
-async fn forget(store: &Store, round: &Round) -> Result<(), Error> {
+async fn forget<R: Rows>(rows: &R, round: &Round) -> Result<(), Error> {
     let swept_to = || round.swept_to.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let after = std::mem::take(&mut *swept_to());
-    let sql = &store.table.sql;
-    let mut rows =
-        store.read_rows(&sql.read_old, &[(&after, Type::TEXT), (&ROWS, Type::INT8)]).await?;
-    if rows.len() == ROWS as usize
-        && let Some((last, _)) = rows.last()
+    let session = session(rows).await?;
+    let mut seen = rows.read_many(&session, Which::After(&after, ROWS)).await?;
+    if seen.len() == ROWS
+        && let Some(last) = seen.last()
     {
-        last.as_str().clone_into(&mut swept_to());
+        swept_to().clone_from(&last.name);
     }
-    rows.retain_mut(|(_, seen)| {
+    seen.retain_mut(|seen| {
         seen.record.expire(seen.now.instant);
         seen.record.is_forgettable(seen.now.wall_micros)
     });
-    if rows.is_empty() {
-        return Ok(());
+    if !seen.is_empty() {
+        rows.forget(&session, &seen).await?;
     }
-    let names: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
-    let versions: Vec<Option<i64>> = rows.iter().map(|(_, seen)| seen.version).collect();
-    let parameters = [(&names as _, Type::TEXT_ARRAY), (&versions as _, Type::INT8_ARRAY)];
-    let session = store.requests.session().await?;
-    session.ask(&sql.forget, &parameters).await?;
     Ok(())
 }

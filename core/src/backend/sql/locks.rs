@@ -1,0 +1,207 @@
+//! The locks in a table. What no single statement can decide is decided here: a row is read,
+//! changed, and written if it is still as it was read.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::chores::Chores;
+use super::failure::{Is, Trouble};
+use super::{Change, Rows, Seen, Session, Which};
+use crate::backend::connection::Connection;
+use crate::backend::record::{Address, Now, Record, Rest, Retired};
+use crate::backend::{Claim, Heir, Held, Released, Status, Transferred};
+use crate::error::Error;
+use crate::name::{LockName, Owner};
+
+pub(crate) struct Locks<R: Rows> {
+    pub(crate) rows: Arc<R>,
+    /// For renewals.
+    pub(super) second: Connection<Arc<R::Session>>,
+    /// What this process gave back or withdrew.
+    retired: Mutex<Retired>,
+    pub(super) chores: Chores<R>,
+}
+
+/// When something is decided, and what may come of it.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Now,
+    /// Not while somebody keeps the row from getting another holder.
+    pub(super) may_grant: bool,
+}
+
+/// How a change begins.
+#[derive(Default)]
+pub(super) struct Start {
+    /// The row, if it has been read already.
+    pub(super) seen: Option<Seen>,
+    /// Write the row even if it stays the same, with this: see [`Change::careful`].
+    pub(super) careful: Option<Duration>,
+}
+
+/// How often others may be faster before a request gives up.
+const TRIES: u32 = 64;
+/// How often a row that stays the same may be skipped: others lock it for a moment when they
+/// take it.
+const LOCKED: u32 = 5;
+
+impl<R: Rows> Locks<R> {
+    pub(crate) fn of(rows: Arc<R>, second: Connection<Arc<R::Session>>) -> Self {
+        let chores = Chores::of(rows.clone());
+        chores.forget_old();
+        Self { rows, second, retired: Mutex::default(), chores }
+    }
+
+    pub(super) fn retired(&self) -> MutexGuard<'_, Retired> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_retired(&self, owner: Owner) -> bool {
+        self.retired().contains(owner)
+    }
+
+    pub(super) async fn session(&self) -> Result<Arc<R::Session>, Error> {
+        session(&*self.rows).await
+    }
+
+    /// Change one lock's record. The answer of `change`, which may be called several times,
+    /// counts only when the row was written, or is to stay as it is; then who it names is told.
+    pub(super) async fn change<T>(
+        &self,
+        name: &LockName,
+        start: Start,
+        mut change: impl FnMut(&mut Record, Moment) -> (T, Vec<Address>),
+    ) -> Result<T, Error> {
+        let (mut known, mut last, mut locked) = (start.seen, None, 0);
+        for attempt in 0..TRIES {
+            let session = self.session().await?;
+            let seen = match known.take() {
+                Some(seen) => seen,
+                None => self.rows.read(&session, name).await?,
+            };
+            let mut before = seen.record.clone();
+            before.expire(seen.now.instant);
+            let mut record = before.clone();
+            let may_grant = locked < LOCKED;
+            let (answer, told) = change(&mut record, Moment { now: seen.now, may_grant });
+            if record == before && start.careful.is_none() {
+                return Ok(answer);
+            }
+            let grants = has_another_holder(&before, &record);
+            if grants && !may_grant {
+                let message = "a transaction keeps the lock's row from being changed";
+                return Err(Error::unavailable(message));
+            }
+            let (record, told, careful) = (&record, &*told, start.careful);
+            let change = Change { seen: &seen, record, told, careful, grants };
+            match self.rows.write(&session, &change).await {
+                Ok(true) => return Ok(answer),
+                Err(Trouble { error, is }) if is != Is::Beaten => return Err(error),
+                Ok(false) | Err(_) => {}
+            }
+            let is_same = R::SKIPS_LOCKED_ROWS && grants && last == Some(seen.version);
+            locked = if is_same { locked + 1 } else { 0 };
+            last = Some(seen.version);
+            self.pause(attempt).await;
+        }
+        Err(Error::unavailable("others change this lock all the time; ask again"))
+    }
+
+    /// Let those go first who are as fast as we are.
+    async fn pause(&self, attempt: u32) {
+        if attempt > 0 {
+            let most = Duration::from_millis(1 << attempt.min(5));
+            let part = f64::from(self.rows.runtime().random() as u16) / f64::from(u16::MAX);
+            self.rows.runtime().sleep(most.mul_f64(part)).await;
+        }
+    }
+
+    pub(crate) async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
+        self.retired().insert(held.owner);
+        let rest = Rest { lasts: rest, client: 0 };
+        let change = |record: &mut Record, moment: Moment| {
+            let was_held = record.rest(held.owner, rest, moment.now.instant);
+            let others = record.waiters_besides(None);
+            (Released { held: was_held, next: None, others }, Vec::new())
+        };
+        self.change(&held.name, Start::default(), change).await
+    }
+
+    pub(crate) async fn transfer(
+        &self,
+        held: &Held,
+        to: &Claim,
+        heir: Heir,
+    ) -> Result<Transferred, Error> {
+        let client = match heir {
+            Heir::Ticket => 0,
+            Heir::Client => self.rows.address(),
+        };
+        let transfer = |record: &mut Record, moment: Moment| {
+            let is_done = !self.is_retired(to.owner)
+                && record.transfer(held.owner, to, client, moment.now.instant);
+            (is_done, Vec::new())
+        };
+        if !self.change(&held.name, Start::default(), transfer).await? {
+            return Ok(Transferred::Gone);
+        }
+        self.retired().insert(held.owner);
+        Ok(Transferred::Done { term: None })
+    }
+
+    pub(crate) async fn evict(&self, name: &LockName) -> Result<bool, Error> {
+        let evict = |record: &mut Record, _: Moment| {
+            let evicted = std::mem::take(&mut record.tenants);
+            let mut told: Vec<Address> = evicted.iter().map(|tenant| tenant.client).collect();
+            told.extend(next_client(record));
+            (!evicted.is_empty(), told)
+        };
+        self.change(name, Start::default(), evict).await
+    }
+
+    pub(crate) async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
+        let relabel = |record: &mut Record, moment: Moment| {
+            (record.relabel(held.owner, label, moment.now.instant), Vec::new())
+        };
+        self.change(&held.name, Start::default(), relabel).await
+    }
+
+    pub(crate) async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
+        let which = name.map_or(Which::Used, |name| Which::Named(vec![name.as_str()]));
+        let session = self.session().await?;
+        let rows = self.rows.read_many(&session, which).await.map_err(Error::from)?;
+        let status = |mut seen: Seen| {
+            seen.record.expire(seen.now.instant);
+            let name = LockName::new(&seen.name);
+            (!seen.record.is_idle()).then(|| Ok(seen.record.status(&name?, seen.now.instant)))
+        };
+        rows.into_iter().filter_map(status).collect()
+    }
+}
+
+/// How often a session may turn out to have ended.
+const PROOFS: u32 = 8;
+
+/// A session that has not ended, as far as can be known.
+pub(super) async fn session<R: Rows>(rows: &R) -> Result<Arc<R::Session>, Error> {
+    for _ in 0..PROOFS {
+        let session = rows.requests().session().await?;
+        if session.is_alive().await {
+            return Ok(session);
+        }
+        // It is noticed, and another one opened.
+        rows.runtime().sleep(Duration::from_millis(1)).await;
+    }
+    rows.requests().session().await
+}
+
+/// Whom to wake: the first of the line, when there is room for it.
+pub(super) fn next_client(record: &Record) -> Vec<Address> {
+    record.next_in_line().map(|first| first.client).into_iter().collect()
+}
+
+/// Whether somebody holds it who did not.
+fn has_another_holder(before: &Record, after: &Record) -> bool {
+    let held = |owner: Owner| before.tenants.iter().any(|tenant| tenant.owner == owner);
+    after.tenants.iter().any(|tenant| tenant.owner != Owner::NOBODY && !held(tenant.owner))
+}

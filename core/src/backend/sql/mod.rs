@@ -1,0 +1,176 @@
+//! What PostgreSQL and MySQL share.
+//!
+//! A lock is a row of a table. The frequent requests are single statements that decide on the
+//! server: taking a free lock, giving it back, renewing. Every other request reads the row,
+//! decides here by the rules of [`record`](super::record), and writes the row if it still has
+//! the version that was read. [`Rows`] is what each kind of server does in its own way: the
+//! statements. [`Locks`] is all that is built on them.
+
+// A build with one of the two does not use all of it.
+#![cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code, unused_imports))]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::record::{Address, Now, Record};
+use super::{Claim, Held, Released};
+use crate::name::LockName;
+use crate::runtime::Runtime;
+
+mod address;
+mod chores;
+mod claim;
+mod dial;
+mod failure;
+mod locks;
+mod release;
+mod renew;
+mod rows;
+mod table;
+
+pub(super) use address::{Endpoint, Options, Parts, Place, Tls, decode, decode_host, read_port};
+pub(super) use dial::{Known, entered, in_time};
+pub(super) use failure::{Is, Trouble, whole};
+pub(super) use locks::Locks;
+pub(super) use rows::{columns, read_owner};
+pub(super) use table::Named;
+
+/// The rows of a table, by the statements of one kind of server. No statement is carried out
+/// twice, and one that has not failed is committed.
+pub(super) trait Rows: Send + Sync + 'static {
+    /// It carries out statements one after the other.
+    type Session: Session;
+
+    /// Whether [`write`](Self::write) skips a row that a transaction of somebody else has locked,
+    /// as if the row had changed. Otherwise it waits for that transaction, or fails.
+    const SKIPS_LOCKED_ROWS: bool;
+
+    /// For every request but renewals.
+    fn requests(&self) -> &Connection<Arc<Self::Session>>;
+
+    fn runtime(&self) -> &Arc<dyn Runtime>;
+
+    /// Where this client hears that it is woken; 0: nowhere.
+    fn address(&self) -> Address;
+
+    /// Take a lock for one holder if it is free.
+    fn take(
+        &self,
+        on: &Self::Session,
+        claim: &Claim,
+    ) -> impl Future<Output = Result<Taken, Trouble>> + Send;
+
+    /// Give back a lock that has one holder.
+    fn free(
+        &self,
+        on: &Self::Session,
+        held: &Held,
+    ) -> impl Future<Output = Result<Released, Trouble>> + Send;
+
+    /// Give it back and take it for the next owner, whose fence is the answer; `None`, and
+    /// nothing is changed, if one statement cannot decide that.
+    fn hand_over(
+        &self,
+        on: &Self::Session,
+        held: &Held,
+        then: &Claim,
+    ) -> impl Future<Output = Result<Option<u64>, Trouble>> + Send;
+
+    fn read(
+        &self,
+        on: &Self::Session,
+        name: &LockName,
+    ) -> impl Future<Output = Result<Seen, Trouble>> + Send;
+
+    fn read_many(
+        &self,
+        on: &Self::Session,
+        which: Which<'_>,
+    ) -> impl Future<Output = Result<Vec<Seen>, Trouble>> + Send;
+
+    /// Write a row; answers false, and changes nothing, if it is not as it was seen any more.
+    fn write(
+        &self,
+        on: &Self::Session,
+        change: &Change<'_>,
+    ) -> impl Future<Output = Result<bool, Trouble>> + Send;
+
+    /// Restart the ttls of leases of locks that have one holder; answers the name and the owner
+    /// of each lease that is still held.
+    fn renew_alone(
+        &self,
+        on: &Self::Session,
+        leases: &[&Held],
+    ) -> impl Future<Output = Result<HashSet<(String, String)>, Trouble>> + Send;
+
+    /// Write who shares each row; answers the names of those rows that were still as they were
+    /// seen, which are written.
+    fn write_shares(
+        &self,
+        on: &Self::Session,
+        seen: &[Seen],
+    ) -> impl Future<Output = Result<HashSet<String>, Trouble>> + Send;
+
+    /// Drop rows that are still as they were seen, and remember their largest fence.
+    fn forget(
+        &self,
+        on: &Self::Session,
+        seen: &[Seen],
+    ) -> impl Future<Output = Result<(), Trouble>> + Send;
+}
+
+/// One session with a server.
+pub(super) trait Session: Send + Sync + 'static {
+    /// Which attempt of its connection has opened it, counted from 1.
+    fn number(&self) -> u64;
+
+    fn age(&self) -> Duration;
+
+    /// Whether it can be asked, as far as can be known.
+    fn is_alive(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// A lock as it was at some moment.
+pub(super) struct Seen {
+    /// The name that was asked for.
+    pub(super) name: String,
+    /// The server's clock then, or shortly before.
+    pub(super) now: Now,
+    /// `None`: it had no row.
+    pub(super) version: Option<i64>,
+    /// The largest fence of all rows that were dropped by then.
+    pub(super) forgotten: i64,
+    pub(super) record: Record,
+}
+
+/// What the statement that takes a free lock came to.
+pub(super) enum Taken {
+    Granted(u64),
+    /// Not granted. The lock was like this at about that time.
+    Seen(Seen),
+}
+
+/// Which rows are read.
+pub(super) enum Which<'a> {
+    /// Those that are held or waited for.
+    Used,
+    Named(Vec<&'a str>),
+    /// The next after this name, at most so many.
+    After(&'a str, usize),
+}
+
+/// What is to be written in place of a row.
+pub(super) struct Change<'a> {
+    /// The row as it was read.
+    pub(super) seen: &'a Seen,
+    pub(super) record: &'a Record,
+    /// Who is woken once it is written.
+    pub(super) told: &'a [Address],
+    /// For so long, statements that were sent before and arrive late change nothing, if they are
+    /// not about one version of the row.
+    pub(super) careful: Option<Duration>,
+    /// Whether somebody becomes the holder.
+    pub(super) grants: bool,
+}
