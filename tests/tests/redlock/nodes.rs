@@ -1,5 +1,7 @@
 //! Nodes that die, hang, come back, and go by other clocks.
 
+use std::time::Duration;
+
 use crate::place::{LONG, Place, SECOND, url_of};
 use leasehold::{Client, Kind, Loss, Outcome};
 use leasehold_tests::patience::{LIMIT, now, until};
@@ -7,7 +9,7 @@ use leasehold_tests::proxy::{Fault, Gate, Proxy};
 use leasehold_tests::servers::Settings;
 
 /// Far below every timeout of ours.
-const PROMPT: std::time::Duration = std::time::Duration::from_millis(500);
+const PROMPT: Duration = Duration::from_millis(500);
 
 #[track_caller]
 fn many_turns_are_prompt(place: &Place, client: &Client) {
@@ -263,6 +265,28 @@ fn others_that_follow_the_published_algorithm_exclude_us_and_we_them() {
     place.servers[2].command(&["DEL", "leasehold:x"]);
     place.wait(lease.renew()).unwrap();
     assert!(!set(2, "theirs"), "the lease did not take the node that came free");
+}
+
+#[test]
+fn a_waiter_is_there_soon_after_another_library_released() {
+    let place = Place::of(3);
+    let client = place.client();
+    let set = ["SET", "leasehold:x", "another library's", "PX", "60000"];
+    let mut late = Duration::ZERO;
+    for _ in 0..10 {
+        place.servers.iter().for_each(|server| drop(server.command(&set)));
+        let waiter = place.stand_in_line(&client, "x");
+        place.pass(Duration::from_millis(fastrand::u64(0..600)));
+        let released = now();
+        for server in &place.servers {
+            server.command(&["DEL", "leasehold:x"]);
+        }
+        let (lease, at) = place.wait(waiter).unwrap().unwrap();
+        late += at - released;
+        place.wait(lease.release()).unwrap();
+    }
+    // Some 50 ms each, where those libraries look ten times in a second.
+    assert!(late < SECOND * 3 / 2, "{late:?} for ten");
 }
 
 #[test]

@@ -218,7 +218,8 @@ impl Tally {
         }
     }
 
-    /// When so many busy nodes more are free, if nobody renews.
+    /// When so many busy nodes more are free, if nobody renews; where fewer were asked, when
+    /// those are.
     fn free_in(&self, missing: usize) -> Option<Duration> {
         let mut ends: Vec<Duration> = self
             .votes()
@@ -228,7 +229,7 @@ impl Tally {
             })
             .collect();
         ends.sort_unstable();
-        ends.get(missing.checked_sub(1)?).copied()
+        ends.get(missing.checked_sub(1)?).or(ends.last()).copied()
     }
 
     fn holders(&self) -> impl Iterator<Item = u64> {

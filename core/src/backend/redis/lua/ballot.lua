@@ -83,7 +83,7 @@ local function vote(ask, now)
   local ahead = ahead_of(ask.owner, now)
   if not holder then return {RESERVED, now, ahead} end
   local ballot = tonumber(known(holder) and seen[2] or string.match(holder, '^shared:%-1 (%d+)$')) or 0
-  return {BUSY, now, ballot, redis.call('PTTL', KEYS[1]), ahead}
+  return {BUSY, now, ballot, free_in(holder), ahead}
 end
 
 -- Tell one who waits that it is its turn; answers whether it is heard.

@@ -25,7 +25,7 @@ local function wait(word, whose)
   local is_behind = word == BUSY and holder and not turn or is_behind_alone(owner, now)
   local ahead = is_behind and ahead_of(owner, now) or 0
   if word == RESERVED then return {RESERVED, now, ahead} end
-  return {BUSY, now, whose, redis.call('PTTL', KEYS[1]), ahead}
+  return {BUSY, now, whose, free_in(holder), ahead}
 end
 
 if holder and not turn then return wait(BUSY, known(holder) and tonumber(seen[2]) or 0) end
