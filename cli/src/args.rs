@@ -11,7 +11,7 @@ use leasehold::backend::Mode;
 use crate::exit;
 use crate::help::{
     BREAK_EXAMPLES, COMPLETIONS_EXAMPLES, EXAMPLES, EXIT_CODES, LEAD_EXAMPLES, LEADER_EXAMPLES,
-    LS_EXAMPLES, RUN_EXAMPLES,
+    LS_EXAMPLES, RUN_EXAMPLES, SQL_EXAMPLES,
 };
 
 /// Run a command under a lock that no other machine or process can hold at the same time
@@ -71,12 +71,25 @@ pub(crate) enum Task {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Print SQL for the database that --url names
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql {
+        #[command(subcommand)]
+        what: Sql,
+    },
     /// Print a script that completes leasehold's arguments in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sql {
+    /// Print the statements that make the table of the locks, for migrations. A client makes the
+    /// table at its first connect if its user may. No server is asked
+    Ddl,
 }
 
 #[derive(Debug, clap::Args)]

@@ -96,6 +96,14 @@ Exit codes:
   1    nobody held it, or you said no
 ";
 
+pub(crate) const SQL_EXAMPLES: &str = "\
+Examples:
+  leasehold sql ddl --url postgres://jobs@db/app > migrations/0007_leasehold.sql
+  leasehold sql ddl --url 'mysql://jobs@db/app?table=app.locks'
+
+The user that clients connect as needs SELECT, INSERT, UPDATE and DELETE on the table.
+";
+
 pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   leasehold completions bash > ~/.local/share/bash-completion/completions/leasehold

@@ -26,7 +26,7 @@ mod stderr;
 mod tree;
 mod wait;
 
-use args::{Args, Task};
+use args::{Args, Sql, Task};
 use exit::Failure;
 
 fn main() -> ExitCode {
@@ -53,6 +53,9 @@ fn perform(args: Args) -> Result<u8, Failure> {
         clap_complete::generate(shell, &mut Args::command(), "leasehold", &mut script);
         return print(&String::from_utf8_lossy(&script));
     }
+    if let Task::Sql { what: Sql::Ddl } = args.task {
+        return print(&format!("{}\n", leasehold::ddl(&args.url)?));
+    }
     check_descriptors()?;
     // One thread: the command must be started by one that lives as long as we do.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -78,7 +81,7 @@ fn perform(args: Args) -> Result<u8, Failure> {
                 let client = Options::new().connect(&args.url).await?;
                 evict::evict(&client, name.as_str(), yes).await
             }
-            Task::Completions { .. } => Ok(exit::OK),
+            Task::Completions { .. } | Task::Sql { .. } => Ok(exit::OK),
         }
     })
 }

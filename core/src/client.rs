@@ -8,7 +8,7 @@ use crate::backend::{Backend, Status};
 use crate::deadlocks::{Deadlock, deadlocks};
 use crate::election::Election;
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::{Events, Telling};
 use crate::lease::Lease;
 use crate::lock::Lock;
@@ -23,6 +23,18 @@ use crate::ticket::Content;
 /// Open the backend that `url` names; see [`Options::connect`].
 pub async fn connect(url: &str) -> Result<Client, Error> {
     Options::new().connect(url).await
+}
+
+/// The SQL statements that make the table in which the locks of a `postgres:` or `mysql:` URL
+/// are, for those who make tables by migrations. A client makes the table itself at its first
+/// connect, if its user may. Nothing is connected to.
+///
+/// # Errors
+/// `invalid` for a URL that cannot be read; `unsupported` for a backend without such a table.
+pub fn ddl(url: &str) -> Result<String, Error> {
+    let client = Options::new().client(url)?;
+    let none = || Error::new(Kind::Internal, "a client without a URL");
+    client.anchor.target().ok_or_else(none)?.ddl()
 }
 
 /// How a client is made.

@@ -94,6 +94,41 @@ impl Lease {
         self.key.clone()
     }
 
+    /// With PostgreSQL, MySQL and MariaDB: an SQL statement for your own transaction in the
+    /// database in which the lock is. Run it there before you commit, and nobody takes the lock
+    /// over until that transaction has ended, whatever the clocks do and however long the
+    /// process is stopped. If somebody has taken it, or it was given back or broken, the
+    /// statement fails, and with it the transaction. So nothing is written under a lease that was
+    /// lost, and no table needs a column for the [fence](Lease::fence).
+    ///
+    /// It is one text without parameters, and every driver runs it as it is. It returns one row.
+    /// Without a transaction it is a check, and holds off nobody. Commit, then release. The user
+    /// needs SELECT and UPDATE on the table of the locks. See `docs/database-guard.md`.
+    ///
+    /// Renewals go on meanwhile. A transaction that stays open keeps the lock taken, also after a
+    /// release, and those out who would share it or use another permit. Nothing is asked of the
+    /// server here.
+    ///
+    /// # Errors
+    /// `lost` and `not_held` when it is over. `unsupported` on other backends, for a lock that is
+    /// shared or has permits on MySQL, and for a table whose name a driver would change; it is
+    /// still held then.
+    pub fn guard(&self) -> Result<String, Error> {
+        Self::guard_all(std::slice::from_ref(self))
+    }
+
+    /// The same for several of one client, which are held.
+    pub(crate) fn guard_all(leases: &[Self]) -> Result<String, Error> {
+        if let Some(over) = leases.iter().find(|lease| !lease.is_valid()) {
+            return Err(over.over());
+        }
+        let Some(first) = leases.first() else {
+            return Err(Error::new(Kind::Internal, "a group without a lease"));
+        };
+        let held: Vec<_> = leases.iter().map(|lease| lease.hold.held()).collect();
+        first.engine.backend().guard(&held).map_err(|e| first.held(e))
+    }
+
     /// With SQLite, where a lock is free as soon as its holder's process is dead: a copy
     /// of the descriptor by which others see it alive, all processes that have it open
     /// together. For a child process that works under the lease: if it inherits a

@@ -85,6 +85,15 @@ impl Leases {
         keyed.map(|(lease, key)| (lease.name().to_owned(), key)).collect()
     }
 
+    /// One statement for all of them; see [`Lease::guard`].
+    ///
+    /// # Errors
+    /// As [`Lease::guard`]: `lost` naming the lock that was lost.
+    pub fn guard(&self) -> Result<String, Error> {
+        self.check()?;
+        Lease::guard_all(&self.leases)
+    }
+
     /// With permits: the [slot](Lease::slot) of each name. Empty without.
     pub fn slots(&self) -> BTreeMap<String, u32> {
         let counted = self.leases.iter().filter_map(|lease| Some((lease, lease.slot()?)));

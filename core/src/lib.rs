@@ -119,7 +119,7 @@ pub mod time;
 mod together;
 
 pub use backend::{Holder, Status};
-pub use client::{Client, Options, connect};
+pub use client::{Client, Options, connect, ddl};
 pub use deadlocks::{Deadlock, Wait};
 pub use election::{Election, Leader, Term};
 pub use engine::Loss;

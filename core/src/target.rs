@@ -84,6 +84,23 @@ impl Target {
         Ok(Engine::start(backend, runtime, telling))
     }
 
+    /// The statements that make the table in which the locks are.
+    pub(crate) fn ddl(&self) -> Result<String, Error> {
+        match self.parse()? {
+            #[cfg(feature = "postgres")]
+            Parsed::Postgres(address) => Ok(address.ddl()),
+            #[cfg(feature = "mysql")]
+            Parsed::Mysql(address) => Ok(address.ddl()),
+            _ => {
+                let message = format!(
+                    "{}: has no table that somebody could make; postgres: and mysql: have one",
+                    self.scheme
+                );
+                Err(Error::new(Kind::Unsupported, message))
+            }
+        }
+    }
+
     fn parse(&self) -> Result<Parsed, Error> {
         let (address, options) = (&*self.address, &*self.options);
         let (scheme, path) = address.split_once(':').ok_or_else(|| unknown(address))?;

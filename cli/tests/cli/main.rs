@@ -16,5 +16,6 @@ mod rig;
 mod run;
 #[cfg(target_os = "linux")]
 mod signals;
+mod sql;
 mod terminal;
 mod ways;

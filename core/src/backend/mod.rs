@@ -382,6 +382,19 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
+    /// The statement by which a transaction in the database where the locks are makes sure of
+    /// these leases: it fails if one has another holder or none, and until the transaction ends
+    /// nobody else becomes the holder, whatever the clocks do. Renewals go on. It has no
+    /// parameters, and nothing that a driver would treat.
+    ///
+    /// # Errors
+    /// `unsupported`, with the reason, unless a backend says otherwise.
+    fn guard(&self, _leases: &[&Held]) -> Result<String, Error> {
+        let message = "this backend is no database that a transaction could run in beside its \
+                       locks, as postgres: and mysql: are; send lease.fence() with each write";
+        Err(Error::new(Kind::Unsupported, message))
+    }
+
     /// Where the leases end at once when the client's process dies: what proves it
     /// alive for as long as any process has it open.
     fn proof_of_life(&self) -> Option<OwnedFd> {

@@ -131,7 +131,8 @@ impl Postgres {
         self.try_sql(sql).unwrap_or_else(|e| panic!("{sql}: {e}\n{}", self.log()))
     }
 
-    fn try_sql(&self, sql: &str) -> Result<String, String> {
+    /// The same, or why it does not.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let mut psql = Command::new(program("psql"));
         psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", RIG, "-d", "postgres"]);
         psql.arg("-h").arg(self.dir.path()).args(["-p", &self.port.to_string(), "-c", sql]);

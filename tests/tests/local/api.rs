@@ -128,6 +128,8 @@ fn every_operation_is_listed_and_no_other() {
     assert!(lease.remove("finish"));
     // A descriptor for a child process, which the command line has.
     assert!(lease.remove("proof_of_life"));
+    // In Rust alone until the others have it.
+    assert!(lease.remove("guard"));
     // A parameter of others.
     assert!(lease.remove("renew_for") && lease.remove("into_ticket_for"));
     assert_eq!(lease, set(api.lease.keys()));
@@ -137,8 +139,17 @@ fn every_operation_is_listed_and_no_other() {
     assert!(locks.remove("asked_by"));
     assert_eq!(locks, &set(api.lock.keys()) | &options);
     let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
-    let for_programs =
-        ["watch", "finish", "proof_of_life", "renew_for", "fence", "first", "proclaim", "succeed"];
+    let for_programs = [
+        "watch",
+        "finish",
+        "proof_of_life",
+        "renew_for",
+        "fence",
+        "first",
+        "proclaim",
+        "succeed",
+        "guard",
+    ];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
     // The same.
     assert!(leases.remove("keep_for"));

@@ -12,6 +12,7 @@ mod endings;
 mod events;
 mod fence_check;
 mod groups;
+mod guard;
 mod holding;
 mod locked_database;
 mod min_hold;

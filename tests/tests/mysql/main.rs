@@ -4,6 +4,7 @@
 mod access;
 mod conformance;
 mod faults;
+mod guard;
 mod leases;
 mod place;
 mod table;

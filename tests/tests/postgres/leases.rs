@@ -1,4 +1,4 @@
-//! What a lease is in the table: its row, its end, and who keeps others out.
+//! What a lease is in the table: its row, and its end.
 
 use crate::place::{LONG, PROMPT, Place, SECOND};
 use leasehold::{Kind, Loss};
@@ -49,45 +49,6 @@ fn a_ticket_outlives_the_process_that_gave_it() {
     let place = Place::new();
     let url = place.server.url();
     hand_over_a_dead_body(env!("CARGO_BIN_EXE_worker"), &url, &url);
-}
-
-#[test]
-fn who_guards_a_lease_in_a_transaction_keeps_others_out_and_not_its_renewal() {
-    let place = Place::new();
-    let (a, b) = (place.client(), place.client());
-    let lease = place.wait(a.lock("x").ttl(2 * SECOND).acquire()).unwrap();
-    let mut guard = place.server.talk();
-    guard.say("BEGIN");
-    let (owner, fence) = (place.column("x", "owner"), lease.fence());
-    let held = format!("name = 'x' AND owner = '{owner}' AND fence = {fence}");
-    let sql = format!("SELECT 'held' FROM leasehold WHERE {held} FOR KEY SHARE");
-    assert_eq!(guard.say(&sql), "held");
-    place.wait(lease.renew()).unwrap();
-    place.wait(lease.release()).unwrap();
-    // It is free, and nobody gets it: not who tries, nor who shares, nor who waits.
-    assert!(place.try_hold(&b, "x").is_none());
-    assert!(place.wait(b.lock("x").shared().try_acquire()).unwrap().is_none());
-    let waiter = place.stand_in_line(&b, "x");
-    place.pass(SECOND);
-    assert!(!waiter.is_finished());
-    guard.say("COMMIT");
-    assert!(place.granted(waiter).0.fence() > lease.fence());
-}
-
-#[test]
-fn a_guard_outlasts_the_ttl_of_its_lease() {
-    let place = Place::new();
-    let lock = place.client().lock("x").ttl(SECOND).auto_renew(false);
-    let lease = place.wait(lock.acquire()).unwrap();
-    let mut guard = place.server.talk();
-    guard.say("BEGIN");
-    guard.say("SELECT FROM leasehold WHERE name = 'x' FOR KEY SHARE");
-    assert_eq!(place.wait(lease.lost()), Loss::Expired);
-    place.pass(SECOND / 2);
-    let other = place.client();
-    assert!(place.try_hold(&other, "x").is_none());
-    guard.say("ROLLBACK");
-    assert!(place.try_hold(&other, "x").is_some());
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod access;
 mod conformance;
 mod faults;
+mod guard;
 mod leases;
 mod place;
+mod recipe;
 mod table;
 mod waiting;

@@ -17,6 +17,11 @@ pub(crate) struct Address {
 }
 
 impl Address {
+    /// The statements that make its table.
+    pub(crate) fn ddl(&self) -> String {
+        self.table.named.ddl.clone()
+    }
+
     /// Read a URL without its query, and the options from the query.
     pub(crate) fn parse(address: &str, options: &[(String, String)]) -> Result<Self, Error> {
         let url = Parts::of(address);

@@ -22,6 +22,7 @@ mod dial;
 #[cfg(feature = "tls")]
 mod encryption;
 mod failure;
+mod guard;
 mod rows;
 mod session;
 mod store;
@@ -178,6 +179,10 @@ impl Backend for Mysql {
 
     fn supports_rest(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn guard(&self, leases: &[&Held]) -> Result<String, Error> {
+        self.guard_of(leases)
     }
 
     fn response_timeout(&self) -> Duration {

@@ -23,7 +23,7 @@ const NO_ADDRESS: Address = 0;
 
 pub(super) struct Store {
     pub(super) requests: Connection<Arc<Session>>,
-    table: Table,
+    pub(super) table: Table,
     runtime: Arc<dyn Runtime>,
 }
 

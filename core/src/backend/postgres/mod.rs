@@ -25,6 +25,7 @@ mod dial;
 #[cfg(feature = "tls")]
 mod encryption;
 mod failure;
+mod guard;
 mod listener;
 mod rows;
 mod session;
@@ -180,6 +181,10 @@ impl Backend for Postgres {
 
     fn supports_rest(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn guard(&self, leases: &[&Held]) -> Result<String, Error> {
+        self.guard_of(leases)
     }
 
     fn response_timeout(&self) -> Duration {

@@ -23,7 +23,7 @@ use crate::runtime::Runtime;
 
 pub(super) struct Store {
     pub(super) requests: Connection<Arc<Session>>,
-    table: Table,
+    pub(super) table: Table,
     runtime: Arc<dyn Runtime>,
     /// Where this client hears; 0 while it does not.
     pub(super) ear: Arc<AtomicU64>,
