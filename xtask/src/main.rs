@@ -37,6 +37,11 @@ usage: cargo xtask COMMAND
                    a quorum of Redis servers, the same; all three workloads, some, or
                    beside clients of other languages, which are installed
   bench etcd [N]   one etcd cluster, beside another client of it; all five workloads, or some
+  bench postgres [N | peers]
+                   one PostgreSQL, beside its driver and what others do with it; all six
+                   workloads, some, or beside a package for Python, which is installed
+  bench mysql [N | peers]
+                   one MariaDB, the same
   bench python     the Python package, beside other packages
   bench node [N]   the Node package, the same; all eight measures, or some
   bench swift      the Swift package, beside the crate in Rust";
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
         ["bench", "redis", ref workloads @ ..] => bench_redis(workloads),
         ["bench", "redlock", ..] => bench_redis(&words[1..]),
         ["bench", "etcd", ref workloads @ ..] => bench_etcd(workloads),
+        ["bench", "postgres" | "mysql", ..] => bench_sql(&words[1..]),
         ["bench", "swift"] => servers::ensure().and_then(|()| swift::bench()),
         ["bench", "python"] => servers::ensure().and_then(|()| python::bench()),
         ["bench", "node", ref measures @ ..] => bench_node::bench(measures),
@@ -98,6 +104,13 @@ fn bench_etcd(workloads: &[&str]) -> Result<(), Failure> {
     servers::ensure_tool("protoc", "protobuf-compiler", "etcd-client is built with it")?;
     let run = "run --release -p leasehold-tests --features bench-etcd --bin bench-etcd";
     cargo(&[&[run], workloads].concat().join(" "))
+}
+
+/// The same for databases.
+fn bench_sql(words: &[&str]) -> Result<(), Failure> {
+    servers::ensure()?;
+    let run = "run --release -p leasehold-tests --features bench-sql --bin bench-sql --";
+    cargo(&[&[run], words].concat().join(" "))
 }
 
 fn root() -> &'static Path {

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod report;
 pub mod rounds;
+pub mod turns;
 
 use report::Report;
 
@@ -13,7 +14,10 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub type Workload = fn(&mut Report) -> Result<(), Failure>;
 
 /// All workloads, or those with these numbers.
-pub fn measure(workloads: &[Workload], wanted: &[&str]) -> Result<(), Failure> {
+pub fn measure(
+    workloads: &[impl Fn(&mut Report) -> Result<(), Failure>],
+    wanted: &[&str],
+) -> Result<(), Failure> {
     let wanted = match wanted {
         [] => (1..=workloads.len()).collect(),
         some => some.iter().map(|word| word.parse()).collect::<Result<Vec<usize>, _>>()?,

@@ -8,10 +8,11 @@ use leasehold_tests::servers::Server;
 
 use crate::Failure;
 use crate::calls::Calls;
-use crate::clock::{micros, now};
+use crate::clock::now;
 use crate::report::{Goal, Line, Report, Target, Unit};
-use crate::rounds::{quantile, rounds};
-use crate::worker::{Job, Turn, WORD, Who};
+use crate::rounds::rounds;
+use crate::turns::{Turn, Turns};
+use crate::worker::{Job, WORD, Who};
 
 /// Processes and waiters in each.
 const CROWDS: [(usize, usize); 3] = [(2, 1), (4, 2), (4, 8)];
@@ -53,10 +54,10 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
 
 fn aspects() -> Vec<Aspect> {
     vec![
-        ("  p50", Unit::Micros, |s| s.p50, Goal::Ratio(Target::AtMost(1.3))),
-        ("  p99", Unit::Micros, |s| s.p99, Goal::None),
-        ("  acquisitions", Unit::PerSecond, |s| s.per_second, Goal::None),
-        ("  Jain index", Unit::Number, |s| s.jain, Goal::Own(Target::AtLeast(0.99))),
+        ("  p50", Unit::Micros, |s| s.turns.p50, Goal::Ratio(Target::AtMost(1.3))),
+        ("  p99", Unit::Micros, |s| s.turns.p99, Goal::None),
+        ("  acquisitions", Unit::PerSecond, |s| s.turns.per_second, Goal::None),
+        ("  Jain index", Unit::Number, |s| s.turns.jain, Goal::Own(Target::AtLeast(0.99))),
         ("  client requests each", Unit::Number, |s| s.requests, Goal::Own(Target::AtMost(3.0))),
         ("  all server commands each", Unit::Number, |s| s.commands, Goal::None),
     ]
@@ -64,13 +65,8 @@ fn aspects() -> Vec<Aspect> {
 
 /// What a slice came to.
 pub(crate) struct Slice {
-    /// From the call of a release to the return of the next acquisition.
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) per_second: f64,
-    pub(crate) jain: f64,
-    /// The longest wait, in turns: a turn is what a round of all waiters takes.
-    pub(crate) longest: f64,
+    pub(crate) turns: Turns,
+    /// Of the servers, for each turn.
     pub(crate) requests: f64,
     pub(crate) commands: f64,
 }
@@ -108,46 +104,17 @@ pub(crate) fn slice(
         if !output.status.success() {
             return Err(format!("a worker failed: {}", output.status).into());
         }
+        let first = number * job.clients * job.waiters;
         for line in String::from_utf8(output.stdout)?.lines() {
-            let turn = Turn::parse(line)?;
-            turns.push(Turn { waiter: number * job.clients * job.waiters + turn.waiter, ..turn });
+            turns.push(Turn::parse(line, first)?);
         }
     }
     let calls = Calls::of_all(servers).since(&before);
     for server in servers {
         server.command(&["DEL", &job.name]);
     }
-    Ok(evaluate(turns, processes * job.clients * job.waiters, &calls))
-}
-
-fn evaluate(mut turns: Vec<Turn>, waiters: usize, calls: &Calls) -> Slice {
-    turns.sort_by_key(|turn| turn.acquired);
-    let hand_over =
-        |two: &[Turn]| Duration::from_nanos(two[1].acquired.saturating_sub(two[0].releasing));
-    let times: Vec<f64> = turns.windows(2).map(|two| micros(hand_over(two))).collect();
-    let span = match (turns.first(), turns.last()) {
-        (Some(first), Some(last)) => Duration::from_nanos(last.acquired - first.acquired),
-        _ => Duration::ZERO,
-    };
-    let mut counts = vec![0.0; waiters];
-    turns.iter().for_each(|turn| counts[turn.waiter] += 1.0);
-    let each = |number: u64| number as f64 / turns.len() as f64;
-    let longest = turns.iter().map(|turn| turn.acquired - turn.asked).max().unwrap_or_default();
-    let fair = span.mul_f64(waiters as f64 / times.len() as f64);
-    Slice {
-        p50: quantile(times.clone(), 0.5),
-        p99: quantile(times.clone(), 0.99),
-        per_second: times.len() as f64 / span.as_secs_f64(),
-        jain: jain(&counts),
-        longest: Duration::from_nanos(longest).div_duration_f64(fair),
-        requests: each(calls.requests()),
-        commands: each(calls.all()),
-    }
-}
-
-/// 1 when all have the same, 1/n when one has everything.
-fn jain(counts: &[f64]) -> f64 {
-    let sum: f64 = counts.iter().sum();
-    let squares: f64 = counts.iter().map(|count| count * count).sum();
-    sum * sum / (counts.len() as f64 * squares)
+    let turns = Turns::of(turns, processes * job.clients * job.waiters);
+    let each = |number: u64| number as f64 / turns.count as f64;
+    let (requests, commands) = (each(calls.requests()), each(calls.all()));
+    Ok(Slice { turns, requests, commands })
 }

@@ -15,7 +15,7 @@ mod throughput;
 mod waiting;
 mod worker;
 
-use leasehold_tests::bench::{Failure, Workload, clock, measure, report, rounds};
+use leasehold_tests::bench::{Failure, Workload, clock, measure, report, rounds, turns};
 
 const WORKLOADS: [Workload; 8] = [
     pair::run,

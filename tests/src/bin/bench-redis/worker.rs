@@ -1,6 +1,5 @@
 //! One of the processes between which locks are handed over.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use leasehold::time::Instant;
@@ -11,6 +10,7 @@ use rslock::{LockGuard, LockManager};
 use crate::Failure;
 use crate::clock::{now, pause, pause_until};
 use crate::contender::TTL;
+use crate::turns::Turn;
 
 /// The first argument of such a process.
 pub(crate) const WORD: &str = "worker";
@@ -75,25 +75,6 @@ impl Job {
     }
 }
 
-/// When somebody asked for and held the lock, in nanoseconds of the machine's
-/// clock.
-pub(crate) struct Turn {
-    pub(crate) waiter: usize,
-    pub(crate) asked: u64,
-    pub(crate) acquired: u64,
-    pub(crate) releasing: u64,
-}
-
-impl Turn {
-    pub(crate) fn parse(line: &str) -> Result<Self, Failure> {
-        let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-        let [waiter, asked, acquired, releasing] = numbers[..] else {
-            return Err("a broken turn".into());
-        };
-        Ok(Self { waiter: waiter as usize, asked, acquired, releasing })
-    }
-}
-
 pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let job = Job::parse(words)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -103,8 +84,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let mut said = String::new();
     for (waiter, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
         for turn in runtime.block_on(task)?? {
-            let [asked, acquired, releasing] = turn.map(Instant::as_nanos);
-            writeln!(said, "{waiter} {asked} {acquired} {releasing}")?;
+            said += &Turn::line(waiter, turn);
         }
     }
     print!("{said}");

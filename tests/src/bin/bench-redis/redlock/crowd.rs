@@ -92,16 +92,16 @@ impl Crowd {
 fn aspects() -> Vec<Aspect> {
     let requests: fn(&Slice) -> f64 = |slice| slice.requests;
     vec![
-        ("  p50", Unit::Micros, |s| s.p50, Goal::None),
-        ("  p99", Unit::Micros, |s| s.p99, Goal::None),
-        ("  acquisitions", Unit::PerSecond, |s| s.per_second, Goal::None),
+        ("  p50", Unit::Micros, |s| s.turns.p50, Goal::None),
+        ("  p99", Unit::Micros, |s| s.turns.p99, Goal::None),
+        ("  acquisitions", Unit::PerSecond, |s| s.turns.per_second, Goal::None),
         (
             "  longest wait in fair turns",
             Unit::Number,
-            |s| s.longest,
+            |s| s.turns.longest,
             Goal::Own(Target::AtMost(3.0)),
         ),
-        ("  Jain index", Unit::Number, |s| s.jain, Goal::None),
+        ("  Jain index", Unit::Number, |s| s.turns.jain, Goal::None),
         ("  scripts run by all nodes, each", Unit::Number, requests, Goal::None),
     ]
 }
