@@ -1,4 +1,4 @@
-//! Two minutes of bad luck on real servers; `cargo xtask soak` has ten for each kind.
+//! Three minutes of bad luck on real servers; `cargo xtask soak` has ten for each kind.
 
 use std::path::Path;
 use std::time::Duration;

@@ -60,6 +60,7 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     if !Path::new("/usr/lib/postgresql").is_dir() {
         ensure_tool("postgres", "postgresql", "tests start a server of its kind")?;
     }
+    ensure_tool("pgbouncer", "pgbouncer", "tests have it stand before PostgreSQL")?;
     ensure_tool("mariadbd", "mariadb-server", "tests start a server of its kind")?;
     // Under the workspace whatever CARGO_TARGET_DIR says: tests look for it there.
     let servers = root().join("target/servers");

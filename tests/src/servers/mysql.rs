@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use super::child::Child;
+use super::clock::Clock;
 use super::{PORTS_TRIED, free_port, on_path, root, run, tls};
 use crate::patience::{LIMIT, until};
 
@@ -39,6 +40,7 @@ const SMALL: [&str; 9] = [
 pub struct MysqlSettings {
     options: Vec<String>,
     tls: bool,
+    shifted_clock: bool,
 }
 
 impl MysqlSettings {
@@ -51,6 +53,12 @@ impl MysqlSettings {
     /// Offer TLS, with a certificate for `localhost` and `127.0.0.1`.
     pub fn tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// Have a wall clock that [`Mysql::shift_clock`] moves.
+    pub fn shifted_clock(mut self) -> Self {
+        self.shifted_clock = true;
         self
     }
 
@@ -71,6 +79,7 @@ pub struct Mysql {
     dir: TempDir,
     port: u16,
     options: Vec<String>,
+    clock: Option<Clock>,
     child: Mutex<Option<Child>>,
 }
 
@@ -94,8 +103,9 @@ impl Mysql {
              DROP USER IF EXISTS ''@'localhost';\nCREATE DATABASE IF NOT EXISTS jobs;\n"
         );
         fs::write(dir.path().join("first.sql"), first).expect("our own directory");
+        let clock = settings.shifted_clock.then(|| Clock::build(dir.path()));
         give_away(dir.path());
-        Self { dir, port, options, child: Mutex::new(None) }
+        Self { dir, port, options, clock, child: Mutex::new(None) }
     }
 
     /// The port on 127.0.0.1.
@@ -184,6 +194,11 @@ impl Mysql {
         self.child().as_ref().expect("a server that runs").thaw();
     }
 
+    /// Put its wall clock forward, or back by a negative number. Shifts add up.
+    pub fn shift_clock(&self, seconds: f64) {
+        self.clock.as_ref().expect("it was started with .shifted_clock()").shift(seconds);
+    }
+
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
         self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -222,6 +237,9 @@ impl Mysql {
         }
         server.args(&self.options);
         server.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.set_for(&mut server);
+        }
         as_nobody_special(&mut server);
         Child::start(server)
     }

@@ -12,11 +12,12 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use super::child::Child;
+use super::clock::Clock;
 use super::{PORTS_TRIED, free_port, on_path, root, run, tls};
 use crate::patience::{LIMIT, until};
 
 /// The superuser, as whom the rig looks into a server.
-const RIG: &str = "rig";
+pub(super) const RIG: &str = "rig";
 
 /// The packages of the distribution, which keep their programs off PATH.
 const PACKAGED: &str = "/usr/lib/postgresql";
@@ -31,6 +32,7 @@ pub struct PostgresSettings {
     lines: Vec<String>,
     hosts: Vec<String>,
     tls: bool,
+    shifted_clock: bool,
 }
 
 impl PostgresSettings {
@@ -52,6 +54,12 @@ impl PostgresSettings {
         self
     }
 
+    /// Have a wall clock that [`Postgres::shift_clock`] moves.
+    pub fn shifted_clock(mut self) -> Self {
+        self.shifted_clock = true;
+        self
+    }
+
     /// Start it and wait until it answers.
     pub fn start(self) -> Postgres {
         for _ in 0..PORTS_TRIED {
@@ -68,6 +76,7 @@ impl PostgresSettings {
 pub struct Postgres {
     dir: TempDir,
     port: u16,
+    clock: Option<Clock>,
     child: Mutex<Option<Child>>,
 }
 
@@ -97,8 +106,46 @@ impl Postgres {
         let write = |name: &str, text: &str| fs::write(dir.path().join("data").join(name), text);
         write("postgresql.conf", &file).expect("our own directory");
         write("pg_hba.conf", &hosts).expect("our own directory");
+        let clock = settings.shifted_clock.then(|| Clock::build(dir.path()));
         give_away(dir.path());
-        Self { dir, port, child: Mutex::new(None) }
+        Self { dir, port, clock, child: Mutex::new(None) }
+    }
+
+    /// Another server that follows this one, as it is now, by what is written to its log. This
+    /// one has to let replication in.
+    pub fn replica(&self) -> Self {
+        for _ in 0..PORTS_TRIED {
+            let (dir, port) = (tempfile::tempdir().expect("a directory"), free_port());
+            let mut copy = Command::new(program("pg_basebackup"));
+            copy.args(["-R", "-X", "stream", "-c", "fast", "-U", RIG, "-h", "127.0.0.1", "-p"]);
+            copy.arg(self.port.to_string()).arg("-D").arg(dir.path().join("data"));
+            run(&mut copy, CURE);
+            let settings = dir.path().join("data/postgresql.conf");
+            let mut file = fs::read_to_string(&settings).expect("a copy");
+            file +=
+                &format!("\nport = {port}\nunix_socket_directories = '{}'\n", dir.path().display());
+            fs::write(settings, file).expect("our own directory");
+            give_away(dir.path());
+            let replica = Self { dir, port, clock: None, child: Mutex::new(None) };
+            if replica.launch() {
+                return replica;
+            }
+        }
+        panic!("PostgreSQL found no port");
+    }
+
+    /// Have it wait for its replicas with every commit, from now on.
+    pub fn wait_for_replicas(&self) {
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("SELECT pg_reload_conf()");
+        let waits = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        let waits = until(LIMIT, || (self.sql(waits) != "0").then_some(()));
+        assert!(waits.is_some(), "no replica follows:\n{}", self.log());
+    }
+
+    /// From now on the replica is a server of its own.
+    pub fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote()"), "t", "{}", self.log());
     }
 
     /// The port on 127.0.0.1.
@@ -199,6 +246,11 @@ impl Postgres {
         child.thaw();
     }
 
+    /// Put its wall clock forward, or back by a negative number. Shifts add up.
+    pub fn shift_clock(&self, seconds: f64) {
+        self.clock.as_ref().expect("it was started with .shifted_clock()").shift(seconds);
+    }
+
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
         self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -227,6 +279,9 @@ impl Postgres {
         let mut postgres = Command::new(program("postgres"));
         postgres.arg("-D").arg(self.dir.path().join("data")).current_dir(self.dir.path());
         postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.set_for(&mut postgres);
+        }
         as_nobody_special(&mut postgres);
         Child::start(postgres)
     }
@@ -276,7 +331,7 @@ fn family(parent: u32) -> Vec<Pid> {
 }
 
 /// On PATH, or where the package of the highest version has it.
-fn program(name: &str) -> PathBuf {
+pub(super) fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir(PACKAGED).into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
         .filter_map(|dir| {
@@ -304,14 +359,14 @@ fn user() -> Option<(u32, u32)> {
     Some((user[2].parse().expect("a number"), user[3].parse().expect("a number")))
 }
 
-fn as_nobody_special(command: &mut Command) {
+pub(super) fn as_nobody_special(command: &mut Command) {
     if let Some((user, group)) = user() {
         command.uid(user).gid(group);
     }
 }
 
 /// The directory and all in it is the server's.
-fn give_away(dir: &Path) {
+pub(super) fn give_away(dir: &Path) {
     if let Some((user, group)) = user() {
         run(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(dir), "chown");
     }

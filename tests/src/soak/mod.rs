@@ -16,6 +16,7 @@ mod etcd;
 mod history;
 mod parts;
 mod redis;
+mod sql;
 mod worker;
 
 use crew::Crew;

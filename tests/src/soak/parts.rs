@@ -3,6 +3,7 @@
 use super::Ground;
 use super::etcd::Cluster;
 use super::redis::{Climate, Nodes};
+use super::sql::Database;
 
 /// A part of the run.
 pub(super) struct Part {
@@ -21,7 +22,14 @@ pub(super) enum Servers {
     /// So many: one, or a quorum.
     Redis(usize, Climate),
     /// A cluster of three.
-    Etcd { leaders_freeze: bool },
+    Etcd {
+        leaders_freeze: bool,
+    },
+    /// One, which a part of the workers may reach by a pooler.
+    Postgres {
+        is_pooled: bool,
+    },
+    Mysql,
 }
 
 impl Servers {
@@ -30,6 +38,7 @@ impl Servers {
         match self {
             Self::Redis(_, climate) => !climate.loses_data && !climate.jumps,
             Self::Etcd { leaders_freeze } => !leaders_freeze,
+            Self::Postgres { .. } | Self::Mysql => true,
         }
     }
 
@@ -37,11 +46,13 @@ impl Servers {
         match self {
             Self::Redis(count, climate) => Box::new(Nodes::start(count, climate)),
             Self::Etcd { leaders_freeze } => Box::new(Cluster::start(leaders_freeze)),
+            Self::Postgres { is_pooled } => Box::new(Database::postgres(is_pooled)),
+            Self::Mysql => Box::new(Database::mysql()),
         }
     }
 }
 
-pub(super) const PARTS: [Part; 8] = [
+pub(super) const PARTS: [Part; 11] = [
     Part {
         name: "redis that keeps its data",
         servers: Servers::Redis(1, Climate { loses_data: false, skew: 0.0, jumps: false }),
@@ -90,4 +101,17 @@ pub(super) const PARTS: [Part; 8] = [
         options: "",
         exclusive: false,
     },
+    Part {
+        name: "postgres",
+        servers: Servers::Postgres { is_pooled: false },
+        options: "",
+        exclusive: true,
+    },
+    Part {
+        name: "postgres by a pooler",
+        servers: Servers::Postgres { is_pooled: true },
+        options: "",
+        exclusive: true,
+    },
+    Part { name: "mysql", servers: Servers::Mysql, options: "", exclusive: true },
 ];
