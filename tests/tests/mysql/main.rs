@@ -6,6 +6,7 @@ mod conformance;
 mod faults;
 mod guard;
 mod leases;
+mod limits;
 mod place;
 mod table;
 mod waiting;
