@@ -126,6 +126,8 @@ fn a_claim_whose_answer_is_lost_leaves_nothing_behind() {
     let (client, other) = (place.client_of(&url), place.client());
     for round in 0..5 {
         let name = format!("x{round}");
+        // The server has been told what will be asked.
+        place.wait(place.hold(&client, "warm").release()).unwrap();
         proxy.stall_downstream(true);
         let asks = place.queue(client.lock(&name).ttl(LONG));
         let is_held = || (!place.column(&name, "owner").is_empty()).then_some(());

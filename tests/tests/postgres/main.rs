@@ -3,10 +3,13 @@
 
 mod access;
 mod conformance;
+mod failover;
 mod faults;
 mod guard;
 mod leases;
+mod limits;
 mod place;
+mod pooler;
 mod recipe;
 mod table;
 mod waiting;

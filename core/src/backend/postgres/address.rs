@@ -9,6 +9,20 @@ use crate::error::Error;
 const PORT: u16 = 5432;
 const TABLE: &str = "public.leasehold";
 
+/// The options of the URL of `listen`.
+const CONNECTING: [&str; 10] = [
+    "user",
+    "host",
+    "password_file",
+    "sslmode",
+    "ca",
+    "sslrootcert",
+    "cert",
+    "sslcert",
+    "key",
+    "sslkey",
+];
+
 /// A database, and how this client uses it.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
@@ -16,8 +30,18 @@ pub(crate) struct Address {
     /// How the sessions are called on the server.
     pub(super) application_name: String,
     pub(super) table: Table,
-    /// Whether it may be woken by notifications.
-    pub(super) listens: bool,
+    pub(super) ear: Ear,
+}
+
+/// Where notifications are heard.
+#[derive(Clone, Debug)]
+pub(super) enum Ear {
+    /// Nowhere.
+    Off,
+    /// Where locks are asked for.
+    Here,
+    /// Past a pooler, which does not deliver them.
+    At(Box<Address>),
 }
 
 impl Address {
@@ -44,8 +68,39 @@ impl Address {
         let table = Table::named(options.common.table.as_deref().unwrap_or(TABLE))?;
         let timeouts = options.common.timeouts;
         let place = Place { endpoint, user, password, database, timeouts, shown };
-        let Options { application_name, listens, .. } = options;
-        Ok(Self { place, application_name, table, listens })
+        let Options { application_name, ear, .. } = options;
+        let mut address = Self { place, application_name, table, ear: Ear::Here };
+        address.ear = match &*ear {
+            "on" => Ear::Here,
+            "off" => Ear::Off,
+            url => Ear::At(Box::new(address.heard_at(url)?)),
+        };
+        Ok(address)
+    }
+
+    /// The same database by another way, which has a login and encryption of its own.
+    fn heard_at(&self, url: &str) -> Result<Self, Error> {
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        if !["postgres:", "postgresql:"].iter().any(|scheme| address.starts_with(scheme)) {
+            // It is not quoted: it may hold a password.
+            let message = "listen in the URL is on, off, or the postgres: URL of the server \
+                           itself, with % encoding: listen=postgres://USER@HOST/DATABASE";
+            return Err(Error::invalid(message));
+        }
+        let options: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        if let Some((option, _)) = options.iter().find(|(o, _)| !CONNECTING.contains(&&**o)) {
+            let message = format!(
+                "the option {option:?} in the URL of listen belongs to the first URL; that of \
+                 listen says how to connect: {}",
+                CONNECTING.join(", ")
+            );
+            return Err(Error::invalid(message));
+        }
+        let mut there = Self::parse(address, &options)?;
+        there.place.timeouts = self.place.timeouts;
+        there.application_name.clone_from(&self.application_name);
+        there.table = self.table.clone();
+        Ok(there)
     }
 }
 
@@ -53,13 +108,13 @@ struct Options {
     common: sql::Options,
     host: Option<String>,
     application_name: String,
-    listens: bool,
+    ear: String,
 }
 
 impl Options {
     fn read(options: &[(String, String)]) -> Result<Self, Error> {
         let (common, application_name) = (sql::Options::default(), "leasehold".to_owned());
-        let mut read = Self { common, host: None, application_name, listens: true };
+        let mut read = Self { common, host: None, application_name, ear: "on".to_owned() };
         for (name, value) in options {
             // As libpq calls them.
             let option = match &**name {
@@ -71,7 +126,7 @@ impl Options {
             match option {
                 "host" => read.host = Some(value.clone()),
                 "application_name" => read.application_name.clone_from(value),
-                "listen" => read.listens = on_or_off(value)?,
+                "listen" => read.ear.clone_from(value),
                 "ca" if value == "system" && name == "sslrootcert" => read.common.ca = None,
                 "sslmode" => read.common.encrypts = Some(is_encrypted(value)?),
                 _ if read.common.set(option, value)? => {}
@@ -110,14 +165,6 @@ fn is_encrypted(mode: &str) -> Result<bool, Error> {
     Err(Error::invalid(format!("sslmode={mode} in the URL {why}; {cure}")))
 }
 
-fn on_or_off(value: &str) -> Result<bool, Error> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(Error::invalid(format!("listen={value} in the URL is neither on nor off"))),
-    }
-}
-
 fn unknown(option: &str) -> Error {
     let known = "ttl, delay, wait, max_hold, label, table, listen, user, host, password_file, \
                  application_name, sslmode, sslrootcert (or ca), sslcert (or cert), sslkey (or \
@@ -141,7 +188,8 @@ mod tests {
         let address = parse("postgres://ann:p%40s%2Fs@h:7000/jobs?table=a.b&listen=off").unwrap();
         assert_eq!(address.place.password.read().unwrap().as_deref(), Some("p@s/s"));
         assert_eq!((&*address.place.user, &*address.place.database), ("ann", "jobs"));
-        assert_eq!((&*address.place.shown, address.listens), ("postgres://h:7000/jobs", false));
+        assert_eq!(address.place.shown, "postgres://h:7000/jobs");
+        assert!(matches!(address.ear, Ear::Off));
         assert!(!format!("{address:?}").contains("p@s"));
         let Endpoint::Tcp { host, port, tls } = address.place.endpoint else { panic!("a host") };
         assert_eq!((&*host, port, tls.is_some()), ("h", 7000, cfg!(feature = "tls")));
@@ -165,6 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn the_server_is_heard_past_a_pooler_by_a_url_of_its_own() {
+        let there = "postgres%3A%2F%2Fbob%3Asecret%40db%3A5433%2Fjobs%3Fsslmode%3Ddisable";
+        let url = "postgres://ann@pool:6432/jobs?table=a.b&response_timeout=9s";
+        let address = parse(&format!("{url}&listen={there}")).unwrap();
+        assert!(!format!("{address:?}").contains("secret"));
+        let Ear::At(there) = address.ear else { panic!("elsewhere") };
+        assert_eq!((&*there.place.user, &*there.place.shown), ("bob", "postgres://db:5433/jobs"));
+        assert_eq!(there.table.name(), address.table.name());
+        assert_eq!(there.place.timeouts.response, std::time::Duration::from_secs(9));
+        assert!(matches!(there.place.endpoint, Endpoint::Tcp { port: 5433, tls: None, .. }));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_by_name() {
         for (url, word) in [
             ("postgres://h/db", "user"),
@@ -179,7 +240,11 @@ mod tests {
             ("postgres://ann@h?sslcert=/x", "key"),
             ("postgres://ann@%2Frun?sslmode=verify-full", "Unix socket"),
             ("postgres://ann:x@h?password_file=/x", "password_file"),
-            ("postgres://ann@h?listen=maybe", "neither"),
+            ("postgres://ann@h?listen=maybe", "on, off, or"),
+            ("postgres://ann@h?listen=mysql://ann@h", "on, off, or"),
+            ("postgres://ann@h?listen=postgres://h", "user"),
+            ("postgres://ann@h?listen=postgres://ann@h?table=x", "table"),
+            ("postgres://ann@h?listen=postgres://ann@h?listen=off", "listen"),
             ("postgres://ann@h?table=a.b.c", "a.b.c"),
             ("postgres://ann@h?table=a.", "table"),
             ("postgres://ann@h?connect_timeout=5", "connect_timeout"),

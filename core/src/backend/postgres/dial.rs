@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use async_trait::async_trait;
 use tokio::net::UnixStream;
@@ -10,8 +11,9 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
-use super::address::Address;
+use super::address::{Address, Ear};
 use super::failure::strange;
+use super::greeting::greeted_by;
 use super::rows::column;
 use super::session::Session;
 use crate::backend::connection::{self, Driver};
@@ -20,8 +22,8 @@ use crate::backend::sql::{self, Endpoint, Is, Trouble, entered, whole};
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
 
-/// How often the server may end the statement that turns its own limit off.
-const CANCELLED: u32 = 20;
+/// What warns that a commit is not waited for any more, which is told as done all the same.
+const SYNC_WAIT: &str = "SyncRepWaitForLSN";
 
 /// How a session is opened.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub(super) struct Dial {
     pub(super) address: Arc<Address>,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) known: Arc<Known>,
+    /// The newest that was seen: each promotion of a replica begins another.
+    timeline: Arc<AtomicI32>,
     /// Whether the table is made if it is missing.
     makes: bool,
 }
@@ -42,12 +46,16 @@ pub(super) type Heard = mpsc::UnboundedReceiver<String>;
 impl Dial {
     pub(super) fn new(address: Address, runtime: Arc<dyn Runtime>) -> Self {
         let (address, known) = (Arc::new(address), Arc::default());
-        Self { address, runtime, known, makes: true }
+        Self { address, runtime, known, timeline: Arc::default(), makes: true }
     }
 
-    /// For sessions beside the first.
+    /// For the session that hears.
     pub(super) fn another(&self) -> Self {
-        Self { makes: false, ..self.clone() }
+        let address = match &self.address.ear {
+            Ear::At(there) => Arc::new((**there).clone()),
+            Ear::Off | Ear::Here => self.address.clone(),
+        };
+        Self { makes: false, address, ..self.clone() }
     }
 
     /// A session that is ready, and what it hears.
@@ -68,21 +76,10 @@ impl Dial {
     /// Make the session one of ours, and see that the server and the table are.
     async fn look(&self, session: &Session) -> Result<(), Trouble> {
         let limit = self.address.place.timeouts.response.as_millis().max(1).to_string();
-        // First, and quickly: what is default for the user may be very short.
-        let mut cancelled = 0;
-        while let Err(trouble) = session.run("SET statement_timeout = 0").await {
-            cancelled += 1;
-            if trouble.is != Is::Cancelled || cancelled == CANCELLED {
-                return Err(trouble);
-            }
-        }
+        session.take_over(&limit).await?;
         let (table, sql) = (self.address.table.name(), &self.address.table.sql);
-        session.ask(&sql.settings, &[(&limit, Type::TEXT)]).await?;
         let rows = session.ask(&sql.server, &[(&table, Type::TEXT)]).await?;
         let server = rows.first().ok_or_else(|| strange("nothing"))?;
-        if let Some(port) = column::<Option<i32>>(server, "port")? {
-            session.is_spoken_to_from(port);
-        }
         if column::<&str>(server, "encoding")? != "UTF8" {
             let message = "the database cannot store every name: it needs the encoding UTF8";
             return Err(Error::new(Kind::Refused, message).into());
@@ -95,7 +92,21 @@ impl Dial {
         }
         let id = self.look_at_table(session).await?;
         let syncs = !matches!(column(server, "fsync"), Ok("off"));
-        Ok(self.known.compare((column(server, "system")?, id), syncs)?)
+        self.known.compare((column(server, "system")?, id), syncs)?;
+        self.check_timeline(column(server, "timeline")?)
+    }
+
+    /// A former primary that comes back does not know what was decided without it.
+    fn check_timeline(&self, timeline: i32) -> Result<(), Trouble> {
+        let newest = self.timeline.fetch_max(timeline, Ordering::Relaxed);
+        if timeline >= newest {
+            return Ok(());
+        }
+        let message = format!(
+            "a former primary answers here: it is on timeline {timeline}, and this client has \
+             used timeline {newest}. Lead the address to the server that was promoted"
+        );
+        Err(Error::unavailable(message).into())
     }
 
     async fn make_table(&self, session: &Session) -> Result<(), Trouble> {
@@ -135,21 +146,19 @@ impl Dial {
             Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let opened = config.connect_raw(stream, NoTls).await;
-                self.session(opened, number, None)
+                self.session(opened, number).await
             }
             Endpoint::Tcp { host, port, tls: None } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
-                let from = stream.local_addr().map_err(failed)?.port();
                 let opened = config.connect_raw(stream, NoTls).await;
-                self.session(opened, number, Some(from))
+                self.session(opened, number).await
             }
             #[cfg(feature = "tls")]
             Endpoint::Tcp { host, port, tls: Some(tls) } => {
                 let stream = connect_tcp(host, *port).await.map_err(failed)?;
-                let from = stream.local_addr().map_err(failed)?.port();
                 let wrap = super::encryption::Wrap { host: host.clone(), tls: tls.clone() };
                 let opened = config.connect_raw(stream, wrap).await;
-                self.session(opened, number, Some(from))
+                self.session(opened, number).await
             }
             #[cfg(not(feature = "tls"))]
             Endpoint::Tcp { tls: Some(_), .. } => {
@@ -175,14 +184,13 @@ impl Dial {
         Ok(config)
     }
 
-    fn session<S, T>(
+    async fn session<S, T>(
         &self,
         opened: Result<
             (tokio_postgres::Client, tokio_postgres::Connection<S, T>),
             tokio_postgres::Error,
         >,
         number: u64,
-        from: Option<u16>,
     ) -> Result<(Arc<Session>, Driver, Heard), Trouble>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -190,7 +198,8 @@ impl Dial {
     {
         let (client, mut connection) = opened.map_err(not_connected)?;
         let (runtime, limit) = (self.runtime.clone(), self.address.place.timeouts.response);
-        let session = Arc::new(Session::new(client, runtime, limit, number, from));
+        let process = greeted_by(&client).await;
+        let session = Arc::new(Session::new(client, runtime, limit, number, process));
         let (tell, heard) = mpsc::unbounded_channel();
         let ended = session.clone();
         let driver = async move {
@@ -200,7 +209,16 @@ impl Dial {
                         Some(Ok(AsyncMessage::Notification(said))) => {
                             drop(tell.send(said.payload().to_owned()));
                         }
-                        // What it warns of is no matter of ours.
+                        Some(Ok(AsyncMessage::Notice(said)))
+                            if said.routine() == Some(SYNC_WAIT) =>
+                        {
+                            let why = "somebody cancelled the wait for the replica: what \
+                                       was committed may be lost by a failover";
+                            // Before the answer comes, which tells it as done.
+                            ended.shut(why);
+                            return why.to_owned();
+                        }
+                        // What else it warns of is no matter of ours.
                         Some(Ok(_)) => {}
                         Some(Err(e)) => return Trouble::from(e).error.to_string(),
                         None => return "the server closed the connection".to_owned(),

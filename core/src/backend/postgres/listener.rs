@@ -19,8 +19,10 @@ use crate::backend::record::Address;
 use crate::error::Error;
 use crate::name::LockName;
 
-/// How long a notification to ourselves is waited for.
+/// How long a notification to ourselves is waited for,
 const ECHO: Duration = Duration::from_secs(2);
+/// and by a pooler, which delivers it at once or never: whoever connects waits, too.
+const POOLED_ECHO: Duration = Duration::from_millis(500);
 
 /// How the second session is opened.
 pub(super) struct Listener {
@@ -87,10 +89,16 @@ impl Listener {
         let echo = "SELECT pg_notify($1, '')";
         other.ask(echo, &[(&channel, Type::TEXT)]).await?;
         let echo = async { while heard.recv().await.is_some_and(|said| !said.is_empty()) {} };
-        Ok(tokio::select! {
+        let patience = if session.is_ours() { ECHO } else { POOLED_ECHO };
+        let is_heard = tokio::select! {
             biased;
             () = echo => true,
-            () = Patience::of(ECHO).end(&*self.dial.runtime) => false,
-        })
+            () = Patience::of(patience).end(&*self.dial.runtime) => false,
+        };
+        if !is_heard {
+            // Whose session it was: mostly the one that the pooler used last.
+            session.run(&format!("UNLISTEN {channel}")).await?;
+        }
+        Ok(is_heard)
     }
 }

@@ -16,6 +16,20 @@ use crate::time::Instant;
 /// What a statement is given, in order.
 pub(super) type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
+/// How often the server may end the statement that turns its own limit off.
+const CANCELLED: u32 = 20;
+
+/// How often others may be faster, where the server undoes what was slower.
+const BEATEN: u32 = 64;
+
+/// Where a statement that must outlive a crash of the server takes a column more,
+const COMMITS: &str = "/* commits */";
+/// which has its commit wait for the disk whatever is default for the user. A session that is
+/// ours has been told so once.
+const COMMITTED: &str = ", set_config('synchronous_commit', \
+    CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
+    ELSE current_setting('synchronous_commit') END, true)";
+
 /// It works while its driver does. Statements are carried out one after the other, in the
 /// order in which they are sent, and each is a transaction of its own.
 pub(super) struct Session {
@@ -25,8 +39,8 @@ pub(super) struct Session {
     /// Which attempt of its connection has opened it, counted from 1.
     number: u64,
     began: Instant,
-    /// From which port we speak, where it is one.
-    from: Option<u16>,
+    /// The process of the server that said it would serve us.
+    process: Option<i32>,
     /// What the server keeps for this session, if there is nobody between us.
     prepared: OnceLock<Mutex<HashMap<String, Statement>>>,
     /// Why it has to end.
@@ -40,24 +54,65 @@ impl Session {
         runtime: Arc<dyn Runtime>,
         response_timeout: Duration,
         number: u64,
-        from: Option<u16>,
+        process: Option<i32>,
     ) -> Self {
         let (broken, end, began) = (Mutex::default(), Notify::new(), runtime.now());
         let prepared = OnceLock::new();
-        Self { client, runtime, response_timeout, number, began, from, prepared, broken, end }
+        Self { client, runtime, response_timeout, number, began, process, prepared, broken, end }
     }
 
-    /// The server sees somebody speak from this port. If that is us, there is no pooler that
-    /// has another session carry out the next statement, and the server can keep statements:
-    /// to plan one takes several times as long as to carry it out.
-    pub(super) fn is_spoken_to_from(&self, port: i32) {
-        if self.from.map(i32::from) == Some(port) {
+    /// Have the session be ours, if it is: the process that answers is the one that greeted us.
+    /// Then there is no pooler that has another session carry out the next statement, and the
+    /// server can keep what is set, and statements: to plan one takes several times as long as
+    /// to carry it out. Of a pooler's session others would keep what we set.
+    pub(super) async fn take_over(&self, statement_timeout: &str) -> Result<(), Trouble> {
+        let Some(process) = self.process else { return Ok(()) };
+        let mut cancelled = 0;
+        // First, and quickly: what is default for the user may be very short.
+        let first =
+            "SELECT set_config('statement_timeout', '0', false) WHERE pg_backend_pid() = $1";
+        let is_ours = loop {
+            match self.ask(first, &[(&process, Type::INT4)]).await {
+                Ok(rows) => break !rows.is_empty(),
+                Err(trouble) => {
+                    cancelled += 1;
+                    if trouble.is != Is::Cancelled || cancelled == CANCELLED {
+                        return Err(trouble);
+                    }
+                }
+            }
+        };
+        if is_ours {
+            let settings = include_str!("sql/settings.sql");
+            self.ask(settings, &[(&statement_timeout, Type::TEXT)]).await?;
             self.prepared.get_or_init(Mutex::default);
         }
+        Ok(())
+    }
+
+    /// Whether there is nobody between us and the server.
+    pub(super) fn is_ours(&self) -> bool {
+        self.prepared.get().is_some()
     }
 
     /// Carry out a statement, once at most. Without an error it is committed.
     pub(super) async fn ask(&self, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
+        let mut attempt = 0;
+        loop {
+            match self.ask_once(sql, with).await {
+                // Undone, for others were faster.
+                Err(trouble) if trouble.is == Is::Beaten && attempt < BEATEN => {
+                    let most = Duration::from_millis(1_u64 << attempt.min(5));
+                    let part = f64::from(self.runtime.random() as u16) / f64::from(u16::MAX);
+                    self.runtime.sleep(most.mul_f64(part)).await;
+                    attempt += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn ask_once(&self, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
         if let Some(prepared) = self.prepared.get() {
             let statement = self.prepare(prepared, sql, with).await?;
             let values: Vec<_> = with.iter().map(|(value, _)| *value).collect();
@@ -70,7 +125,8 @@ impl Session {
                 answer => return answer,
             }
         }
-        self.in_time(async { self.client.query_typed(sql, with).await }).await
+        let sql = sql.replace(COMMITS, COMMITTED);
+        self.in_time(async { self.client.query_typed(&sql, with).await }).await
     }
 
     async fn prepare(

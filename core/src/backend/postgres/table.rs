@@ -16,7 +16,6 @@ pub(super) struct Table {
 /// All statements, with the name of the table in them.
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
-    pub(super) settings: String,
     pub(super) server: String,
     pub(super) about: String,
     pub(super) read: String,
@@ -46,7 +45,6 @@ impl Table {
         let name = format!("{}.{}", quoted(schema), quoted(table));
         let about = |sql: &str| statement(sql, &name);
         let sql = Statements {
-            settings: about(include_str!("sql/settings.sql")),
             server: about(include_str!("sql/server.sql")),
             about: about(include_str!("sql/about.sql")),
             read: about(include_str!("sql/read.sql")),

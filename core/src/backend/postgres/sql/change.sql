@@ -14,4 +14,4 @@ WITH guarded AS (
     RETURNING t.version
 )
 SELECT $1 AS asked, (SELECT version FROM changed) AS version,
-    (SELECT count(pg_notify(told.channel, $1)) FROM changed, unnest($12::text[]) AS told (channel)) AS told
+    (SELECT count(pg_notify(told.channel, $1)) FROM changed, unnest($12::text[]) AS told (channel)) AS told /* commits */

@@ -37,7 +37,7 @@ WITH clock AS MATERIALIZED (
 SELECT $1 AS asked, clock.now, base.fence AS forgotten,
     t.version, t.fence, t.owner, t.client, t.label, t.since, t.expires,
     t.line::text AS line, t.sharers::text AS sharers,
-    $2 AS claimed, (SELECT fence FROM taken UNION ALL SELECT fence FROM made) AS granted
+    $2 AS claimed, (SELECT fence FROM taken UNION ALL SELECT fence FROM made) AS granted /* commits */
 FROM clock
 CROSS JOIN $table AS base
 LEFT JOIN $table AS t ON t.name = $1

@@ -18,4 +18,4 @@ WITH clock AS MATERIALIZED (
     WHERE t.name = held.name
     RETURNING t.fence
 )
-SELECT $3 AS claimed, (SELECT fence FROM handed) AS granted
+SELECT $3 AS claimed, (SELECT fence FROM handed) AS granted /* commits */

@@ -8,4 +8,4 @@ WITH changed AS (
     ON CONFLICT (name) DO NOTHING
     RETURNING t.version
 )
-SELECT $1 AS asked, (SELECT version FROM changed) AS version
+SELECT $1 AS asked, (SELECT version FROM changed) AS version /* commits */

@@ -13,4 +13,4 @@ UPDATE $table AS t SET
     version = t.version + 1, expires = clock_timestamp() + held.ttl * interval '1 microsecond'
 FROM held
 WHERE t.name = held.name AND t.owner = held.owner AND t.expires > clock_timestamp()
-RETURNING t.name, t.owner
+RETURNING t.name, t.owner /* commits */

@@ -13,4 +13,4 @@ UPDATE $table AS t SET
     version = t.version + 1, sharers = seen.sharers::jsonb, expires = seen.expires
 FROM seen
 WHERE t.name = seen.name AND t.version = seen.version
-RETURNING t.name
+RETURNING t.name /* commits */

@@ -4,6 +4,7 @@ SELECT to_regclass($1) IS NOT NULL AS has_table,
     pg_is_in_recovery() AS in_recovery,
     current_setting('server_encoding') AS encoding,
     current_setting('fsync') AS fsync,
-    -- From where the server is spoken to: by us, or by a pooler.
-    inet_client_port() AS port,
-    (SELECT system_identifier FROM pg_control_system()) AS system
+    (SELECT system_identifier FROM pg_control_system()) AS system,
+    -- After a promotion first the one is up to date, then the other.
+    (SELECT greatest(min_recovery_end_timeline, timeline_id)
+        FROM pg_control_recovery(), pg_control_checkpoint()) AS timeline
