@@ -354,6 +354,14 @@ export class Lease implements AsyncDisposable {
   /** Throws LeaseLost if it is not held at this instant, or NotHeld if it was released. */
   check(): void
   /**
+   * With PostgreSQL, MySQL and MariaDB: an SQL statement, one text without parameters. Run in your own
+   * transaction in the database in which the lock is, it fails if somebody else holds the lock or nobody
+   * does, and until that transaction ends nobody takes it over, whatever the clocks do. Commit, then
+   * release. It asks nobody. Throws LeaseLost or NotHeld when the lease is over, and Unsupported on other
+   * backends, and with MySQL for a lock that is shared or has permits.
+   */
+  guard(): string
+  /**
    * Renew now, by a full ttl. Needed only with `autoRenew: false`; then also by another ttl, which the
    * lease has from then on. A shorter one moves the end back before the request is sent. Where one had
    * no answer it may still arrive, and longer ones buy no more than that: `remaining` tells.

@@ -39,6 +39,12 @@ class Lease {
     if (failure) throw errorOf(failure)
   }
 
+  guard() {
+    const answer = this.#native.guard()
+    if (typeof answer !== 'string') throw errorOf(answer)
+    return answer
+  }
+
   async renew(options = {}) {
     const { ttl } = checkOptions(options, ['ttl'])
     await call((id) => this.#native.renew(id, ttl))

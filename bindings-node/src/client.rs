@@ -280,6 +280,14 @@ impl Lease {
         self.leases.check().err().map(Into::into)
     }
 
+    #[napi]
+    pub fn guard(&self) -> napi::Either<String, Failure> {
+        match self.leases.guard() {
+            Ok(statement) => napi::Either::A(statement),
+            Err(error) => napi::Either::B(error.into()),
+        }
+    }
+
     /// Answers why it was lost, or null when it was released. Whoever waits for
     /// that relies on the lease, so this keeps it.
     #[napi]

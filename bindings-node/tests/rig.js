@@ -129,4 +129,4 @@ function block(span) {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, span)
 }
 
-module.exports = { leasehold, PACKAGE, INSTALLED, TOOLS, LONG, Redis, sleep, until, assertFree, newName, start, listen, run, collect, block }
+module.exports = { leasehold, PACKAGE, INSTALLED, TOOLS, LONG, Redis, sleep, until, freePort, assertFree, newName, start, listen, run, collect, block }

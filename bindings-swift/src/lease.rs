@@ -8,6 +8,13 @@ use leasehold::runtime::ThreadRuntime;
 use crate::calls::{Answer, Cancel, Reply, start};
 use crate::values::{Failure, nanos, span};
 
+/// What came of asking for a guard.
+#[derive(uniffi::Enum)]
+pub enum Guarded {
+    By { statement: String },
+    Failed { failure: Failure },
+}
+
 /// Given back when Swift has no reference to it, unless a call of it goes on.
 #[derive(uniffi::Object)]
 pub struct Lease {
@@ -77,6 +84,14 @@ impl Lease {
 
     pub fn check(&self) -> Option<Failure> {
         self.leases.check().err().map(Failure::from)
+    }
+
+    /// The statement of a guard.
+    pub fn guard_statement(&self) -> Guarded {
+        match self.leases.guard() {
+            Ok(statement) => Guarded::By { statement },
+            Err(error) => Guarded::Failed { failure: error.into() },
+        }
     }
 
     /// Answers why it was lost, or nothing when it was released. Waiting keeps nothing.

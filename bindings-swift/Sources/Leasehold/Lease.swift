@@ -56,6 +56,21 @@ public final class Lease: Sendable {
 
     var whyOver: LeaseError? { native.check().map(LeaseError.init) }
 
+    /// With PostgreSQL, MySQL and MariaDB: an SQL statement, one text without parameters. Run in your
+    /// own transaction in the database in which the lock is, it fails if somebody else holds the
+    /// lock or nobody does, and until that transaction ends nobody takes it over, whatever the
+    /// clocks do. Commit, then release. It asks nobody.
+    ///
+    /// - Throws: ``LeaseError/Code/lost`` and ``LeaseError/Code/notHeld`` when it is over;
+    ///   ``LeaseError/Code/unsupported`` on other backends, and with MySQL for a lock that is shared
+    ///   or has permits.
+    public func `guard`() throws(LeaseError) -> String {
+        switch native.guardStatement() {
+        case .by(let statement): return statement
+        case .failed(let failure): throw LeaseError(failure)
+        }
+    }
+
     /// Renew now, by a full ttl. Needed only with `autoRenew: false`; then also for another ttl,
     /// which the lease has from then on. A shorter one moves the end back before the request is
     /// sent. Where one had no answer it may still arrive, and longer ones buy no more than that:

@@ -68,6 +68,9 @@ public final class Leases: Sendable {
     /// See ``Lease/check()``. The error names the lock.
     public func check() throws(LeaseError) { try lease.check() }
 
+    /// One statement for all of them; see ``Lease/guard()``.
+    public func `guard`() throws(LeaseError) -> String { try lease.guard() }
+
     /// Renew all; see ``Lease/renew(for:isolation:)``.
     public func renew(
         for ttl: Duration? = nil, isolation: isolated (any Actor)? = #isolation

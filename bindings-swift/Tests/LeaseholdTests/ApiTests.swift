@@ -37,6 +37,7 @@ private let operations: [String: [String]] = {
     compiles { _, _, l in (l.ttl as Duration, l.remaining as Duration, l.isValid as Bool) }
     compiles { _, _, l in (await l.lost() as Loss?, l.loss as Loss?) }
     compiles { _, _, l in (try l.check(), try await l.renew(for: s), try await l.renew(), try await l.release()) }
+    compiles { _, _, l in try l.guard() as String }
     compiles { c, _, l in try await c.adopt(try await l.intoTicket(valid: s), name: "") as Lease }
     return [
         "client": [
@@ -45,8 +46,8 @@ private let operations: [String: [String]] = {
         ],
         "lock": ["acquire", "tryAcquire", "withLease"],
         "lease": [
-            "name", "fence", "key", "slot", "ttl", "remaining", "isValid", "lost", "loss", "check", "renew",
-            "intoTicket", "release",
+            "name", "fence", "key", "slot", "ttl", "remaining", "isValid", "lost", "loss", "check", "guard",
+            "renew", "intoTicket", "release",
         ],
     ]
 }()
@@ -76,7 +77,7 @@ private let own: [String: [String]] = ["client": [], "lock": ["name"], "lease": 
         let pattern = try Regex("public (?:final class|struct) \(type): .*?\\{\\n([\\s\\S]*?)\\n\\}\\n")
         let body = try #require(sources.firstMatch(of: pattern))
         let members = try #require(body.output[1].substring)
-            .matches(of: /\n    public (?:func|var|let) (\w+)/).map { String($0.1) }
+            .matches(of: /\n    public (?:func|var|let) `?(\w+)/).map { String($0.1) }
         let expected = listed.filter { $0 != "connect" } + own[kind]!
         #expect(Set(members) == Set(expected))
     }

@@ -33,6 +33,15 @@ import Testing
         try await next.release()
     }
 
+    @Test func whereNoTransactionCouldRunThereIsNoGuard() async throws {
+        let (place, name) = (try await Place(), newName())
+        let lease = try await place.client.lock(name).acquire()
+        #expect(await code { _ = try lease.guard() } == .unsupported)
+        #expect(lease.isValid)
+        try await lease.release()
+        #expect(await code { _ = try lease.guard() } == .notHeld)
+    }
+
     @Test func eventsTellWhatHappensToLeasesUntilTheClientIsClosed() async throws {
         let (place, name) = (try await Place(), newName())
         let events = place.client.events()

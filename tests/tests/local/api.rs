@@ -102,7 +102,7 @@ fn all_operations(client: &Client, lock: &Lock, lease: &Lease, options: Options)
     let _ = (lock.check(), lock.acquire(), lock.try_acquire(), lock.run(async |_| ()));
     let _ = (lease.name(), lease.fence(), lease.key(), lease.ttl(), lease.remaining());
     let _ = (lease.is_valid(), lease.lost(), lease.loss(), lease.check());
-    let _ = (lease.renew(), lease.release(), lease.slot(), lease.into_ticket());
+    let _ = (lease.renew(), lease.release(), lease.slot(), lease.into_ticket(), lease.guard());
     let _ = (client.adopt(""), lock.adopt(""));
 }
 
@@ -128,8 +128,6 @@ fn every_operation_is_listed_and_no_other() {
     assert!(lease.remove("finish"));
     // A descriptor for a child process, which the command line has.
     assert!(lease.remove("proof_of_life"));
-    // In Rust alone until the others have it.
-    assert!(lease.remove("guard"));
     // A parameter of others.
     assert!(lease.remove("renew_for") && lease.remove("into_ticket_for"));
     assert_eq!(lease, set(api.lease.keys()));
@@ -139,17 +137,8 @@ fn every_operation_is_listed_and_no_other() {
     assert!(locks.remove("asked_by"));
     assert_eq!(locks, &set(api.lock.keys()) | &options);
     let mut leases = methods(include_str!("../../../core/src/leases.rs"), "Leases");
-    let for_programs = [
-        "watch",
-        "finish",
-        "proof_of_life",
-        "renew_for",
-        "fence",
-        "first",
-        "proclaim",
-        "succeed",
-        "guard",
-    ];
+    let for_programs =
+        ["watch", "finish", "proof_of_life", "renew_for", "fence", "first", "proclaim", "succeed"];
     assert!(for_programs.iter().all(|method| leases.remove(*method)));
     // The same.
     assert!(leases.remove("keep_for"));
