@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tempfile::TempDir;
 
 use crate::proxy::Proxy;
-use crate::servers::{Etcd, EtcdSettings, Server};
+use crate::servers::{
+    Etcd, EtcdSettings, Mysql, MysqlSettings, Postgres, PostgresSettings, Server,
+};
 
 /// Where the locks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +20,16 @@ pub enum Backend {
     Redlock,
     /// One member of etcd.
     Etcd,
+    /// One PostgreSQL.
+    Postgres,
+    /// One MariaDB.
+    Mysql,
 }
 
 impl Backend {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Redis, Self::Redlock, Self::Etcd];
+    pub const ALL: [Self; 6] =
+        [Self::Sqlite, Self::Redis, Self::Redlock, Self::Etcd, Self::Postgres, Self::Mysql];
 
     /// As scenarios call it.
     pub fn name(self) -> &'static str {
@@ -31,6 +38,8 @@ impl Backend {
             Self::Redis => "redis",
             Self::Redlock => "redlock",
             Self::Etcd => "etcd",
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
         }
     }
 }
@@ -40,6 +49,8 @@ pub(super) struct Servers {
     redis: Server,
     redlock: [Server; 3],
     etcd: Etcd,
+    postgres: Postgres,
+    mysql: Mysql,
 }
 
 impl Servers {
@@ -55,6 +66,8 @@ impl Servers {
             redlock: [(); 3].map(|()| Server::start()),
             // Its shortest ttl is a second then.
             etcd: EtcdSettings::default().fast_elections().start(),
+            postgres: PostgresSettings::default().start(),
+            mysql: MysqlSettings::default().start(),
         });
         *running = Arc::downgrade(&servers);
         servers
@@ -93,19 +106,29 @@ impl Place {
     }
 
     pub(super) fn way(&self) -> Way {
+        let (redis, etcd) = (self.servers.redis.port(), self.servers.etcd.port(0));
+        let (postgres, mysql) = (&self.servers.postgres, &self.servers.mysql);
         let proxy = match self.backend {
-            Backend::Redis if self.cuts => Some(Proxy::before(self.servers.redis.port())),
-            Backend::Etcd if self.cuts => Some(Proxy::of_bytes(self.servers.etcd.port(0))),
-            _ => None,
+            _ if !self.cuts => None,
+            Backend::Redis => Some(Proxy::before(redis)),
+            Backend::Etcd => Some(Proxy::of_bytes(etcd)),
+            Backend::Postgres => Some(Proxy::of_bytes(postgres.port())),
+            Backend::Mysql => Some(Proxy::of_bytes(mysql.port())),
+            Backend::Sqlite | Backend::Redlock => None,
         };
         let port = |direct: u16| proxy.as_ref().map_or(direct, Proxy::port);
+        let through = |url: String, direct: u16| {
+            url.replace(&format!(":{direct}/"), &format!(":{}/", port(direct)))
+        };
         let url = match self.backend {
             Backend::Sqlite => {
                 let dir = self.dir.as_ref().expect("it was made").path();
                 format!("sqlite:{}", dir.join("locks.db").display())
             }
-            Backend::Redis => format!("redis://127.0.0.1:{}", port(self.servers.redis.port())),
-            Backend::Etcd => format!("etcd://127.0.0.1:{}", port(self.servers.etcd.port(0))),
+            Backend::Redis => format!("redis://127.0.0.1:{}", port(redis)),
+            Backend::Etcd => format!("etcd://127.0.0.1:{}", port(etcd)),
+            Backend::Postgres => through(postgres.url(), postgres.port()),
+            Backend::Mysql => through(mysql.url(), mysql.port()),
             Backend::Redlock => {
                 let [a, b, c] = match &self.nodes {
                     Some((_, proxies)) => proxies.each_ref().map(Proxy::port),
@@ -134,6 +157,14 @@ impl Place {
                 let line = format!("leasehold/{name}/#");
                 return self.servers.etcd.try_ctl(&["del", "--prefix", &line]).map(drop);
             }
+            (Backend::Postgres, _) => {
+                self.servers.postgres.sql(&forgotten(name));
+                return Ok(());
+            }
+            (Backend::Mysql, _) => {
+                self.servers.mysql.sql(&forgotten(name));
+                return Ok(());
+            }
             (Backend::Redis, _) => std::slice::from_ref(&self.servers.redis),
             (Backend::Redlock, Some((nodes, _))) => nodes,
             (Backend::Redlock, None) => &self.servers.redlock,
@@ -154,4 +185,12 @@ impl Place {
             }
         }
     }
+}
+
+/// What has a row of a database forget its holder. Names of scenarios need no quotes.
+fn forgotten(name: &str) -> String {
+    format!(
+        "UPDATE leasehold SET version = version + 1, owner = NULL, client = NULL, label = NULL, \
+         since = NULL, expires = NULL WHERE name = '{name}'"
+    )
 }
