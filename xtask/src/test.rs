@@ -46,17 +46,29 @@ fn run(steps: &Steps) -> Result<(), Failure> {
         ("LEASEHOLD_NODE_PACKAGE", &package),
         ("LEASEHOLD_SWIFT_SHIM", &shim),
     ];
-    steps.take("tests", || all_pass(&tests, &faces))?;
-    steps.take("tests in the documentation", || cargo("test --workspace --doc"))?;
-    steps.take("Python", || python::check(&interpreter))?;
-    steps.take("Node", || node::check(&package))?;
-    steps.take("Swift", || swift::check(&package))?;
-    steps.take("documentation", || cargo("doc --workspace --no-deps"))?;
-    steps.take("planted bugs", || planted::are_caught(root(), &[]))
+    // One fault is not to hide another: whoever mends them sees all.
+    let failures: Vec<Failure> = [
+        steps.take("tests", || all_pass(&tests, &faces)),
+        steps.take("tests in the documentation", || cargo("test --workspace --doc")),
+        steps.take("Python", || python::check(&interpreter)),
+        steps.take("Node", || node::check(&package)),
+        steps.take("Swift", || swift::check(&package)),
+        steps.take("documentation", || cargo("doc --workspace --no-deps")),
+        steps.take("planted bugs", || planted::are_caught(root(), &[])),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect();
+    none(failures)
 }
 
 fn all_pass(tests: &[Program], variables: &[(&str, &Path)]) -> Result<(), Failure> {
-    tests.iter().try_for_each(|test| execute(test.command().envs(variables.iter().copied())))
+    let run = |test: &Program| execute(test.command().envs(variables.iter().copied()));
+    none(tests.iter().filter_map(|test| run(test).err()).collect())
+}
+
+fn none(failures: Vec<Failure>) -> Result<(), Failure> {
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
 /// Do both at once; the first failure is told when both have ended.
