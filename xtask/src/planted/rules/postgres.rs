@@ -127,8 +127,8 @@ pub(super) const RULES: &[Rule] = &[
         "a commit may not wait for the disk behind a pooler",
         "pooler::a_commit_waits_for_the_disk_behind_a_pooler_too",
         "backend/postgres/session.rs",
-        "\"/* commits */\"",
-        "\"/* never */\"",
+        "sql.replace(COMMITS, COMMITTED)",
+        "sql.replace(COMMITS, \"\")",
     ),
     rule(
         "a pooler is taken for the server in PostgreSQL",
