@@ -141,7 +141,8 @@ impl Record {
         if let Some(keep) = claim.place {
             let until = now.instant + keep;
             match place {
-                Some(at) => self.line[at].until = until,
+                // It may be heard somewhere else by now.
+                Some(at) => (self.line[at].until, self.line[at].client) = (until, from),
                 None => self.line.push_back(Waiter { until, ..Waiter::of(claim, from) }),
             }
         }

@@ -188,3 +188,14 @@ fn a_client_uses_two_sessions() {
     let ended = until(LIMIT, || (place.server.sql(sessions) == "0").then_some(()));
     assert!(ended.is_some());
 }
+
+#[test]
+fn a_transaction_that_the_server_begins_for_a_session_is_ended() {
+    let place = Place::new();
+    let url = place.plain_user("ann");
+    place.server.sql("SET GLOBAL init_connect = 'BEGIN'");
+    let lease = place.hold(&place.client_of(&url), "x");
+    assert!(!place.column("x", "owner").is_empty(), "it is not committed");
+    assert!(place.try_hold(&place.client(), "x").is_none());
+    place.wait(lease.release()).unwrap();
+}

@@ -1,8 +1,8 @@
 //! What is in the table, and what it costs to write it.
 
 use crate::place::{LONG, Place, SECOND};
-use leasehold::Kind;
-use leasehold_tests::patience::{LIMIT, until};
+use leasehold::{Kind, Loss};
+use leasehold_tests::patience::{LIMIT, now, until};
 
 #[test]
 fn a_table_has_the_name_that_the_url_says_and_tells_what_it_is() {
@@ -71,6 +71,50 @@ fn a_table_that_is_made_anew_is_not_trusted() {
     assert_eq!(error.kind(), Kind::Refused, "{error}");
     assert!(error.to_string().contains("made anew"), "{error}");
     drop(lease);
+}
+
+#[test]
+fn a_table_that_is_made_anew_under_open_sessions_is_not_trusted() {
+    let place = Place::new();
+    let client = place.client();
+    let (held, shared) = (place.hold(&client, "x"), client.lock("s").shared().ttl(LONG));
+    let shared = place.wait(shared.acquire()).unwrap();
+    place.server.sql("DROP TABLE leasehold");
+    let other = place.client();
+    let theirs = place.hold(&other, "x");
+    for name in ["y", "z"] {
+        let locks = [client.lock(name), client.lock(name).shared(), client.lock(name).permits(2)];
+        for lock in locks {
+            let error = place.wait(lock.ttl(LONG).try_acquire()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Refused, "{error}");
+            assert!(error.to_string().contains("made anew"), "{error}");
+        }
+    }
+    assert_eq!(place.column("y", "owner"), "", "it was taken");
+    // What was held is lost as soon as that is known, and not when it is to be renewed.
+    let known = now();
+    for lease in [held, shared] {
+        assert_eq!(place.wait(lease.lost()), Loss::Gone);
+    }
+    assert!(known.elapsed() < 5 * SECOND, "{:?}", known.elapsed());
+    place.wait(theirs.renew()).unwrap();
+}
+
+#[test]
+fn a_lock_is_not_handed_over_in_a_table_that_is_made_anew() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    place.server.sql("CREATE TABLE kept AS SELECT * FROM leasehold WHERE name = 'x'");
+    let waiter = place.queue(client.lock("x").ttl(LONG).wait(2 * SECOND));
+    place.pass(SECOND / 2);
+    place.server.sql("DROP TABLE leasehold");
+    place.client();
+    // The same row, as it may be in a table of another life.
+    place.server.sql("INSERT INTO leasehold SELECT * FROM kept");
+    drop(place.wait(lease.release()));
+    assert!(place.wait(waiter).unwrap().is_err());
+    assert!(place.try_hold(&place.client(), "x").is_some(), "nobody has it");
 }
 
 #[test]
@@ -206,4 +250,47 @@ fn statement(sql: &str) -> String {
         .replace("$client", "0")
         .replace("$label", "''")
         .replace("$question", "0")
+}
+
+#[test]
+fn a_table_in_which_a_lock_may_have_two_rows_is_refused() {
+    let place = Place::new();
+    place.client();
+    for key in ["DROP PRIMARY KEY", "ADD PRIMARY KEY (name(10))"] {
+        place.server.sql(&format!("ALTER TABLE leasehold {key}"));
+        let error = place.no_client_of(&place.server.url());
+        assert_eq!(error.kind(), Kind::Refused, "{error}");
+        assert!(error.to_string().contains("ADD PRIMARY KEY (name)"), "{error}");
+    }
+}
+
+#[test]
+fn a_table_without_the_row_about_itself_is_told_as_what_it_is() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    place.server.sql("DELETE FROM leasehold WHERE name = ''");
+    for lock in [client.lock("y"), client.lock("y").shared()] {
+        let error = place.wait(lock.ttl(LONG).try_acquire()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "{error}");
+        assert!(error.to_string().contains("no row without a name"), "{error}");
+    }
+    place.server.sql("TRUNCATE TABLE leasehold");
+    drop(place.wait(client.lock("y").try_acquire()).unwrap_err());
+    assert_eq!(place.wait(lease.lost()), Loss::Gone);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_hides_no_other() {
+    let place = Place::new();
+    let client = place.client();
+    let _lease = place.hold(&client, "x");
+    place.server.sql(
+        "INSERT INTO leasehold (name, version, fence, owner, expires) VALUES ('bad', 1, 1, 'somebody', 99999999999999999)",
+    );
+    let names: Vec<_> =
+        place.wait(client.list()).unwrap().into_iter().map(|lock| lock.name.to_string()).collect();
+    assert_eq!(names, ["x"]);
+    let error = place.wait(client.lock("bad").try_acquire()).unwrap_err();
+    assert!(error.to_string().contains("has somebody else written to it"), "{error}");
 }

@@ -152,3 +152,49 @@ fn closing_waits_for_no_dead_server() {
     place.wait(client.close());
     assert!(closing.elapsed() < TTL + SECOND, "{:?}", closing.elapsed());
 }
+
+/// The first hand-over of a session is on its way no later than what takes it back.
+#[test]
+fn who_gives_up_while_the_lock_is_handed_over_leaves_it_free() {
+    let place = Place::new();
+    let (client, other) = (place.client(), place.client());
+    // What takes back has been said before, and what hands over has not.
+    let held = place.hold(&other, "warm");
+    let waits = client.lock("warm").ttl(LONG).wait(SECOND / 5);
+    assert_eq!(place.wait(waits.acquire()).unwrap_err().kind(), Kind::Timeout);
+    place.wait(held.release()).unwrap();
+    let lease = place.hold(&client, "x");
+    let waiter = place.queue(client.lock("x").ttl(LONG).wait(SECOND));
+    place.pass(SECOND / 2);
+    place.server.freeze();
+    let releases = place.spawn(async move { lease.release().await });
+    // By now it has given up.
+    place.pass(SECOND);
+    place.server.thaw();
+    place.wait(releases).unwrap().unwrap();
+    assert_eq!(place.wait(waiter).unwrap().unwrap_err().kind(), Kind::Timeout);
+    let asked = now();
+    let free = || place.try_hold(&other, "x");
+    assert!(until(LIMIT, free).is_some());
+    assert!(asked.elapsed() < LONG / 4, "nobody has it: {:?}", asked.elapsed());
+}
+
+#[test]
+fn who_began_to_wait_while_nothing_was_heard_is_woken_once_it_is_again() {
+    let place = Place::new();
+    let client = place.client_of(&place.plain_user("ann"));
+    let lease = place.hold(&place.client(), "x");
+    place.server.sql("ALTER ROLE ann CONNECTION LIMIT 1");
+    let ear = "FROM pg_stat_activity WHERE usename = 'ann' AND query LIKE 'LISTEN%'";
+    place.server.sql(&format!("SELECT pg_terminate_backend(pid) {ear}"));
+    let is_deaf = || (client.caveats().len() == 2).then_some(());
+    assert!(until(LIMIT, is_deaf).is_some());
+    let waiter = place.stand_in_line(&client, "x");
+    let hears = || (place.column("x", "line -> 0 ->> 'client'") != "0").then_some(());
+    assert!(hears().is_none());
+    place.server.sql("ALTER ROLE ann CONNECTION LIMIT -1");
+    assert!(until(LIMIT, hears).is_some(), "its place is where nothing is heard");
+    let (lease, took) = place.hand_over(lease, waiter);
+    assert!(took < crate::place::PROMPT, "{took:?}");
+    place.wait(lease.release()).unwrap();
+}

@@ -11,5 +11,6 @@ mod limits;
 mod place;
 mod pooler;
 mod recipe;
+mod search_path;
 mod table;
 mod waiting;

@@ -1,8 +1,8 @@
 //! What is in the table, and what it costs to write it.
 
 use crate::place::{LONG, Place, SECOND};
-use leasehold::Kind;
-use leasehold_tests::patience::{LIMIT, until};
+use leasehold::{Kind, Loss};
+use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::servers::PostgresSettings;
 
 #[test]
@@ -67,6 +67,50 @@ fn a_table_that_is_made_anew_is_not_trusted() {
     assert_eq!(error.kind(), Kind::Refused, "{error}");
     assert!(error.to_string().contains("made anew"), "{error}");
     drop(lease);
+}
+
+#[test]
+fn a_table_that_is_made_anew_under_open_sessions_is_not_trusted() {
+    let place = Place::new();
+    let client = place.client();
+    let (held, shared) = (place.hold(&client, "x"), client.lock("s").shared().ttl(LONG));
+    let shared = place.wait(shared.acquire()).unwrap();
+    place.server.sql("DROP TABLE leasehold");
+    let other = place.client();
+    let theirs = place.hold(&other, "x");
+    for name in ["y", "z"] {
+        let locks = [client.lock(name), client.lock(name).shared(), client.lock(name).permits(2)];
+        for lock in locks {
+            let error = place.wait(lock.ttl(LONG).try_acquire()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Refused, "{error}");
+            assert!(error.to_string().contains("made anew"), "{error}");
+        }
+    }
+    assert_eq!(place.column("y", "owner"), "", "it was taken");
+    // What was held is lost as soon as that is known, and not when it is to be renewed.
+    let known = now();
+    for lease in [held, shared] {
+        assert_eq!(place.wait(lease.lost()), Loss::Gone);
+    }
+    assert!(known.elapsed() < 5 * SECOND, "{:?}", known.elapsed());
+    place.wait(theirs.renew()).unwrap();
+}
+
+#[test]
+fn a_lock_is_not_handed_over_in_a_table_that_is_made_anew() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    place.server.sql("CREATE TABLE kept AS SELECT * FROM leasehold WHERE name = 'x'");
+    let waiter = place.queue(client.lock("x").ttl(LONG).wait(2 * SECOND));
+    place.pass(SECOND / 2);
+    place.server.sql("DROP TABLE leasehold");
+    place.client();
+    // The same row, as it may be in a table of another life.
+    place.server.sql("INSERT INTO leasehold SELECT * FROM kept");
+    drop(place.wait(lease.release()));
+    assert!(place.wait(waiter).unwrap().is_err());
+    assert_eq!(place.column("x", "fence"), lease.fence().to_string(), "it was handed over");
 }
 
 #[test]
@@ -201,9 +245,10 @@ fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
     place.wait(holder.release()).unwrap();
     // The statement that takes a free lock, as it would come from the session before.
     let claim = statement(include_str!("../../../core/src/backend/postgres/sql/claim.sql"));
+    let id = place.column("", "label");
     place.server.sql(&format!(
-        "PREPARE claim (text, text, bigint, bigint, text) AS {claim}; \
-         EXECUTE claim ('x', '0000000000000000000000000000beef', 60000000, 0, '')"
+        "PREPARE claim (text, text, bigint, bigint, text, text) AS {claim}; \
+         EXECUTE claim ('x', '0000000000000000000000000000beef', 60000000, 0, '', '{id}')"
     ));
     assert_eq!(place.column("x", "owner"), "");
     // And who comes now is not kept out.
@@ -214,4 +259,62 @@ fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
 /// As it is said to the usual table.
 fn statement(sql: &str) -> String {
     sql.replace("$table", "leasehold")
+}
+
+#[test]
+fn a_table_in_which_a_lock_may_have_two_rows_is_refused() {
+    let place = Place::new();
+    let client = place.client();
+    place.server.sql("ALTER TABLE leasehold DROP CONSTRAINT leasehold_pkey");
+    let error = place.wait(client.lock("x").try_acquire()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("ADD PRIMARY KEY (name)"), "{error}");
+}
+
+#[test]
+fn a_table_without_the_row_about_itself_is_told_as_what_it_is() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    place.server.sql("DELETE FROM leasehold WHERE name = ''");
+    for lock in [client.lock("y"), client.lock("y").shared()] {
+        let error = place.wait(lock.ttl(LONG).try_acquire()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "{error}");
+        assert!(error.to_string().contains("no row without a name"), "{error}");
+    }
+    place.server.sql("TRUNCATE TABLE leasehold");
+    drop(place.wait(client.lock("y").try_acquire()).unwrap_err());
+    assert_eq!(place.wait(lease.lost()), Loss::Gone);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_hides_no_other() {
+    let place = Place::new();
+    let client = place.client();
+    let _lease = place.hold(&client, "x");
+    place.server.sql(
+        "INSERT INTO leasehold (name, version, fence, owner, expires) VALUES ('bad', 1, 1, 'somebody', clock_timestamp() + interval '1 minute')",
+    );
+    let names: Vec<_> =
+        place.wait(client.list()).unwrap().into_iter().map(|lock| lock.name.to_string()).collect();
+    assert_eq!(names, ["x"]);
+    let error = place.wait(client.lock("bad").try_acquire()).unwrap_err();
+    assert!(error.to_string().contains("has somebody else written to it"), "{error}");
+}
+
+#[test]
+fn a_table_that_a_crash_empties_is_told() {
+    let place = Place::new();
+    assert_eq!(place.client().caveats().len(), 1, "only of fsync");
+    place.server.sql("ALTER TABLE leasehold SET UNLOGGED");
+    let caveats = place.client().caveats();
+    assert!(caveats.iter().any(|caveat| caveat.contains("UNLOGGED")), "{caveats:?}");
+}
+
+#[test]
+fn a_schema_that_is_not_there_is_refused() {
+    let place = Place::new();
+    let error = place.no_client_of(&format!("{}&table=nowhere.x", place.server.url()));
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(error.to_string().contains("schema"), "{error}");
 }

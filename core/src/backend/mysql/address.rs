@@ -24,7 +24,7 @@ impl Address {
 
     /// Read a URL without its query, and the options from the query.
     pub(crate) fn parse(address: &str, options: &[(String, String)]) -> Result<Self, Error> {
-        let url = Parts::of(address);
+        let url = Parts::of(address)?;
         let Options { common, socket } = Options::read(options)?;
         let (user, password) = common.login(&url, "mysql://USER@HOST/DATABASE")?;
         let database = decode(url.database)?;
@@ -177,5 +177,23 @@ mod tests {
             assert_eq!(error.kind(), Kind::Invalid, "{url}");
             assert!(error.to_string().contains(word), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_not_shown() {
+        for url in [
+            "mysql://ann:s3cr/et@h/db",
+            "mysql://ann:s3cr/et@h:7000/db",
+            "mysql://ann:7/s3cret@h/db",
+            "mysql://ann:x@s3cr/et@h/db",
+            "mysql://ann:s3cret",
+            "mysql://ann:s3cret/db",
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid, "{url}");
+            assert!(error.to_string().contains("%2F"), "{url}: {error}");
+            assert!(!error.to_string().contains("s3cr"), "{url}: {error}");
+        }
+        assert!(parse("mysql://ann:a@b:c@h/db").is_ok());
     }
 }

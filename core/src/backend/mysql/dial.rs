@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, Opts, OptsBuilder, Row};
 
 use super::address::Address;
 use super::failure::not_connected;
@@ -78,16 +78,9 @@ impl Dial {
             }
             server = session.ask_one(&sql.server, &table.parts()).await?;
         }
-        let engine: Option<String> = column(&server, "engine")?;
-        if let Some(engine) = engine.filter(|engine| !engine.eq_ignore_ascii_case("InnoDB")) {
-            let message = format!(
-                "the table {} is kept by the engine {engine}, which has no transactions; it needs \
-                 ENGINE = InnoDB",
-                table.name()
-            );
-            return Err(Error::new(Kind::Refused, message).into());
-        }
+        check_engine(table.name(), &server)?;
         let id = self.look_at_table(session).await?;
+        check_key(table.name(), &server)?;
         let syncs = !matches!(column::<i64>(&server, "flushes"), Ok(0 | 2));
         Ok(self.known.compare(id, syncs)?)
     }
@@ -156,6 +149,34 @@ impl Dial {
         };
         Ok(options.into())
     }
+}
+
+/// What a user does not see of the table is not checked, as they cannot have made it.
+fn check_engine(name: &str, server: &Row) -> Result<(), Trouble> {
+    let engine: Option<String> = column(server, "engine")?;
+    match engine.filter(|engine| !engine.eq_ignore_ascii_case("InnoDB")) {
+        None => Ok(()),
+        Some(engine) => {
+            let message = format!(
+                "the table {name} is kept by the engine {engine}, which has no transactions; it \
+                 needs ENGINE = InnoDB"
+            );
+            Err(Error::new(Kind::Refused, message).into())
+        }
+    }
+}
+
+/// Without its key two may make a row for one lock, and hold it.
+fn check_key(name: &str, server: &Row) -> Result<(), Trouble> {
+    let is_seen = column::<Option<String>>(server, "engine")?.is_some();
+    if !is_seen || column::<Option<i64>>(server, "by_name")? == Some(1) {
+        return Ok(());
+    }
+    let message = format!(
+        "the table {name} may have several rows for one lock, as its primary key is not (name); \
+         close all clients and: ALTER TABLE {name} ADD PRIMARY KEY (name)"
+    );
+    Err(Error::new(Kind::Refused, message).into())
 }
 
 /// After so long without a word the other side is asked whether it is there.

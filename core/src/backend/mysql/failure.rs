@@ -73,6 +73,13 @@ fn meaning(said: &ServerError) -> (Kind, Is, &'static str) {
             Is::Forbidden,
             "the user may not do this; it needs GRANT SELECT, INSERT, UPDATE, DELETE on the table",
         ),
+        1103 => (Refused, Is::Told, "the table has a name that the server does not take"),
+        1267 => (
+            Refused,
+            Is::Told,
+            "the table's columns have other character sets than Leasehold makes them with; make \
+             it as the statements of `leasehold sql ddl` do",
+        ),
         1146 | 1932 => {
             (Refused, Is::Missing, "the table is not there any more; connect again to have it made")
         }

@@ -169,8 +169,10 @@ impl Backend for Mysql {
         self.locks.inspect(name).await
     }
 
+    /// Nobody is woken, but for this.
     async fn wake(&self) -> Wake {
-        std::future::pending().await
+        self.known.alarmed().await;
+        Wake::All
     }
 
     fn supports(&self, _: Mode) -> Result<(), Error> {

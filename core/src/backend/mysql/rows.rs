@@ -5,7 +5,6 @@ use std::time::Duration;
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
 
-use super::failure::strange;
 use super::text::{self, maybe};
 use crate::backend::columns::Columns;
 use crate::backend::record::{Address, Now, Record};
@@ -17,7 +16,7 @@ use crate::time::Instant;
 pub(super) fn column<T: FromValue>(row: &Row, name: &str) -> Result<T, Trouble> {
     match row.get_opt(name) {
         Some(Ok(value)) => Ok(value),
-        _ => Err(strange(&format!("a row whose {name} cannot be read"))),
+        _ => Err(Trouble::unreadable(&format!("a {name} that is none"))),
     }
 }
 
@@ -45,7 +44,7 @@ fn record(row: &Row) -> Result<Record, Trouble> {
     let owner = column::<Option<String>>(row, "owner")?;
     let columns = Columns {
         fence: column(row, "fence")?,
-        owner: read_owner(owner.as_deref()).map_err(|what| strange(&what))?,
+        owner: read_owner(owner.as_deref()).map_err(|what| Trouble::unreadable(&what))?,
         client: column::<Option<i64>>(row, "client")?.map(|client| client as Address),
         label: column::<Option<String>>(row, "label")?.map(Into::into),
         since: time("since")?,
@@ -53,7 +52,7 @@ fn record(row: &Row) -> Result<Record, Trouble> {
         line: column(row, "line")?,
         sharers: column(row, "sharers")?,
     };
-    columns.record().map_err(|e| strange(&format!("no list of ours ({e})")))
+    columns.record().map_err(|e| Trouble::unreadable(&format!("no list of ours ({e})")))
 }
 
 /// The columns of a row that is to be written, as this server takes them.

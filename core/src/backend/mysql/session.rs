@@ -76,8 +76,13 @@ impl Session {
         let number = self.questions.fetch_add(1, Ordering::Relaxed);
         let sql = fill(&fill(sql, with), &[("question", number.to_string())]);
         let rows = self.answer(sql).await?;
+        if rows.is_empty() {
+            // What was said before the question may have been carried out.
+            let error = Error::unavailable("the table has no row about itself");
+            return Err(Trouble { error: error.with_outcome(Outcome::Unknown), is: Is::Empty });
+        }
         let answers = |row: &Row| matches!(column::<u64>(row, "question"), Ok(q) if q == number);
-        match !rows.is_empty() && rows.iter().all(answers) {
+        match rows.iter().all(answers) {
             true => Ok(rows),
             false => {
                 let trouble = strange("the answer to another question");

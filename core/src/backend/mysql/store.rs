@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mysql_async::Row;
 
-use super::dial::Dial;
+use super::dial::{Dial, Known};
 use super::failure::strange;
 use super::rows::{column, instant, micros, seen, values};
 use super::session::Session;
@@ -13,9 +13,9 @@ use super::table::{Table, named};
 use super::text::{self, fill, list, maybe};
 use crate::backend::connection::Connection;
 use crate::backend::record::Address;
-use crate::backend::sql::{Change, Rows, Seen, Taken, Trouble, Which};
+use crate::backend::sql::{Change, Is, Rows, Seen, Taken, Trouble, Which};
 use crate::backend::{Claim, Held, Released, lists};
-use crate::name::LockName;
+use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 /// Nobody is woken, so nobody has an address.
@@ -25,13 +25,15 @@ pub(super) struct Store {
     pub(super) requests: Connection<Arc<Session>>,
     pub(super) table: Table,
     runtime: Arc<dyn Runtime>,
+    pub(super) known: Arc<Known>,
 }
 
 impl Store {
     pub(super) fn connect(dial: Dial) -> Self {
         let (table, runtime) = (dial.address.table.clone(), dial.runtime.clone());
+        let known = dial.known.clone();
         let requests = Connection::start(dial, runtime.clone());
-        Self { requests, table, runtime }
+        Self { requests, table, runtime, known }
     }
 }
 
@@ -53,6 +55,10 @@ impl Rows for Store {
         NO_ADDRESS
     }
 
+    fn is_anew(&self) -> bool {
+        self.known.is_anew()
+    }
+
     async fn take(&self, on: &Session, claim: &Claim) -> Result<Taken, Trouble> {
         let values = [
             ("name", named(claim.name.as_str())),
@@ -61,7 +67,8 @@ impl Rows for Store {
             ("client", NO_ADDRESS.to_string()),
             ("label", text::text(&claim.label)),
         ];
-        let row = on.ask_one(&self.table.sql.claim, &values).await?;
+        let row = on.ask_one(&self.table.sql.claim, &values).await;
+        let row = self.of_table(row, on, &claim.name, claim.owner).await?;
         let seen = seen_of(on, &row, &claim.name)?;
         match has_written(&row)? {
             true => Ok(Taken::Granted(column(&row, "granted")?)),
@@ -71,7 +78,7 @@ impl Rows for Store {
 
     async fn free(&self, on: &Session, held: &Held) -> Result<Released, Trouble> {
         let values = [("name", named(held.name.as_str())), ("owner", text::owner(held.owner))];
-        let row = on.ask_one(&self.table.sql.release, &values).await?;
+        let row = self.of_one(on.ask_one(&self.table.sql.release, &values).await)?;
         let now = instant(column(&row, "now")?);
         let line = column::<Option<String>>(&row, "line")?;
         let line = line.map_or(Ok(Vec::new()), |line| lists::read_line(&line));
@@ -95,17 +102,21 @@ impl Rows for Store {
             ("client", NO_ADDRESS.to_string()),
             ("label", text::text(&then.label)),
         ];
-        let row = on.ask_one(&self.table.sql.hand_over, &values).await?;
+        let row = on.ask_one(&self.table.sql.hand_over, &values).await;
+        let row = self.of_table(row, on, &then.name, then.owner).await?;
         has_written(&row)?.then(|| column(&row, "granted")).transpose()
     }
 
     async fn read(&self, on: &Session, name: &LockName) -> Result<Seen, Trouble> {
         let row = on.ask_one(&self.table.sql.read, &[("name", named(name.as_str()))]).await;
-        seen_of(on, &row.map_err(Trouble::of_reading)?, name)
+        let row = self.of_one(row.map_err(Trouble::of_reading))?;
+        self.known.check_table(&column::<String>(&row, "id")?)?;
+        seen_of(on, &row, name)
     }
 
     async fn read_many(&self, on: &Session, which: Which<'_>) -> Result<Vec<Seen>, Trouble> {
         let sql = &self.table.sql;
+        let skips = which.skips_unreadable();
         let used = || "t.owner IS NOT NULL OR t.line IS NOT NULL".to_owned();
         let rows = match which {
             Which::After(name, most) => {
@@ -117,9 +128,12 @@ impl Rows for Store {
             }
             Which::Used => on.ask(&sql.read_many, &[("which", used())]).await,
         };
-        let rows = rows.map_err(Trouble::of_reading)?;
+        let rows = or_none(rows).map_err(Trouble::of_reading)?;
         // One of them is about the table.
-        let is_lock = |seen: &Result<Seen, _>| !matches!(seen, Ok(seen) if seen.name.is_empty());
+        let is_lock = |seen: &Result<Seen, _>| match seen {
+            Ok(seen) => !seen.name.is_empty(),
+            Err(_) => !skips,
+        };
         rows.iter().map(seen).filter(is_lock).collect()
     }
 
@@ -127,6 +141,7 @@ impl Rows for Store {
         let seen = change.seen;
         let mut values = Vec::from(values(change.record)?);
         values.push(("name", named(&seen.name)));
+        values.push(("id", text::text(self.known.table())));
         values.push(("version", seen.version.unwrap_or(seen.forgotten).to_string()));
         values.push(("careful", maybe(change.careful, |span| micros(span).to_string())));
         let sql = match seen.version {
@@ -163,7 +178,7 @@ impl Rows for Store {
         let names = list(leases.iter().map(|held| named(held.name.as_str())));
         said += &fill(&sql.renewed, &[("names", names)]);
         let mut kept = HashSet::new();
-        for row in &on.ask(&said, &[]).await? {
+        for row in &or_none(on.ask(&said, &[]).await)? {
             if let Some(owner) = column(row, "owner")? {
                 kept.insert((column(row, "asked")?, owner));
             }
@@ -199,6 +214,37 @@ impl Rows for Store {
     }
 }
 
+impl Store {
+    /// An answer about the table that the first session has found, which says the table's id.
+    /// What was taken in another table is given back: nobody is told of it.
+    async fn of_table(
+        &self,
+        row: Result<Row, Trouble>,
+        on: &Session,
+        name: &LockName,
+        owner: Owner,
+    ) -> Result<Row, Trouble> {
+        let row = self.of_one(row)?;
+        if let Err(error) = self.known.check_table(&column::<String>(&row, "id")?) {
+            let values = [("name", named(name.as_str())), ("owner", text::owner(owner))];
+            drop(on.ask(&self.table.sql.release, &values).await);
+            return Err(error.into());
+        }
+        Ok(row)
+    }
+
+    /// An answer that there is if the table has a row about itself.
+    fn of_one(&self, row: Result<Row, Trouble>) -> Result<Row, Trouble> {
+        match row {
+            Err(Trouble { is: Is::Empty, error }) => {
+                let outcome = error.outcome();
+                Err(self.known.is_emptied(&self.table.named).with_outcome(outcome).into())
+            }
+            row => row,
+        }
+    }
+}
+
 /// What is seen of a lock in an answer that tells its name.
 fn seen_of(on: &Session, row: &Row, name: &LockName) -> Result<Seen, Trouble> {
     match seen(row)? {
@@ -208,6 +254,14 @@ fn seen_of(on: &Session, row: &Row, name: &LockName) -> Result<Seen, Trouble> {
             on.shut(&trouble.error.to_string());
             Err(trouble)
         }
+    }
+}
+
+/// The rows of an answer. There is always one about the table, unless the table was emptied.
+fn or_none(rows: Result<Vec<Row>, Trouble>) -> Result<Vec<Row>, Trouble> {
+    match rows {
+        Err(Trouble { is: Is::Empty, .. }) => Ok(Vec::new()),
+        rows => rows,
     }
 }
 

@@ -52,7 +52,7 @@ impl Address {
 
     /// Read a URL without its query, and the options from the query.
     pub(crate) fn parse(address: &str, options: &[(String, String)]) -> Result<Self, Error> {
-        let url = Parts::of(address);
+        let url = Parts::of(address)?;
         let options = Options::read(options)?;
         let (user, password) = options.common.login(&url, "postgres://USER@HOST/DATABASE")?;
         let database = match decode(url.database)? {
@@ -254,5 +254,23 @@ mod tests {
             assert_eq!(error.kind(), Kind::Invalid, "{url}");
             assert!(error.to_string().contains(word), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_not_shown() {
+        for url in [
+            "postgres://ann:s3cr/et@h/db",
+            "postgres://ann:s3cr/et@h:7000/db",
+            "postgres://ann:7/s3cret@h/db",
+            "postgres://ann:x@s3cr/et@h/db",
+            "postgres://ann:s3cret",
+            "postgres://ann:s3cret/db",
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid, "{url}");
+            assert!(error.to_string().contains("%2F"), "{url}: {error}");
+            assert!(!error.to_string().contains("s3cr"), "{url}: {error}");
+        }
+        assert!(parse("postgres://ann:a@b:c@h/db").is_ok());
     }
 }

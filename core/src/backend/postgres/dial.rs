@@ -78,7 +78,7 @@ impl Dial {
         let limit = self.address.place.timeouts.response.as_millis().max(1).to_string();
         session.take_over(&limit).await?;
         let (table, sql) = (self.address.table.name(), &self.address.table.sql);
-        let rows = session.ask(&sql.server, &[(&table, Type::TEXT)]).await?;
+        let rows = session.ask_again(&sql.server, &[(&table, Type::TEXT)]).await?;
         let server = rows.first().ok_or_else(|| strange("nothing"))?;
         if column::<&str>(server, "encoding")? != "UTF8" {
             let message = "the database cannot store every name: it needs the encoding UTF8";
@@ -128,9 +128,10 @@ impl Dial {
     /// What the table says of itself; answers its id.
     async fn look_at_table(&self, session: &Session) -> Result<String, Trouble> {
         let table = &self.address.table;
-        let rows = session.ask(&table.sql.about, &[(&table.name(), Type::TEXT)]).await?;
+        let rows = session.ask_again(&table.sql.about, &[(&table.name(), Type::TEXT)]).await?;
         let about = rows.first().ok_or_else(|| table.named.says_nothing())?;
         table.named.check_version(column(about, "version")?)?;
+        self.known.set_unlogged(column::<Option<bool>>(about, "unlogged")? == Some(true));
         if !column::<bool>(about, "writes")? {
             return Err(table.named.not_writable().into());
         }

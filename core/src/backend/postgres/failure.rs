@@ -69,6 +69,17 @@ fn meaning(state: &SqlState) -> (Kind, &'static str) {
             "the table is not there any more; connect again to have it made",
         ),
         (
+            SqlState::INVALID_SCHEMA_NAME,
+            Kind::Refused,
+            "there is no such schema; make it, or name another table (?table=schema.name)",
+        ),
+        (
+            SqlState::INVALID_COLUMN_REFERENCE,
+            Kind::Refused,
+            "the table may have several rows for one lock, as name is not its primary key; close \
+             all clients and: ALTER TABLE … ADD PRIMARY KEY (name)",
+        ),
+        (
             SqlState::UNDEFINED_COLUMN,
             Kind::Refused,
             "the table is not one of Leasehold; name another (?table=schema.name)",

@@ -86,8 +86,8 @@ impl Listener {
         session.run(&format!("LISTEN {channel}")).await?;
         let other = self.store.requests.session().await?;
         // No lock has an empty name.
-        let echo = "SELECT pg_notify($1, '')";
-        other.ask(echo, &[(&channel, Type::TEXT)]).await?;
+        let echo = "SELECT pg_catalog.pg_notify($1, '')";
+        other.ask_again(echo, &[(&channel, Type::TEXT)]).await?;
         let echo = async { while heard.recv().await.is_some_and(|said| !said.is_empty()) {} };
         let patience = if session.is_ours() { ECHO } else { POOLED_ECHO };
         let is_heard = tokio::select! {

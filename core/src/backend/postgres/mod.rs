@@ -185,9 +185,10 @@ impl Backend for Postgres {
     }
 
     async fn wake(&self) -> Wake {
-        match self.wakes.lock().await.recv().await {
-            Some(wake) => wake,
-            None => std::future::pending().await,
+        let mut wakes = self.wakes.lock().await;
+        tokio::select! {
+            Some(wake) = wakes.recv() => wake,
+            () = self.known.alarmed() => Wake::All,
         }
     }
 
@@ -211,6 +212,11 @@ impl Backend for Postgres {
         let mut caveats = Vec::new();
         if !self.known.syncs() {
             let caveat = "the server has fsync = off: a crash of its machine forgets leases";
+            caveats.push(caveat.to_owned());
+        }
+        if self.known.is_unlogged() {
+            let caveat = "the table is UNLOGGED: a crash of the server forgets leases; ALTER \
+                          TABLE … SET LOGGED";
             caveats.push(caveat.to_owned());
         }
         if self.listens && self.locks.rows.ear.load(Ordering::Relaxed) == 0 {

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use super::failure::strange;
 use crate::backend::columns::Columns;
 use crate::backend::record::{Address, Now, Record};
 use crate::backend::sql::{self, Seen, Trouble, read_owner};
@@ -14,7 +13,7 @@ use crate::time::Instant;
 
 /// A column, whatever the server has put there.
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, Trouble> {
-    row.try_get(name).map_err(|e| strange(&format!("a row that cannot be read ({e})")))
+    row.try_get(name).map_err(|e| Trouble::unreadable(&format!("a {name} that is none ({e})")))
 }
 
 /// A duration as the statements take it.
@@ -37,7 +36,7 @@ pub(super) fn seen(row: &Row) -> Result<Seen, Trouble> {
 
 fn record(row: &Row) -> Result<Record, Trouble> {
     let time = |name| column::<Option<SystemTime>>(row, name).map(|at| at.map(instant));
-    let owner = read_owner(column(row, "owner")?).map_err(|what| strange(&what))?;
+    let owner = read_owner(column(row, "owner")?).map_err(|what| Trouble::unreadable(&what))?;
     let columns = Columns {
         fence: column::<i64>(row, "fence")? as u64,
         owner,
@@ -48,7 +47,7 @@ fn record(row: &Row) -> Result<Record, Trouble> {
         line: column(row, "line")?,
         sharers: column(row, "sharers")?,
     };
-    columns.record().map_err(|e| strange(&format!("no list of ours ({e})")))
+    columns.record().map_err(|e| Trouble::unreadable(&format!("no list of ours ({e})")))
 }
 
 /// The columns of a row that is to be written, as this server takes them.

@@ -26,9 +26,9 @@ const BEATEN: u32 = 64;
 const COMMITS: &str = "/* commits */";
 /// which has its commit wait for the disk whatever is default for the user. A session that is
 /// ours has been told so once.
-const COMMITTED: &str = ", set_config('synchronous_commit', \
-    CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
-    ELSE current_setting('synchronous_commit') END, true)";
+const COMMITTED: &str = ", pg_catalog.set_config('synchronous_commit', \
+    CASE pg_catalog.current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
+    ELSE pg_catalog.current_setting('synchronous_commit') END, true)";
 
 /// It works while its driver does. Statements are carried out one after the other, in the
 /// order in which they are sent, and each is a transaction of its own.
@@ -69,10 +69,13 @@ impl Session {
         let Some(process) = self.process else { return Ok(()) };
         let mut cancelled = 0;
         // First, and quickly: what is default for the user may be very short.
-        let first =
-            "SELECT set_config('statement_timeout', '0', false) WHERE pg_backend_pid() = $1";
+        // And nothing is looked for where others may have put something: a table is named with
+        // its schema.
+        let first = "SELECT pg_catalog.set_config('statement_timeout', '0', false), \
+                     pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false) \
+                     WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1";
         let is_ours = loop {
-            match self.ask(first, &[(&process, Type::INT4)]).await {
+            match self.ask_again(first, &[(&process, Type::INT4)]).await {
                 Ok(rows) => break !rows.is_empty(),
                 Err(trouble) => {
                     cancelled += 1;
@@ -84,7 +87,7 @@ impl Session {
         };
         if is_ours {
             let settings = include_str!("sql/settings.sql");
-            self.ask(settings, &[(&statement_timeout, Type::TEXT)]).await?;
+            self.ask_again(settings, &[(&statement_timeout, Type::TEXT)]).await?;
             self.prepared.get_or_init(Mutex::default);
         }
         Ok(())
@@ -96,10 +99,40 @@ impl Session {
     }
 
     /// Carry out a statement, once at most. Without an error it is committed.
+    ///
+    /// It is sent when this is polled first, so whoever has looked whether it is still wanted
+    /// knows that what takes it back is sent later. For the same reason it is not sent again
+    /// if the server has forgotten it: then it was [beaten](Is::Beaten).
     pub(super) async fn ask(&self, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
+        let Some(prepared) = self.prepared.get() else {
+            let sql = sql.replace(COMMITS, COMMITTED);
+            return self.in_time(self.client.query_typed(&sql, with)).await;
+        };
+        let known = lock(prepared).get(sql).cloned();
+        let Some(statement) = known else {
+            return self.ask_and_prepare(prepared, sql, with).await;
+        };
+        let values: Vec<_> = with.iter().map(|(value, _)| *value).collect();
+        let mut answer = self.in_time(self.client.query(&statement, &values)).await;
+        if let Err(trouble) = &mut answer
+            && trouble.is == Is::Forgotten
+        {
+            // The table was changed, or somebody has made the server forget it.
+            lock(prepared).remove(sql);
+            trouble.is = Is::Beaten;
+        }
+        answer
+    }
+
+    /// The same, and again if others were faster: for what may be sent late.
+    pub(super) async fn ask_again(
+        &self,
+        sql: &str,
+        with: Parameters<'_>,
+    ) -> Result<Vec<Row>, Trouble> {
         let mut attempt = 0;
         loop {
-            match self.ask_once(sql, with).await {
+            match self.ask(sql, with).await {
                 // Undone, for others were faster.
                 Err(trouble) if trouble.is == Is::Beaten && attempt < BEATEN => {
                     let most = Duration::from_millis(1_u64 << attempt.min(5));
@@ -112,38 +145,26 @@ impl Session {
         }
     }
 
-    async fn ask_once(&self, sql: &str, with: Parameters<'_>) -> Result<Vec<Row>, Trouble> {
-        if let Some(prepared) = self.prepared.get() {
-            let statement = self.prepare(prepared, sql, with).await?;
-            let values: Vec<_> = with.iter().map(|(value, _)| *value).collect();
-            let answer = self.in_time(async { self.client.query(&statement, &values).await });
-            match answer.await {
-                // The table was changed, or somebody has made the server forget it.
-                Err(trouble) if trouble.is == Is::Forgotten => {
-                    drop(lock(prepared).remove(sql));
-                }
-                answer => return answer,
-            }
-        }
-        let sql = sql.replace(COMMITS, COMMITTED);
-        self.in_time(async { self.client.query_typed(&sql, with).await }).await
-    }
-
-    async fn prepare(
+    /// The statement goes first. What is kept of it is for the next time.
+    async fn ask_and_prepare(
         &self,
         prepared: &Mutex<HashMap<String, Statement>>,
         sql: &str,
         with: Parameters<'_>,
-    ) -> Result<Statement, Trouble> {
-        let known = lock(prepared).get(sql).cloned();
-        if let Some(statement) = known {
-            return Ok(statement);
-        }
+    ) -> Result<Vec<Row>, Trouble> {
         let types: Vec<Type> = with.iter().map(|(_, kind)| kind.clone()).collect();
-        let made = self.in_time(async { self.client.prepare_typed(sql, &types).await }).await;
-        let made = made.map_err(Trouble::of_reading)?;
-        lock(prepared).insert(sql.to_owned(), made.clone());
-        Ok(made)
+        let asked = async {
+            let (answer, made) = tokio::join!(
+                biased;
+                self.client.query_typed(sql, with),
+                self.client.prepare_typed(sql, &types)
+            );
+            if let (Ok(_), Ok(made)) = (&answer, made) {
+                lock(prepared).insert(sql.to_owned(), made);
+            }
+            answer
+        };
+        self.in_time(asked).await
     }
 
     /// Carry out statements without parameters, in one transaction.

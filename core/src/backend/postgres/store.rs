@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::dial::Dial;
+use super::dial::{Dial, Known};
 use super::failure::strange;
 use super::rows::{Written, column, micros, seen};
 use super::session::Session;
@@ -25,6 +25,7 @@ pub(super) struct Store {
     pub(super) requests: Connection<Arc<Session>>,
     pub(super) table: Table,
     runtime: Arc<dyn Runtime>,
+    pub(super) known: Arc<Known>,
     /// Where this client hears; 0 while it does not.
     pub(super) ear: Arc<AtomicU64>,
 }
@@ -32,8 +33,9 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn connect(dial: Dial, ear: Arc<AtomicU64>) -> Self {
         let (table, runtime) = (dial.address.table.clone(), dial.runtime.clone());
+        let known = dial.known.clone();
         let requests = Connection::start(dial, runtime.clone());
-        Self { requests, table, runtime, ear }
+        Self { requests, table, runtime, known, ear }
     }
 }
 
@@ -54,6 +56,10 @@ impl Rows for Store {
         self.ear.load(Ordering::Relaxed)
     }
 
+    fn is_anew(&self) -> bool {
+        self.known.is_anew()
+    }
+
     async fn take(&self, on: &Session, claim: &Claim) -> Result<Taken, Trouble> {
         let (name, owner) = (claim.name.as_str(), claim.owner.to_string());
         let (ttl, client) = (micros(claim.ttl), self.address() as i64);
@@ -63,9 +69,10 @@ impl Rows for Store {
             (&ttl as _, Type::INT8),
             (&client as _, Type::INT8),
             (&&*claim.label as _, Type::TEXT),
+            (&self.known.table() as _, Type::TEXT),
         ];
         let rows = on.ask(&self.table.sql.claim, &parameters).await?;
-        let row = answer_to(on, &rows, "claimed", &owner)?;
+        let row = answer_to(on, self.of_table(&rows)?, "claimed", &owner)?;
         if let Some(fence) = column::<Option<i64>>(row, "granted")? {
             return Ok(Taken::Granted(fence as u64));
         }
@@ -102,6 +109,7 @@ impl Rows for Store {
             (&ttl as _, Type::INT8),
             (&client as _, Type::INT8),
             (&&*then.label as _, Type::TEXT),
+            (&self.known.table() as _, Type::TEXT),
         ];
         let rows = on.ask(&self.table.sql.hand_over, &parameters).await?;
         let row = answer_to(on, &rows, "claimed", &next)?;
@@ -110,8 +118,9 @@ impl Rows for Store {
 
     async fn read(&self, on: &Session, name: &LockName) -> Result<Seen, Trouble> {
         let name = name.as_str();
-        let rows = on.ask(&self.table.sql.read, &[(&name, Type::TEXT)]).await;
-        match rows.map_err(Trouble::of_reading)?.first().map(seen) {
+        let rows = on.ask_again(&self.table.sql.read, &[(&name, Type::TEXT)]).await;
+        let rows = rows.map_err(Trouble::of_reading)?;
+        match self.of_table(&rows)?.first().map(seen) {
             Some(Ok(seen)) if seen.name == name => Ok(seen),
             Some(Err(trouble)) => Err(trouble),
             _ => Err(strange_answer(on)),
@@ -120,17 +129,21 @@ impl Rows for Store {
 
     async fn read_many(&self, on: &Session, which: Which<'_>) -> Result<Vec<Seen>, Trouble> {
         let sql = &self.table.sql;
+        let skips = which.skips_unreadable();
         let rows = match which {
             Which::After(name, most) => {
                 let most = most as i64;
-                on.ask(&sql.read_old, &[(&name, Type::TEXT), (&most, Type::INT8)]).await
+                on.ask_again(&sql.read_old, &[(&name, Type::TEXT), (&most, Type::INT8)]).await
             }
             Which::Named(names) => {
-                on.ask(&sql.read_many, &[(&Some(names), Type::TEXT_ARRAY)]).await
+                on.ask_again(&sql.read_many, &[(&Some(names), Type::TEXT_ARRAY)]).await
             }
-            Which::Used => on.ask(&sql.read_many, &[(&None::<Vec<&str>>, Type::TEXT_ARRAY)]).await,
+            Which::Used => {
+                on.ask_again(&sql.read_many, &[(&None::<Vec<&str>>, Type::TEXT_ARRAY)]).await
+            }
         };
-        rows.map_err(Trouble::of_reading)?.iter().map(seen).collect()
+        let rows = rows.map_err(Trouble::of_reading)?;
+        rows.iter().map(seen).filter(|seen| seen.is_ok() || !skips).collect()
     }
 
     async fn write(&self, on: &Session, change: &Change<'_>) -> Result<bool, Trouble> {
@@ -141,6 +154,8 @@ impl Rows for Store {
             vec![(&seen.name, Type::TEXT), (&base, Type::INT8)];
         parameters.extend(columns.parameters());
         parameters.push((&careful, Type::INT8));
+        let id = self.known.table();
+        parameters.push((&id, Type::TEXT));
         let told = change.told.iter().filter(|client| **client != 0);
         let channels: Vec<String> = told.map(|client| channel(*client)).collect();
         let sql = match seen.version {
@@ -170,7 +185,7 @@ impl Rows for Store {
             (&owners as _, Type::TEXT_ARRAY),
             (&ttls as _, Type::INT8_ARRAY),
         ];
-        let rows = on.ask(&self.table.sql.renew, &parameters).await?;
+        let rows = on.ask_again(&self.table.sql.renew, &parameters).await?;
         rows.iter().map(|row| Ok((column(row, "name")?, column(row, "owner")?))).collect()
     }
 
@@ -188,7 +203,7 @@ impl Rows for Store {
             (&sharers as _, Type::TEXT_ARRAY),
             (&expires as _, Type::TIMESTAMPTZ_ARRAY),
         ];
-        let rows = on.ask(&self.table.sql.renew_shares, &parameters).await?;
+        let rows = on.ask_again(&self.table.sql.renew_shares, &parameters).await?;
         rows.iter().map(|row| column(row, "name")).collect()
     }
 
@@ -196,7 +211,16 @@ impl Rows for Store {
         let names: Vec<&str> = seen.iter().map(|seen| &*seen.name).collect();
         let versions: Vec<Option<i64>> = seen.iter().map(|seen| seen.version).collect();
         let parameters = [(&names as _, Type::TEXT_ARRAY), (&versions as _, Type::INT8_ARRAY)];
-        on.ask(&self.table.sql.forget, &parameters).await.map(drop)
+        on.ask_again(&self.table.sql.forget, &parameters).await.map(drop)
+    }
+}
+
+impl Store {
+    /// An answer about the table that the first session has found, which says the table's id.
+    fn of_table<'a>(&self, rows: &'a [Row]) -> Result<&'a [Row], Trouble> {
+        let first = rows.first().ok_or_else(|| self.known.is_emptied(&self.table.named))?;
+        self.known.check_table(column(first, "id")?)?;
+        Ok(rows)
     }
 }
 

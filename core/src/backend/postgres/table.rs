@@ -71,7 +71,8 @@ impl Table {
 
     /// How it is made unless somebody else was faster, in one transaction.
     pub(super) fn creation(&self) -> String {
-        let lock = "SELECT pg_advisory_xact_lock(hashtext('leasehold'), hashtext";
+        let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('leasehold'), \
+                    pg_catalog.hashtext";
         let (name, ddl) = (literal(self.name()), self.named.ddl_if_missing());
         format!("{lock}({name}));\n{ddl}\nON CONFLICT (name) DO NOTHING;")
     }

@@ -85,7 +85,8 @@ impl Password {
 }
 
 impl<'a> Parts<'a> {
-    pub(crate) fn of(address: &'a str) -> Self {
+    /// Errors do not quote the URL: what is not where it belongs may be a password.
+    pub(crate) fn of(address: &'a str) -> Result<Self, Error> {
         let (scheme, rest) = address.split_once(':').unwrap_or((address, ""));
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
@@ -93,7 +94,14 @@ impl<'a> Parts<'a> {
             Some((login, host)) => (Some(login), host),
             None => (None, place),
         };
-        Self { scheme, login, host, database }
+        if database.contains('@') {
+            let message = format!("an @ follows the host in the {scheme}: URL; {ENCODE}");
+            return Err(Error::invalid(message));
+        }
+        if let Some((_, port)) = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            read_port(scheme, port)?;
+        }
+        Ok(Self { scheme, login, host, database })
     }
 
     fn login(&self) -> Result<(Option<String>, Password), Error> {
@@ -195,6 +203,10 @@ impl Options {
     }
 }
 
+/// The cure if the password has cut the URL in the wrong place.
+const ENCODE: &str = "in a user, a password or the name of a database write %2F for /, %3F for ?, \
+                      %23 for #, %40 for @ and %3A for :";
+
 /// Decode a part of a URL. Errors do not quote it: it may be a password.
 pub(crate) fn decode(part: &str) -> Result<String, Error> {
     let text = percent_decode_str(part).decode_utf8();
@@ -216,6 +228,9 @@ pub(crate) fn decode_host(host: &str) -> Result<String, Error> {
 }
 
 pub(crate) fn read_port(scheme: &str, port: &str) -> Result<u16, Error> {
-    let message = || format!("{port:?} in the {scheme}: URL is not a port");
-    port.parse().map_err(|_| Error::invalid(message()))
+    port.parse().map_err(|_| {
+        Error::invalid(format!(
+            "what follows the colon of the host in the {scheme}: URL is not a port; {ENCODE}"
+        ))
+    })
 }

@@ -19,9 +19,6 @@ const LATE: Duration = Duration::from_secs(60 * 60);
 impl<R: Rows> Locks<R> {
     pub(crate) async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         self.chores.count_request();
-        if self.is_retired(claim.owner) {
-            return Ok(Answer::Retired);
-        }
         match claim.mode {
             Mode::Exclusive => self.claim_alone(claim).await,
             Mode::Shared | Mode::Counted { .. } => self.claim_row(claim, Start::default()).await,
@@ -31,6 +28,10 @@ impl<R: Rows> Locks<R> {
     /// For one holder.
     async fn claim_alone(&self, claim: &Claim) -> Result<Answer, Error> {
         let session = self.session().await?;
+        // What comes next is sent at once, or not at all.
+        if self.is_retired(claim.owner) {
+            return Ok(Answer::Retired);
+        }
         match self.rows.take(&session, claim).await {
             Ok(Taken::Granted(fence)) => Ok(Answer::Granted { fence, slot: 0, term: None }),
             Ok(Taken::Seen(seen)) => {
@@ -59,10 +60,12 @@ impl<R: Rows> Locks<R> {
             return Answer::Retired;
         }
         let place = record.line.iter().find(|waiter| waiter.owner == claim.owner);
-        let lasts = place.map(|waiter| waiter.until.since(moment.now.instant));
-        let is_kept = lasts.zip(claim.place).is_some_and(|(lasts, keep)| lasts >= keep);
+        let client = self.rows.address();
+        let is_kept = place.zip(claim.place).is_some_and(|(waiter, keep)| {
+            waiter.until.since(moment.now.instant) >= keep && waiter.client == client
+        });
         let place = claim.place.filter(|_| !is_kept).map(|keep| keep.mul_f64(1.0 + KEPT_LONGER));
-        let (claim, client) = (Claim { place, ..claim.clone() }, self.rows.address());
+        let claim = Claim { place, ..claim.clone() };
         if moment.may_grant {
             return record.claim(&claim, client, moment.now);
         }

@@ -26,6 +26,8 @@ pub(crate) enum Is {
     Duplicate,
     /// There is no such table.
     Missing,
+    /// There is not one row, as if the table had none about itself.
+    Empty,
     /// The user may not do it.
     Forbidden,
     /// None of these: it is only told.
@@ -49,6 +51,14 @@ impl Trouble {
     /// does. The statement may have been carried out.
     pub(crate) fn strange(what: &str, supposed: &str) -> Self {
         Self::broken(Error::unavailable(format!("the server has sent {what}; is it {supposed}?")))
+    }
+
+    /// A row of the table is not as we write them. Whether the statement was carried out is not
+    /// known.
+    pub(crate) fn unreadable(what: &str) -> Self {
+        Self::broken(Error::unavailable(format!(
+            "a row of the table cannot be read: it has {what}; has somebody else written to it?"
+        )))
     }
 
     /// The connection broke before an answer came.

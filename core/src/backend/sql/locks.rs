@@ -172,10 +172,10 @@ impl<R: Rows> Locks<R> {
         let rows = self.rows.read_many(&session, which).await.map_err(Error::from)?;
         let status = |mut seen: Seen| {
             seen.record.expire(seen.now.instant);
-            let name = LockName::new(&seen.name);
-            (!seen.record.is_idle()).then(|| Ok(seen.record.status(&name?, seen.now.instant)))
+            let name = LockName::new(&seen.name).ok()?;
+            (!seen.record.is_idle()).then(|| seen.record.status(&name, seen.now.instant))
         };
-        rows.into_iter().filter_map(status).collect()
+        Ok(rows.into_iter().filter_map(status).collect())
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) trait Rows: Send + Sync + 'static {
     /// Where this client hears that it is woken; 0: nowhere.
     fn address(&self) -> Address;
 
+    /// Whether the table was made anew since the first session, so that no lease is in it.
+    fn is_anew(&self) -> bool;
+
     /// Take a lock for one holder if it is free.
     fn take(
         &self,
@@ -161,6 +164,14 @@ pub(super) enum Which<'a> {
     Named(Vec<&'a str>),
     /// The next after this name, at most so many.
     After(&'a str, usize),
+}
+
+impl Which<'_> {
+    /// Of many rows that nobody has named, one that somebody else has written does not hide the
+    /// others.
+    pub(super) fn skips_unreadable(&self) -> bool {
+        matches!(self, Self::Used | Self::After(..))
+    }
 }
 
 /// What is to be written in place of a row.

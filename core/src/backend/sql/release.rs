@@ -35,10 +35,14 @@ impl<R: Rows> Locks<R> {
             let session = self.session().await?;
             return self.rows.free(&session, held).await.map(Some);
         };
-        if then.mode != Mode::Exclusive || self.is_retired(then.owner) {
+        if then.mode != Mode::Exclusive {
             return Ok(None);
         }
         let session = self.session().await?;
+        // What comes next is sent at once, or not at all.
+        if self.is_retired(then.owner) {
+            return Ok(None);
+        }
         let fence = self.rows.hand_over(&session, held, then).await?;
         Ok(fence.map(|fence| {
             let next = Some(Answer::Granted { fence, slot: 0, term: None });

@@ -13,6 +13,9 @@ const TRIES: usize = 8;
 
 impl<R: Rows> Locks<R> {
     pub(crate) async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
+        if self.rows.is_anew() {
+            return Ok(vec![Renewal::Gone; leases.len()]);
+        }
         let session = match self.second.session_now() {
             Ok(session) if session.is_alive().await => session,
             _ => self.session().await?,

@@ -102,4 +102,32 @@ pub(super) const RULES: &[Rule] = &[
         "if self.encrypts == Some(false) {",
         "if self.encrypts != Some(true) {",
     ),
+    rule(
+        "an open session trusts a table that was made anew in MySQL",
+        "table::a_table_that_is_made_anew_under_open_sessions_is_not_trusted",
+        "backend/sql/dial.rs",
+        "if id == self.table() {",
+        "if id.len() == self.table().len() {",
+    ),
+    rule(
+        "what was taken in a table that was made anew is kept in MySQL",
+        "table::a_lock_is_not_handed_over_in_a_table_that_is_made_anew",
+        "backend/mysql/store.rs",
+        "drop(on.ask(&self.table.sql.release, &values).await);",
+        "drop(values);",
+    ),
+    rule(
+        "a transaction that init_connect begins stays open in MySQL",
+        "access::a_transaction_that_the_server_begins_for_a_session_is_ended",
+        "backend/mysql/sql/settings.sql",
+        "ROLLBACK AND NO CHAIN NO RELEASE;",
+        "DO 0;",
+    ),
+    rule(
+        "a table in which a lock may have two rows is used in MySQL",
+        "table::a_table_in_which_a_lock_may_have_two_rows_is_refused",
+        "backend/mysql/sql/server.sql",
+        "MAX(column_name = 'name' AND sub_part IS NULL)",
+        "MAX(column_name = 'name')",
+    ),
 ];

@@ -13,6 +13,7 @@ WHERE name = $name AND sharers IS NULL AND (careful IS NULL OR careful <= $now)
     AND IF(owner IS NULL OR expires <= $now, line IS NULL, owner = $owner);
 SELECT $question AS question, ROW_COUNT() AS written, LAST_INSERT_ID() AS granted,
     $name AS asked, $now AS now, base.fence AS forgotten,
+    COALESCE(base.label, '') AS id,
     t.version, t.fence, t.owner, t.client, t.label, t.since, t.expires, t.line, t.sharers
 FROM $table AS base LEFT JOIN $table AS t ON t.name = $name
 WHERE base.name = ''

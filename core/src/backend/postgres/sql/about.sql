@@ -1,5 +1,7 @@
 -- $1: the table's name, quoted
 SELECT version, label,
-    has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE')
-        AND has_table_privilege($1, 'DELETE') AS writes
+    pg_catalog.has_table_privilege($1, 'INSERT') AND pg_catalog.has_table_privilege($1, 'UPDATE')
+        AND pg_catalog.has_table_privilege($1, 'DELETE') AS writes,
+    (SELECT relpersistence = 'u' FROM pg_catalog.pg_class
+        WHERE oid = pg_catalog.to_regclass($1)::pg_catalog.oid) AS unlogged
 FROM $table WHERE name = ''

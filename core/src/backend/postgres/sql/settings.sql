@@ -1,10 +1,11 @@
 -- What a session of ours needs, whatever the user, the database or the server has as default.
 -- $1: the longest that a statement may take, in ms
-SELECT set_config(wanted.name, wanted.setting, false)
+SELECT pg_catalog.set_config(wanted.name, wanted.setting, false)
 FROM (VALUES
     ('default_transaction_isolation', 'read committed'),
     ('default_transaction_deferrable', 'off'),
     ('statement_timeout', $1),
+    ('transaction_timeout', '0'),
     ('lock_timeout', '0'),
     ('idle_session_timeout', '0'),
     ('idle_in_transaction_session_timeout', '0'),
@@ -15,7 +16,7 @@ FROM (VALUES
     ('plan_cache_mode', 'force_generic_plan'),
     ('jit', 'off'),
     -- A lease that was granted must outlive a crash of the server.
-    ('synchronous_commit', CASE current_setting('synchronous_commit')
-        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END)
+    ('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
+        WHEN 'off' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END)
 ) AS wanted (name, setting)
-JOIN pg_settings AS known ON known.name = wanted.name
+JOIN pg_catalog.pg_settings AS known ON known.name = wanted.name

@@ -21,4 +21,4 @@ COMMENT ON COLUMN $table.line IS 'who waits, first come first; until is in nanos
 COMMENT ON COLUMN $table.sharers IS 'all who hold the lock, if they share it; owner is one of them';
 COMMENT ON COLUMN $table.careful IS 'until then every change names the version that it saw, as an old request may still come';
 INSERT INTO $table (name, version, fence, label)
-    VALUES ('', 1, 0, md5(random()::text || clock_timestamp()::text))
+    VALUES ('', 1, 0, pg_catalog.md5(pg_catalog.random()::text || pg_catalog.clock_timestamp()::text))
