@@ -21,6 +21,16 @@ pub fn fence(server: &Server, lock: &str) -> Option<String> {
     find(server, lock, 'f')
 }
 
+/// The key of those who share the lock on a node of a quorum, by when they end.
+pub fn ends(server: &Server, lock: &str) -> Option<String> {
+    find(server, lock, 'e')
+}
+
+/// The key of what is known there of each of them.
+pub fn turn(server: &Server, lock: &str) -> Option<String> {
+    find(server, lock, 't')
+}
+
 fn find(server: &Server, lock: &str, kind: char) -> Option<String> {
     let ours = format!("{lock}\0{kind}");
     server.keys().into_iter().find(|key| key.starts_with(&ours))

@@ -211,12 +211,12 @@ fn a_reader_that_dies_in_a_full_turn_keeps_the_writer_for_its_ttl_and_the_line_i
     assert!(place.wait(late.renew()).is_ok());
 }
 
-/// Readers that are held by nobody, as many as there are.
+/// Readers that are held by nobody: so many, for so many ms.
 const READERS: &str = "
 local time = redis.call('TIME')
-local ends = time[1] * 1000 + 60000
+local ends = time[1] * 1000 + ARGV[2]
 for number = 1, tonumber(ARGV[1]) do
-  local owner = string.format('ab%030d', number)
+  local owner = string.format('ab%030d', ends + number)
   redis.call('ZADD', KEYS[1], string.format('%.0f', -1e15 + ends), owner)
   redis.call('HSET', KEYS[2], owner, 'held 0 1 1 leasehold:00000000000000000000000000000000 seeded')
 end
@@ -231,7 +231,8 @@ fn of_the_places_of_a_lock_a_thousand_are_left_for_those_who_wait() {
     let line = own_keys::line(&place.server, lock).unwrap();
     let side = own_keys::side(&place.server, lock).unwrap();
     let seed = |many: &str| {
-        let seeded = place.server.command(&["EVAL", READERS, "3", &line, &side, lock, many]);
+        let seeded =
+            place.server.command(&["EVAL", READERS, "3", &line, &side, lock, many, "60000"]);
         assert_eq!(seeded, Reply::Int(1));
     };
     let reads = || place.wait(shared(&clients[1]).try_acquire()).unwrap();
@@ -243,6 +244,22 @@ fn of_the_places_of_a_lock_a_thousand_are_left_for_those_who_wait() {
     let _writer = place.stand_in_line(&clients[0], "x");
     assert!(waits(&place, &clients[1], 1));
     assert!(reads().is_none());
+}
+
+#[test]
+fn all_who_share_are_shown_and_none_of_those_whose_time_is_over() {
+    let place = Place::new();
+    let client = place.client();
+    let _lease = share(&place, &client);
+    let lock = "leasehold:x";
+    let line = own_keys::line(&place.server, lock).unwrap();
+    let side = own_keys::side(&place.server, lock).unwrap();
+    for [many, lasts] in [["1500", "-2000"], ["2500", "100000"], ["1", "110000"]] {
+        let seed = ["EVAL", READERS, "3", &line, &side, lock, many, lasts];
+        assert_eq!(place.server.command(&seed), Reply::Int(1));
+    }
+    let shown = place.wait(client.status("x")).unwrap().map(|status| status.holders.len());
+    assert_eq!(shown, Some(2502));
 }
 
 fn waits(place: &Place, client: &Client, many: usize) -> bool {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::place::{LONG, Place, SECOND};
 use leasehold::{Client, Lease, Lock};
+use leasehold_tests::own_keys;
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::processes::Process;
 use leasehold_tests::servers::Settings;
@@ -211,6 +212,34 @@ fn a_broken_turn_is_lost_by_all_who_share_it() {
     }
     let writer = place.hold(&clients[2], "x");
     assert!(writer.fence() > leases[0].fence());
+}
+
+/// Who shares the lock for so many ms.
+const READERS: &str = "
+local time = redis.call('TIME')
+local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+for number = 1, tonumber(ARGV[2]) do
+  local owner = string.format('ab%030d', number + ARGV[1] + 10000)
+  redis.call('ZADD', KEYS[1], string.format('%.0f', ends), owner)
+  redis.call('HSET', KEYS[2], owner, '1 1 leasehold:00000000000000000000000000000000 seeded')
+end
+return 1";
+
+#[test]
+fn all_who_share_are_shown_and_none_of_those_whose_time_is_over() {
+    let place = Place::of(3);
+    let client = place.client();
+    let lease = share(&place, &client);
+    until(LIMIT, || (turns(&place, "x") == [Some(lease.fence()); 3]).then_some(())).expect("voted");
+    for server in &place.servers {
+        let ends = own_keys::ends(server, "leasehold:x").unwrap();
+        let turn = own_keys::turn(server, "leasehold:x").unwrap();
+        for [lasts, many] in [["-1000", "1500"], ["100000", "2500"], ["110000", "1"]] {
+            server.command(&["EVAL", READERS, "2", &ends, &turn, lasts, many]);
+        }
+    }
+    let shown = place.wait(client.status("x")).unwrap().map(|status| status.holders.len());
+    assert_eq!(shown, Some(2502));
 }
 
 #[test]

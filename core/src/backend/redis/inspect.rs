@@ -1,5 +1,6 @@
 //! Who holds and who waits, for people to read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,14 @@ async fn about(link: &Arc<Link>, prefix: &str, names: &[LockName]) -> Result<Vec
             waiters.extend(places);
             lock.more = more;
         }
-        let seen = lock.status(name.clone(), waiters, now);
+        let mut more_sharers = lock.more_sharers.take();
+        let mut further = Vec::new();
+        while let Some(place) = more_sharers {
+            let page;
+            (page, more_sharers) = sharers_from(link, keys, &place).await?;
+            further.extend(page);
+        }
+        let seen = lock.status(name.clone(), waiters, &further, now);
         if !seen.status.holders.is_empty() || !seen.status.waiters.is_empty() {
             found.push(seen);
         }
@@ -119,6 +127,22 @@ async fn queued(
     Ok((waiters(places, micros(time)), text(more)))
 }
 
+/// Those who share a lock from a place on, and where to go on if there may be more.
+async fn sharers_from(
+    link: &Arc<Link>,
+    keys: &Keys<'_>,
+    place: &str,
+) -> Result<(Vec<Value>, Option<String>), Error> {
+    let answer =
+        Request::over(&scripts::MORE_SHARERS, &keys.of_any()).arg(place).send(link).await?;
+    let Value::Array(parts) = answer else { return Err(strange(&answer)) };
+    match <[Value; 3]>::try_from(parts) {
+        Ok([_, Value::Array(told), more]) => Ok((told, text(&more))),
+        Ok(parts) => Err(strange(&parts)),
+        Err(parts) => Err(strange(&parts)),
+    }
+}
+
 /// A lock, as `inspect.lua` tells of it.
 struct Seen<'a> {
     number: usize,
@@ -131,16 +155,19 @@ struct Seen<'a> {
     more: Option<String>,
     /// Who shares it: each one's end in ms, what is held, and owner.
     shared: &'a [Value],
+    /// Where to go on if there may be more of those.
+    more_sharers: Option<String>,
 }
 
 impl<'a> Seen<'a> {
     fn read(value: &'a Value) -> Option<Self> {
         let Value::Array(parts) = value else { return None };
-        let [Value::Int(number), holder, Value::Int(free_in), fence, ballot, places, more, shared] =
+        let [Value::Int(number), holder, Value::Int(free_in), fence, ballot, rest @ ..] =
             &parts[..]
         else {
             return None;
         };
+        let [places, more, shared, more_sharers] = rest else { return None };
         let Value::Array(shared) = shared else { return None };
         let Value::Array(places) = places else { return None };
         Some(Self {
@@ -152,6 +179,7 @@ impl<'a> Seen<'a> {
             places,
             more: text(more),
             shared,
+            more_sharers: text(more_sharers),
         })
     }
 
@@ -163,10 +191,16 @@ impl<'a> Seen<'a> {
         u64::try_from(self.free_in).map_or(Duration::MAX, Duration::from_millis)
     }
 
-    fn status(self, name: LockName, waiters: Vec<Arc<str>>, now: u64) -> Found {
+    /// `further`: those who share it besides.
+    fn status(self, name: LockName, waiters: Vec<Arc<str>>, further: &[Value], now: u64) -> Found {
         if let Some(mode) = self.holder.as_deref().and_then(shared_mode) {
-            let shared = self.shared.iter().filter_map(|one| sharer(one, mode, now));
-            let (sharers, holders): (Vec<Owner>, Vec<Holder>) = shared.unzip();
+            let shared = self.shared.iter().chain(further);
+            let shared = shared.filter_map(|one| sharer(one, mode, now));
+            // Who has renewed meanwhile is told twice.
+            let once: BTreeMap<Owner, Holder> = shared.collect();
+            let mut shared: Vec<(Owner, Holder)> = once.into_iter().collect();
+            shared.sort_by_key(|(_, holder)| holder.free_in);
+            let (sharers, holders) = shared.into_iter().unzip();
             let status = Status { name, fence: self.fence, holders, waiters };
             return Found { status, ballot: 0, sharers };
         }

@@ -72,7 +72,8 @@ pub(super) static KEEP_SHARE: LazyLock<Script> = script!("turn", "keep_share");
 pub(super) static RELABEL: LazyLock<Script> = script!("relabel");
 pub(super) static RENEW: LazyLock<Script> = script!("renew");
 pub(super) static RENEW_SHARE: LazyLock<Script> = script!("renew_share");
-pub(super) static INSPECT: LazyLock<Script> = script!("inspect");
+pub(super) static INSPECT: LazyLock<Script> = script!("sharers", "inspect");
+pub(super) static MORE_SHARERS: LazyLock<Script> = script!("sharers", "more_sharers");
 pub(super) static QUEUED: LazyLock<Script> = script!("queued");
 pub(super) static EPOCH: LazyLock<Script> = script!("epoch");
 

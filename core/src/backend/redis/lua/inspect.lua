@@ -3,11 +3,11 @@
 -- Reply: {the server's clock in µs, and of each lock that is held or waited for:
 --         {its number, holder, ms until the lease ends, fence, ballot,
 --          {who waits: each one's place}, the last one's score if there are more,
---          {who shares it: each one's end in ms, what is held, and owner}}}
--- Of those who share a lock a thousand are told.
+--          {who shares it: each one's end in ms, what is held, and owner}, where to go on
+--          if there may be more of those}}
+-- Of all who share and all who wait so many are told that it is a short step.
 
-local BELOW, WAITING = -1e15, '-100000000000000' -- as in `line.lua`
-local reply, left = {table.concat(redis.call('TIME'), ' ')}, 500
+local reply, left, room = {table.concat(redis.call('TIME'), ' ')}, 500, 1000
 for i = 0, #KEYS / 6 - 1 do
   local lock, side, line, fence, turn, ends = unpack(KEYS, 6 * i + 1, 6 * i + 6)
   if redis.call('EXISTS', lock, line) > 0 then
@@ -29,23 +29,12 @@ for i = 0, #KEYS / 6 - 1 do
     end
     -- A node of a quorum has it in the side hash.
     fence = seen[1] or redis.pcall('GET', fence)
-    local shared = {}
+    local shared, more = {}, false
     if string.sub(holder or '', 1, 7) == 'shared:' then
-      local sharers = redis.call('ZRANGEBYSCORE', line, '-inf', WAITING, 'WITHSCORES', 'LIMIT', 0, 1000)
-      for at = 1, #sharers, 2 do
-        local held = redis.call('HGET', side, sharers[at]) or ''
-        shared[#shared + 1] = {string.format('%.0f', sharers[at + 1] - BELOW), held, sharers[at]}
-      end
-      -- A node of a quorum has them elsewhere.
-      sharers = redis.call('ZRANGE', ends, 0, 999, 'WITHSCORES')
-      local number = string.match(holder, ' (%d+)$') or '0'
-      for at = 1, #sharers, 2 do
-        local since = string.match(redis.call('HGET', turn, sharers[at]) or '', '^%d+ (.*)$') or ''
-        local held = table.concat({'held 0', number, since}, ' ')
-        shared[#shared + 1] = {sharers[at + 1], held, sharers[at]}
-      end
+      shared, more = sharers(holder, line, side, turn, ends, '', room)
+      room = room - #shared
     end
-    reply[#reply + 1] = {i, holder, redis.call('PTTL', lock), fence, seen[2], places, last, shared}
+    reply[#reply + 1] = {i, holder, redis.call('PTTL', lock), fence, seen[2], places, last, shared, more}
   end
 end
 return reply
