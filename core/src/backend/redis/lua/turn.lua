@@ -55,21 +55,24 @@ local function begin(key, number, stored, open, ttl)
   redis.call('SET', key.lock, 'shared:-1 ' .. number, 'PX', ttl)
 end
 
+-- Forget some of those whose time is over.
+local function sweep_shares(key)
+  local over = redis.call('ZRANGEBYSCORE', key.ends, '-inf', ms, 'LIMIT', 0, 250)
+  if #over == 0 then return end
+  redis.call('ZREM', key.ends, unpack(over))
+  redis.call('HDEL', key.turn, unpack(over))
+end
+
 -- The owner has a share for `ttl` ms from now on.
 local function take(key, owner, ballot, who, ttl)
   local share = redis.call('HGET', key.turn, owner)
   local largest, since, known = string.match(share or '', '^(%d+) (%d+) (.*)$')
   if not has_share(key, owner) then
     largest, since, known = nil, nil, nil
-    -- Some of those whose time is over.
-    local over = redis.call('ZRANGEBYSCORE', key.ends, '-inf', ms, 'LIMIT', 0, 250)
-    if #over > 0 then
-      redis.call('ZREM', key.ends, unpack(over))
-      redis.call('HDEL', key.turn, unpack(over))
-    end
   elseif tonumber(largest) > tonumber(ballot) then
     ballot = largest
   end
+  sweep_shares(key)
   -- One without a label is not known any more.
   if known and not string.find(who, ' .') then who = known end
   -- First: a script that has begun to write is given memory to go on.

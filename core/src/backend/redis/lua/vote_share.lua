@@ -34,7 +34,7 @@ if turn and wanted ~= '' and wanted ~= turn then return {OTHER, now, tonumber(tu
 local joined = turn and has_share(key, owner)
 local is_open = turn and redis.call('HGET', KEYS[4], 'open') == '1' and tonumber(turn) > floor
 -- More than these the server would delete in one step when they expire.
-local is_full = turn and not joined and redis.call('ZCARD', KEYS[5]) >= SHARERS
+local is_full = turn and not joined and redis.call('ZCOUNT', KEYS[5], '(' .. whole(ms), '+inf') >= SHARERS
 if turn and not is_open or is_full then return wait(BUSY, tonumber(turn)) end
 local has_line = redis.call('EXISTS', KEYS[3]) == 1
 if not joined and not tonumber(role) then
