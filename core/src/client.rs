@@ -243,7 +243,8 @@ impl Client {
     /// work, and only their fences tell them apart.
     ///
     /// # Errors
-    /// As [`status`](Client::status).
+    /// As [`status`](Client::status). With Redlock `unavailable` also says that too few nodes
+    /// have noted that the lease is over: it may live on, so break it again.
     pub async fn break_lock(&self, name: &str) -> Result<bool, Error> {
         let name = LockName::new(name)?;
         self.engine().await?.evict(&name).await

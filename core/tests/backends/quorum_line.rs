@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, Ends, MemoryNode, MemoryNodeClient, News, Node, Renewed, Return, Returned, Said, Seen,
-    Signed, Vow,
+    Ask, Ends, Evicted, MemoryNode, MemoryNodeClient, News, Node, Renewed, Return, Returned, Said,
+    Seen, Signed, Vow,
 };
 use leasehold::backend::{Answer, Backend, Claim, Held, Mode, Quorum, Wake};
 use leasehold::runtime::{BoxFuture, Runtime};
@@ -43,8 +43,8 @@ impl Node for Distant {
         self.node.renew(leases).await
     }
 
-    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
-        self.node.evict(name).await
+    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+        self.node.evict(name, up_to).await
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use leasehold::backend::quorum::{
-    Ask, CLAMP, Ends, Kept, MemoryNodeClient, News, Node, Renewed, Return, Returned, Said, Seen,
-    Signed, Vote, Vow,
+    Ask, CLAMP, Ends, Evicted, Kept, MemoryNodeClient, News, Node, Renewed, Return, Returned, Said,
+    Seen, Signed, Vote, Vow,
 };
 use leasehold::time::{Clock, Instant};
 use leasehold::{Error, LockName};
@@ -152,8 +152,8 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
-        self.link.inner().evict(name).await
+    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+        self.link.inner().evict(name, up_to).await
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {

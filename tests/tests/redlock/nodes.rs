@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::place::{LONG, Place, SECOND, url_of};
-use leasehold::{Client, Kind, Loss, Outcome};
+use leasehold::{Client, Kind, Lease, Loss, Outcome};
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::proxy::{Fault, Gate, Proxy};
 use leasehold_tests::servers::Settings;
@@ -153,6 +153,48 @@ fn an_evicted_lease_is_lost_at_once_and_not_healed() {
     let next = place.hold(&place.client(), "x");
     assert!(next.fence() > lease.fence());
     assert!(!place.wait(client.break_lock("y")).unwrap());
+}
+
+/// A lease that one node does not have yet, and that is on one that is down.
+fn on_few_nodes(place: &Place, client: &Client, is_shared: bool) -> Lease {
+    let lock = client.lock("x").ttl(LONG);
+    let lock = if is_shared { lock.shared() } else { lock };
+    let lease = place.wait(lock.acquire()).unwrap();
+    place.held_by("x", &[0, 1, 2]);
+    for key in place.servers[1].keys().iter().filter(|key| key.starts_with("leasehold:x")) {
+        place.servers[1].command(&["DEL", key]);
+    }
+    place.servers[2].kill();
+    lease
+}
+
+#[test]
+fn a_broken_lease_is_not_brought_back_by_a_node_that_had_it_not() {
+    for is_shared in [false, true] {
+        let place = Place::of(3);
+        let (client, other) = (place.client(), place.client());
+        let lease = on_few_nodes(&place, &client, is_shared);
+        assert!(place.wait(other.break_lock("x")).unwrap());
+        assert_eq!(place.wait(lease.lost()), Loss::Gone, "shared: {is_shared}");
+        assert!(place.votes_on("x", &[0, 1]).iter().all(Option::is_none));
+    }
+}
+
+#[test]
+fn a_lock_is_not_called_broken_that_may_come_back() {
+    for is_shared in [false, true] {
+        let place = Place::of(3);
+        let (client, other) = (place.client(), place.client());
+        let lease = on_few_nodes(&place, &client, is_shared);
+        place.servers[1].command(&["CONFIG", "SET", "maxmemory", "1"]);
+        let failure = place.wait(other.break_lock("x")).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Unavailable);
+        assert!(failure.to_string().contains("break it again"), "{failure}");
+        place.servers[1].command(&["CONFIG", "SET", "maxmemory", "0"]);
+        // What is left of the first one counts.
+        place.wait(other.break_lock("x")).unwrap();
+        assert_eq!(place.wait(lease.lost()), Loss::Gone, "shared: {is_shared}");
+    }
 }
 
 #[test]

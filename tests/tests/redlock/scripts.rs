@@ -353,7 +353,7 @@ fn every_write_gives_the_side_hash_an_end() {
     ends("a line elsewhere");
     node.server.command(&["SET", "x", "c leasehold:1 label"]);
     let keys = ["x", "{x}:side", "{x}:line", "{x}:turn", "{x}:ends", "e"];
-    let ousted = node.run(OUST, &keys, &[REMEMBER, "me"]);
-    assert_eq!(ousted, Reply::Int(1));
+    let ousted = node.run(OUST, &keys, &[REMEMBER, "", "me"]);
+    assert_eq!(ousted, Reply::List(vec![Reply::Int(1), Reply::Int(0)]));
     assert_eq!(node.server.command(&["EXISTS", "{x}:side"]), Reply::Int(0));
 }

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::node::{
-    Ask, Ends, News, Node, Renewed, Return, Returned, Said, Seen, ServerId, Signed, Vote, Vow,
+    Ask, Ends, Evicted, News, Node, Renewed, Return, Returned, Said, Seen, ServerId, Signed, Vote,
+    Vow,
 };
 use super::slot::{Address, Slot};
 use crate::error::Error;
@@ -186,17 +187,18 @@ impl Node for MemoryNodeClient {
         Ok(self.signed(Renewed { kept, micros: Some(micros) }))
     }
 
-    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
+    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
-        let clients = state.slot(name).evict(micros);
+        let clients = state.slot(name).evict(up_to, micros);
         for bell in clients.iter().filter_map(|client| state.bells.get(client)) {
             drop(bell.send(News::Gone(name.clone())));
         }
         if !clients.is_empty() {
             state.wake_next(name);
         }
-        Ok(self.signed(!clients.is_empty()))
+        let (held, over) = (!clients.is_empty(), state.slot(name).freed);
+        Ok(self.signed(Evicted { held, over }))
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {

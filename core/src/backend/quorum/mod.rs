@@ -29,6 +29,7 @@ use crate::time::Instant;
 mod attempts;
 mod ballots;
 mod claim;
+mod evict;
 mod memory;
 mod merge;
 mod node;
@@ -44,8 +45,8 @@ use attempts::{Attempts, Standing};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{
-    Ask, CLAMP, Ends, Kept, News, Node, Renewed, Return, Returned, Role, Said, Seen, ServerId,
-    Signed, Vote, Vow,
+    Ask, CLAMP, Ends, Evicted, Kept, News, Node, Renewed, Return, Returned, Role, Said, Seen,
+    ServerId, Signed, Vote, Vow,
 };
 use owed::{Debt, Owed};
 use round::Round;
@@ -286,9 +287,7 @@ impl Backend for Quorum {
     }
 
     async fn evict(&self, name: &LockName) -> Result<bool, Error> {
-        let round = Round::of_all(self.nodes.iter().map(|node| node.evict(name)));
-        let round = self.ask_patiently(round).await?;
-        Ok(round.answers().any(|evicted| *evicted))
+        self.evict_for_good(name).await
     }
 
     async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {

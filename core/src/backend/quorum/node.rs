@@ -194,6 +194,15 @@ pub struct Renewed {
     pub micros: Option<u64>,
 }
 
+/// What came of an eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    /// Somebody held the lock here until now.
+    pub held: bool,
+    /// No renewal brings back a lease whose ballot or turn is this or smaller, here.
+    pub over: u64,
+}
+
 /// A lock as one node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -244,9 +253,10 @@ pub trait Node: Send + Sync + 'static {
     /// not while nobody else holds the lock, or where they share their turn.
     async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error>;
 
-    /// Take the lock from whoever holds it, or from all who share it. Answers whether somebody
-    /// did.
-    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error>;
+    /// Take the lock from whoever holds it, or from all who share it, and note that those
+    /// leases are over. With `up_to`, only leases of this ballot or turn and of smaller ones,
+    /// which are over on other nodes: they are noted whether they were here or not.
+    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error>;
 
     /// The locks that are held or waited for here: all, or the one of this name.
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error>;

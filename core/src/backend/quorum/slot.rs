@@ -244,17 +244,28 @@ impl Slot {
         Kept::TakenIn
     }
 
-    /// Answers the clients of those who held it.
-    pub(super) fn evict(&mut self, now: Micros) -> Vec<Address> {
+    /// Take it from whoever holds it, with `up_to` only by this ballot or a smaller one; those
+    /// are over, whether they were here or not. Answers the clients of those who held it.
+    pub(super) fn evict(&mut self, up_to: Option<u64>, now: Micros) -> Vec<Address> {
         self.expire(now);
-        if self.turn.is_alive() {
-            let (turn, clients) = self.turn.evict();
+        let is_meant = |ballot: u64| up_to.is_none_or(|up_to| ballot <= up_to);
+        let mut clients = Vec::new();
+        if self.turn.is_alive() && is_meant(self.turn.number) {
+            let turn;
+            (turn, clients) = self.turn.evict();
             self.freed = self.freed.max(turn);
-            return clients;
         }
-        let Some(tenant) = self.tenant.take() else { return Vec::new() };
-        self.freed = self.freed.max(tenant.ballot);
-        vec![tenant.client]
+        if let Some(tenant) = self.tenant.take_if(|tenant| is_meant(tenant.ballot)) {
+            self.freed = self.freed.max(tenant.ballot);
+            clients.push(tenant.client);
+        }
+        // One that is too far ahead was granted by nobody, and would keep all out.
+        if let Some(over) = up_to.filter(|over| *over <= now + micros(CLAMP)) {
+            // Neither a renewal nor a late vote brings it back.
+            self.freed = self.freed.max(over);
+            self.stored = self.stored.max(over);
+        }
+        clients
     }
 
     /// Whose turn it is at this moment: the first of the line when nobody holds the lock,

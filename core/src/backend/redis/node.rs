@@ -18,8 +18,8 @@ use super::servers::Servers;
 use super::{inspect, millis, scripts, strange};
 use crate::backend::connection::Connection;
 use crate::backend::quorum::{
-    Ask, Ends, Kept, LAG, News, Node, Renewed, Return, Returned, Role, Said, Seen, ServerId,
-    Signed, Vote, Vow,
+    Ask, Ends, Evicted, Kept, LAG, News, Node, Renewed, Return, Returned, Role, Said, Seen,
+    ServerId, Signed, Vote, Vow,
 };
 use crate::backend::{Claim, Ear, Mode};
 use crate::error::Error;
@@ -288,14 +288,14 @@ impl Node for RedisNode {
         Ok(session.signed(renewed))
     }
 
-    async fn evict(&self, name: &LockName) -> Result<Signed<bool>, Error> {
+    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
         let session = self.connection.session_now()?;
         let keys = self.keys(name).of_sharing_node();
-        let request = self.request(&scripts::OUST, &keys, &session);
-        match request.send(&session.link).await? {
-            Value::Int(evicted) => Ok(session.signed(evicted == 1)),
-            other => Err(strange(&other)),
-        }
+        let up_to = up_to.map_or_else(String::new, |up_to| up_to.to_string());
+        let request = self.request(&scripts::OUST, &keys, &session).arg(&up_to);
+        let reply = numbers(request.send(&session.link).await?)?;
+        let [held, over] = reply[..] else { return Err(strange(&reply)) };
+        Ok(session.signed(Evicted { held: held == 1, over: over as u64 }))
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {

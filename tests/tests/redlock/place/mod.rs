@@ -57,9 +57,17 @@ impl Place {
 
     /// Who holds a plain name on each server: an owner, or nothing.
     pub(crate) fn votes(&self, name: &str) -> Vec<Option<String>> {
+        self.votes_on(name, &(0..self.servers.len()).collect::<Vec<_>>())
+    }
+
+    /// The same on these, those that run.
+    pub(crate) fn votes_on(&self, name: &str, nodes: &[usize]) -> Vec<Option<String>> {
         let key = format!("leasehold:{name}");
-        let vote = |server: &Server| server.command(&["GET", &key]).as_str().map(str::to_owned);
-        self.servers.iter().map(vote).collect()
+        let vote = |node: &usize| {
+            let reply = self.servers[*node].command(&["GET", &key]);
+            reply.as_str().map(str::to_owned)
+        };
+        nodes.iter().map(vote).collect()
     }
 
     /// Wait until so many servers, those that run, have the same holder.

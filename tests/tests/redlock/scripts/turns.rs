@@ -1,6 +1,8 @@
 //! The rules of a node for those who share a lock, one by one, asked of its scripts.
 
-use super::{AHEAD, BUSY, GRANTED, Node, OUST, QUARANTINED, REMEMBER, RESERVED, SECOND, STALE};
+use super::{
+    AHEAD, BUSY, GRANTED, Node, OUST, QUARANTINED, REMEMBER, RESERVED, SECOND, STALE, VOTE,
+};
 use leasehold_tests::resp::Reply;
 
 const VOTE_SHARE: &str = script!("turn", "line", "ballot", "vote_share");
@@ -52,7 +54,14 @@ impl Node {
     }
 
     fn oust(&self) -> bool {
-        self.run(OUST, &KEYS, &[REMEMBER, "me"]) == Reply::Int(1)
+        self.about_share(OUST, &["", "me"])[0] == 1
+    }
+
+    /// Leases up to this one are over on other nodes: whether one was here, and up to what
+    /// they are over here.
+    fn oust_up_to(&self, ballot: i64) -> (bool, i64) {
+        let reply = self.about_share(OUST, &[&ballot.to_string(), "me"]);
+        (reply[0] == 1, reply[1])
     }
 }
 
@@ -239,6 +248,39 @@ fn an_eviction_ends_the_turn_for_good() {
 }
 
 #[test]
+fn a_lease_that_is_broken_elsewhere_does_not_come_here() {
+    let node = Node::new();
+    let now = node.now();
+    assert_eq!(node.oust_up_to(now), (false, now));
+    assert_eq!(node.vote("w", now), (STALE, now), "a vote comes late");
+    assert_eq!(node.keep("w", now), "0", "a renewal");
+    assert_eq!(node.keep_share("a", now + 9, now), "0", "one of a turn");
+    // Meanwhile it has come, or another.
+    for shares in [false, true] {
+        let ballot = node.now();
+        let granted = match shares {
+            true => node.share("a", ballot).0,
+            // One that is known as ours.
+            false => {
+                let ballot = ballot.to_string();
+                let ask = ["c", "leasehold:1 label", "60000", &ballot, "0", "arbiter", "me"];
+                node.about(VOTE, &ask)[0]
+            }
+        };
+        assert_eq!(granted, GRANTED);
+        assert_eq!(node.oust_up_to(ballot - 1), (false, ballot - 1), "a later one stays");
+        assert!(node.holder().is_some());
+        assert_eq!(node.oust_up_to(ballot), (true, ballot));
+        assert_eq!(node.holder(), None);
+    }
+    // Nobody granted it, and it would keep all out.
+    let over = node.oust_up_to(now).1;
+    assert_eq!(node.oust_up_to(now + 60 * SECOND), (false, over));
+    node.fill();
+    assert_eq!(node.oust_up_to(node.now()), (false, over), "it does not say what it has not noted");
+}
+
+#[test]
 fn who_would_share_passes_those_who_would_but_nobody_who_would_not() {
     let node = Node::new();
     let now = node.now();
@@ -257,6 +299,37 @@ fn who_would_share_passes_those_who_would_but_nobody_who_would_not() {
     assert_eq!(node.line(), ["v", "c"]);
     node.server.command(&["ZREM", "{x}:line", "v"]);
     assert_eq!(waits("c", now + 9), GRANTED);
+}
+
+/// Owners who share the lock for so many ms.
+const SHARERS: &str = "
+local time = redis.call('TIME')
+local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+for number = 1, tonumber(ARGV[2]) do
+  redis.call('ZADD', KEYS[5], string.format('%.0f', ends), number .. ARGV[1])
+  redis.call('HSET', KEYS[4], number .. ARGV[1], '1 1 leasehold:1 seeded')
+end
+return 1";
+
+#[test]
+fn those_whose_time_is_over_keep_nobody_out_and_go_while_the_others_renew() {
+    let node = Node::new();
+    let now = node.now();
+    assert_eq!(node.share("a", now), (GRANTED, now));
+    let seed = |lasts: &str| node.run(SHARERS, &KEYS, &[lasts, "9000"]);
+    assert_eq!(seed("-1"), Reply::Int(1));
+    assert_eq!(node.share("b", now + 1), (GRANTED, now), "they are dead");
+    // Those who live renew, and nobody comes.
+    for renewal in 2..40 {
+        assert_eq!(node.keep_share("a", now + renewal, now), "1");
+    }
+    for (key, count) in [("{x}:ends", "ZCARD"), ("{x}:turn", "HLEN")] {
+        let left = node.server.command(&[count, key]).as_int().unwrap();
+        assert!(left < 10, "{left} are left in {key}");
+    }
+    assert_eq!(seed("60000"), Reply::Int(1));
+    assert_eq!(node.share("c", now + 50).0, BUSY, "there is no room");
+    assert_eq!(node.share("b", now + 51), (GRANTED, now), "who shares has it");
 }
 
 #[test]

@@ -1,18 +1,31 @@
--- Take the lock from whoever holds it on this node of a quorum, or from all who share it.
+-- Take the lock from whoever holds it on this node of a quorum, or from all who share it, and
+-- note that their leases are over.
 -- KEYS: 1 lock, 2 side, 3 line, 4 turn, 5 ends, 6 epoch
--- ARGV: 1 ms to remember, 2 identity
--- Reply: 1 if somebody held it, else 0
+-- ARGV: 1 ms to remember, 2 the ballot or turn up to which leases are over on other nodes:
+--       only those are taken, and noted whether they were here or not; or '' for any,
+--       3 identity
+-- Reply: {1 if somebody held it, else 0, up to what leases are noted as over}
 
-local holder = redis.call('GET', KEYS[1])
-if not holder then return 0 end
-redis.call('DEL', KEYS[1])
+local holder, up_to = redis.call('GET', KEYS[1]), tonumber(ARGV[2])
 local owner, channel = known(holder)
-local turn = string.match(holder, '^shared:%-1 (%d+)$')
-local seen = redis.call('HMGET', KEYS[2], 'ballot', 'freed')
-local ballot = turn or owner and seen[1]
-if ballot and tonumber(ballot) > (tonumber(seen[2]) or 0) then
-  redis.pcall('HSET', KEYS[2], 'freed', ballot)
+local turn = string.match(holder or '', '^shared:%-1 (%d+)$')
+local seen = redis.call('HMGET', KEYS[2], 'ballot', 'freed', 'fence')
+local ballot = tonumber(turn or owner and seen[1] or nil)
+local is_meant = holder and (not up_to or ballot and ballot <= up_to)
+local over, freed = is_meant and ballot or 0, tonumber(seen[2]) or 0
+-- One that is too far ahead was granted by nobody, and would keep all out.
+if up_to and up_to <= micros() + CLAMP then over = math.max(over, up_to) end
+if is_meant then redis.call('DEL', KEYS[1]) end
+if over > freed then
+  -- Neither a renewal nor a late vote brings it back.
+  local stored = whole(math.max(over, tonumber(seen[3]) or 0))
+  -- pcall: without memory for it, the lock is taken all the same.
+  if type(redis.pcall('HSET', KEYS[2], 'freed', whole(over), 'fence', stored)) == 'number' then
+    live(KEYS[2], REMEMBER + STEP)
+    freed = over
+  end
 end
+if not is_meant then return {0, freed} end
 if owner then redis.call('PUBLISH', channel, 'gone ' .. KEYS[1]) end
 if turn then
   local shares, told = redis.call('HGETALL', KEYS[4]), {}
@@ -32,4 +45,4 @@ if turn then
   live(KEYS[4], REMEMBER + STEP)
 end
 wake_next()
-return 1
+return {1, freed}
