@@ -10,6 +10,7 @@ mod delay;
 mod elections;
 mod endings;
 mod events;
+mod far_away;
 mod fence_check;
 mod groups;
 mod guard;

@@ -44,6 +44,8 @@ pub(super) struct Attempt {
     /// ones: it is not to be kept alive by those who ask for it.
     pub(super) too_old: u64,
     pub(super) standing: Standing,
+    /// By how much the next ballot is to be ahead of the clocks.
+    pub(super) lead: Duration,
     /// When it was asked for first.
     pub(super) began: Instant,
     /// When nothing of it can be left on any node unless it is asked again.
@@ -98,7 +100,7 @@ impl Attempts {
         &self,
         claim: &Claim,
         now: Instant,
-        choose: impl FnOnce() -> u64,
+        choose: impl FnOnce(Duration) -> u64,
     ) -> Option<Attempt> {
         let mut state = self.state();
         if state.retired.contains(claim.owner) {
@@ -112,13 +114,14 @@ impl Attempts {
             wanted: None,
             too_old: 0,
             standing: Standing::Nowhere,
+            lead: Duration::ZERO,
             began: now,
             until: now,
         });
         attempt.claim.clone_from(claim);
         attempt.until = self.end(now, claim.ttl);
         if std::mem::take(&mut attempt.stale) {
-            attempt.ballot = choose().max(attempt.ballot + 1);
+            attempt.ballot = choose(attempt.lead).max(attempt.ballot + 1);
         }
         Some(attempt.clone())
     }
@@ -217,7 +220,7 @@ mod tests {
     fn what_lives_is_never_forgotten_and_what_is_over_is() {
         let attempts = Attempts::default();
         let at = |seconds| Instant::from_nanos(seconds * 1_000_000_000);
-        let begin = |owner, ttl, now| attempts.begin(&claim(owner, ttl), now, || 7).map(drop);
+        let begin = |owner, ttl, now| attempts.begin(&claim(owner, ttl), now, |_| 7).map(drop);
         for owner in 0..100_000 {
             begin(owner, 3600 * SECOND, at(1));
         }

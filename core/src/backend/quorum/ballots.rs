@@ -51,12 +51,14 @@ impl Ballots {
         Duration::from_micros((ballot + 1).saturating_sub(acceptable))
     }
 
-    /// A ballot larger than any before, unless the clocks went back.
-    pub(super) fn next(&self, now: Instant) -> u64 {
+    /// A ballot larger than any before, unless the clocks went back; ahead of the clocks by
+    /// `lead`, as far as nodes accept it.
+    pub(super) fn next(&self, lead: Duration, now: Instant) -> u64 {
         let mut state = self.state();
-        let next = state.highest + 1;
-        state.highest = if next < state.acceptable(now) { next } else { 0 };
-        state.highest = state.highest.max(state.estimate(now));
+        let (next, acceptable) = (state.highest + 1, state.acceptable(now));
+        state.highest = if next < acceptable { next } else { 0 };
+        let ahead = state.estimate(now) + lead.as_micros() as u64;
+        state.highest = state.highest.max(ahead.min(acceptable - 1));
         state.highest
     }
 
@@ -110,7 +112,7 @@ mod tests {
             for (node, micros) in [1000 * SECOND, wild, 1001 * SECOND].into_iter().enumerate() {
                 ballots.read(node, micros, at(5));
             }
-            let ballot = ballots.next(at(7));
+            let ballot = ballots.next(Duration::ZERO, at(7));
             assert!((1002 * SECOND..=1003 * SECOND).contains(&ballot), "{ballot}");
         }
     }
@@ -119,10 +121,10 @@ mod tests {
     fn ballots_rise_in_one_instant_and_above_what_was_heard() {
         let ballots = Ballots::of(3);
         ballots.read(0, 1000 * SECOND, at(5));
-        let first = ballots.next(at(5));
-        assert!(ballots.next(at(5)) > first);
+        let first = ballots.next(Duration::ZERO, at(5));
+        assert!(ballots.next(Duration::ZERO, at(5)) > first);
         assert_eq!(ballots.heard(1000 * SECOND + 9_000, at(5)), Duration::ZERO);
-        assert_eq!(ballots.next(at(5)), 1000 * SECOND + 9_001);
+        assert_eq!(ballots.next(Duration::ZERO, at(5)), 1000 * SECOND + 9_001);
     }
 
     #[test]
@@ -131,6 +133,18 @@ mod tests {
         ballots.read(0, 1000 * SECOND, at(5));
         let lasts = ballots.heard(2000 * SECOND, at(5));
         assert!(lasts > Duration::from_secs(999), "{lasts:?}");
-        assert_eq!(ballots.next(at(6)), 1001 * SECOND);
+        assert_eq!(ballots.next(Duration::ZERO, at(6)), 1001 * SECOND);
+    }
+
+    #[test]
+    fn a_lead_is_over_the_clocks_and_not_over_what_was_ahead_and_nodes_accept_it() {
+        let ballots = Ballots::of(3);
+        ballots.read(0, 1000 * SECOND, at(5));
+        for _ in 0..2 {
+            let ballot = ballots.next(Duration::from_millis(300), at(5));
+            assert!((0..2).contains(&(ballot - 1000 * SECOND - 300_000)), "{ballot}");
+        }
+        let ballot = ballots.next(Duration::from_secs(9), at(5));
+        assert!(ballot < 1000 * SECOND + 500_000, "{ballot}");
     }
 }

@@ -16,7 +16,7 @@ impl Quorum {
     /// keeper of the line first, and the others when it has its vote.
     pub(super) async fn ask(&self, claim: &Claim) -> Result<Answer, Error> {
         let now = self.runtime.now();
-        let Some(attempt) = self.attempts.begin(claim, now, || self.choose_ballot()) else {
+        let Some(attempt) = self.attempts.begin(claim, now, |lead| self.choose_ballot(lead)) else {
             return Ok(Answer::Retired);
         };
         let arbiter = self.arbiter(&claim.name);
@@ -63,7 +63,14 @@ impl Quorum {
             }
             self.hear_enough(&mut round, tally).await;
         }
-        self.conclude(&attempt, &tally(&round), || self.no_quorum(&round))
+        let tally = tally(&round);
+        if is_shared && tally.stale() > 0 {
+            // Those who are nearer use up ballots while this one is on its way: the next is to
+            // be larger when it arrives.
+            let lead = 2 * self.runtime.now().since(now);
+            self.attempts.change(claim.owner, |attempt| attempt.lead = lead);
+        }
+        self.conclude(&attempt, &tally, || self.no_quorum(&round))
     }
 
     /// Wait for the votes that decide, and a while for the keeper of the line,

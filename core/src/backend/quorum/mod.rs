@@ -203,8 +203,8 @@ impl Quorum {
         self.closed_until[node].store(until.as_nanos(), Ordering::Relaxed);
     }
 
-    fn choose_ballot(&self) -> u64 {
-        self.ballots.next(self.runtime.now())
+    fn choose_ballot(&self, lead: Duration) -> u64 {
+        self.ballots.next(lead, self.runtime.now())
     }
 }
 

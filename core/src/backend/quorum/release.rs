@@ -1,6 +1,7 @@
 //! One release, told to all nodes, and the claim that it hands the lock to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::node::{Ends, Return, Returned, Role};
 use super::owed::Debt;
@@ -22,14 +23,14 @@ impl Quorum {
         // Larger than that of the lease, whatever was asked before.
         let next = then.map(|then| {
             self.attempts.change(then.owner, |attempt| attempt.stale = true);
-            self.attempts.begin(then, now, || self.choose_ballot()).ok_or(Answer::Retired)
+            self.attempts.begin(then, now, |lead| self.choose_ballot(lead)).ok_or(Answer::Retired)
         });
         let ask = next.as_ref().and_then(|next| next.as_ref().ok());
         let ballot = match (held.mode, &attempt) {
             (Mode::Exclusive, _) => held.fence,
             (_, Some(attempt)) => attempt.ballot,
             // Forgotten: it was not larger than this.
-            (_, None) => self.choose_ballot(),
+            (_, None) => self.choose_ballot(Duration::ZERO),
         };
         let back = |next| Debt {
             back: Arc::new(Return {

@@ -76,7 +76,7 @@ impl Quorum {
     }
 
     fn vow(&self, held: &Held) -> Vow {
-        let choose = || self.choose_ballot();
+        let choose = || self.choose_ballot(Duration::ZERO);
         let asked = self.attempts.renew(held.owner, held.ttl, self.runtime.now(), choose);
         let ballot = match (&asked, held.mode) {
             (_, Mode::Exclusive) => held.fence,

@@ -152,7 +152,7 @@ impl Tally {
         turns.max_by_key(|turn| (of(*turn), *turn))
     }
 
-    fn stale(&self) -> usize {
+    pub(super) fn stale(&self) -> usize {
         self.votes().filter(|vote| matches!(vote, Vote::Stale { .. })).count()
     }
 

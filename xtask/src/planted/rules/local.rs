@@ -319,4 +319,11 @@ pub(super) const RULES: &[Rule] = &[
         "        tenant.client |= OUTLIVES;",
         "        tenant.client &= !OUTLIVES;",
     ),
+    rule(
+        "a reader far away asks by ballots that are used up before they arrive",
+        "far_away::a_reader_far_away_shares_a_lock_beside_near_ones_that_come_and_go",
+        "backend/quorum/claim.rs",
+        "let lead = 2 * self.runtime.now().since(now);",
+        "let lead = 0 * self.runtime.now().since(now);",
+    ),
 ];
