@@ -31,8 +31,8 @@ const EXTEND: Duration = Duration::from_millis(20);
 /// How soon a renewal without an answer is repeated at the earliest.
 const AGAIN: Duration = Duration::from_millis(10);
 
-pub(super) const TOO_FEW: &str =
-    "it has no answer, or those of too few servers; the lease lasts until its deadline";
+pub(super) const TOO_FEW: &str = "it has no answer, or those of too few servers, or somebody keeps the lock from being \
+     changed; the lease lasts until its deadline";
 
 #[derive(Default)]
 pub(super) struct Keeper {

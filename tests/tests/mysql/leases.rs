@@ -4,6 +4,7 @@ use crate::place::{LONG, Place, SECOND};
 use leasehold::{Kind, Loss};
 use leasehold_tests::handing::hand_over_a_dead_body;
 use leasehold_tests::patience::{LIMIT, now, until};
+use leasehold_tests::servers::MysqlSettings;
 
 #[test]
 fn a_row_tells_who_holds_who_waits_and_until_when() {
@@ -118,4 +119,59 @@ fn a_leader_proclaims_another_value_and_a_former_one_cannot() {
     assert_eq!(shown(&client).as_deref(), Some("b"));
     place.wait(next.resign()).unwrap();
     assert_eq!(shown(&client), None);
+}
+
+#[test]
+fn a_row_that_somebody_locks_ends_no_lease_but_its_own() {
+    let place = Place::new();
+    let client = place.client();
+    let take = |name: &str| place.wait(client.lock(name).ttl(3 * SECOND).acquire()).unwrap();
+    let share =
+        |name: &str| place.wait(client.lock(name).ttl(3 * SECOND).shared().acquire()).unwrap();
+    let (locked, locked_share) = (take("b"), share("d"));
+    let others = [take("a"), take("c"), share("e"), share("f")];
+    let mut rude = place.server.talk();
+    rude.say("BEGIN");
+    for name in ["b", "d"] {
+        // One by one: it is to lock no other row.
+        rude.say(&format!("SELECT version FROM leasehold WHERE name = '{name}' FOR UPDATE"));
+    }
+    assert_eq!(place.wait(locked.lost()), Loss::Expired);
+    assert_eq!(place.wait(locked_share.lost()), Loss::Expired);
+    place.pass(2 * SECOND);
+    assert!(others.iter().all(leasehold::Lease::is_valid));
+    rude.say("ROLLBACK");
+    others.iter().for_each(|lease| place.wait(lease.release()).unwrap());
+}
+
+#[test]
+fn a_share_is_renewed_however_often_others_change_its_row() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.wait(client.lock("x").ttl(2 * SECOND).shared().acquire()).unwrap();
+    let other = place.wait(client.lock("x").ttl(LONG).shared().acquire()).unwrap();
+    let mut busy = place.server.talk();
+    let began = now();
+    while began.elapsed() < 5 * SECOND {
+        busy.say("UPDATE leasehold SET version = version + 1 WHERE name = 'x'");
+    }
+    assert!(lease.is_valid() && other.is_valid());
+    assert_eq!(place.column("x", "JSON_LENGTH(sharers)"), "2");
+    place.wait(lease.release()).unwrap();
+    place.wait(other.release()).unwrap();
+    assert_eq!(place.column("x", "sharers IS NULL"), "1");
+}
+
+#[test]
+fn many_leases_with_long_names_are_renewed_where_requests_are_small() {
+    let place = Place::on(MysqlSettings::default().option("--max-allowed-packet=1M"));
+    let client = place.client();
+    let leases: Vec<_> = (0..600)
+        .map(|number| {
+            let lock = client.lock(format!("{number:0>1000}")).ttl(9 * SECOND);
+            place.wait(lock.acquire()).unwrap()
+        })
+        .collect();
+    place.pass(10 * SECOND);
+    assert!(leases.iter().all(leasehold::Lease::is_valid));
 }

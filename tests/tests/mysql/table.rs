@@ -294,3 +294,30 @@ fn a_row_that_cannot_be_read_hides_no_other() {
     let error = place.wait(client.lock("bad").try_acquire()).unwrap_err();
     assert!(error.to_string().contains("has somebody else written to it"), "{error}");
 }
+
+#[test]
+fn old_rows_are_dropped_however_many_younger_ones_sort_first() {
+    let place = Place::new();
+    let lease = place.hold(&place.client(), "x");
+    let fence = lease.fence();
+    place.server.sql(&format!(
+        "INSERT INTO leasehold (name, version, fence) \
+         SELECT CONCAT('aa', seq), 1, {fence} FROM seq_1_to_3000"
+    ));
+    let yesterday = fence - 90_000_000_000;
+    place.server.sql(&format!(
+        "INSERT INTO leasehold (name, version, fence) \
+         VALUES ('zy', 1, {yesterday}), ('zz', 1, {yesterday})"
+    ));
+    // One that cannot be read is in nobody's way.
+    place
+        .server
+        .sql("INSERT INTO leasehold (name, version, fence, line) VALUES ('y', 1, 1, '[7]')");
+    let left = "SELECT COUNT(*) FROM leasehold WHERE name LIKE 'z%'";
+    let dropped = until(LIMIT, || {
+        place.client();
+        (place.server.sql(left) == "0").then_some(())
+    });
+    assert!(dropped.is_some());
+    assert!(place.column("aa5", "fence") == fence.to_string(), "it is not old");
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::place::{LONG, Place, SECOND};
+use leasehold::runtime::Runtime;
 use leasehold_tests::servers::MysqlSettings;
 
 #[test]
@@ -82,4 +83,29 @@ fn a_crash_that_may_forget_leases_is_told() {
     let place = Place::on(MysqlSettings::default().option(option));
     let caveats = place.client().caveats();
     assert!(caveats.len() == 1 && caveats[0].contains("innodb_flush"), "{caveats:?}");
+}
+
+/// How many share a lock at once, and how often each of them.
+const CROWD: usize = 40;
+const ROUNDS: u32 = 3;
+
+#[test]
+fn a_crowd_shares_one_lock_and_nobody_is_turned_away() {
+    let place = Place::new();
+    let clients: Vec<_> = (0..CROWD).map(|_| place.client()).collect();
+    let clock = place.clock();
+    let all: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
+            let clock = clock.clone();
+            place.spawn(async move {
+                for _ in 0..ROUNDS {
+                    let lease = client.lock("x").ttl(3 * SECOND).shared().acquire().await.unwrap();
+                    clock.sleep(3 * SECOND).await;
+                    lease.release().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    all.into_iter().for_each(|one| place.wait(one).unwrap());
 }

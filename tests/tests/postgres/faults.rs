@@ -198,3 +198,21 @@ fn who_began_to_wait_while_nothing_was_heard_is_woken_once_it_is_again() {
     assert!(took < crate::place::PROMPT, "{took:?}");
     place.wait(lease.release()).unwrap();
 }
+
+#[test]
+fn sessions_that_are_given_up_do_not_pile_up_while_a_standby_is_away() {
+    let place = Place::new();
+    let client = place.client_of(&format!("{}&response_timeout=500ms", place.server.url()));
+    place.server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    place.server.sql("SELECT pg_reload_conf()");
+    for number in 0..8 {
+        // It is not granted, as no standby has it.
+        drop(place.wait(client.lock(format!("x{number}")).try_acquire()));
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    // What is withdrawn waits, too, one after the other.
+    let few = until(5 * SECOND, || {
+        place.server.sql(waiting).parse::<u32>().is_ok_and(|n| n <= 2).then_some(())
+    });
+    assert!(few.is_some(), "{} sessions", place.server.sql(waiting));
+}

@@ -88,3 +88,72 @@ fn a_leader_proclaims_another_value_and_a_former_one_cannot() {
     place.wait(next.resign()).unwrap();
     assert_eq!(shown(&client), None);
 }
+
+#[test]
+fn a_row_that_somebody_locks_ends_no_lease_but_its_own() {
+    let place = Place::new();
+    let client = place.client();
+    let take = |name: &str| place.wait(client.lock(name).ttl(3 * SECOND).acquire()).unwrap();
+    let share =
+        |name: &str| place.wait(client.lock(name).ttl(3 * SECOND).shared().acquire()).unwrap();
+    let (locked, locked_share) = (take("b"), share("d"));
+    let others = [take("a"), take("c"), share("e"), share("f")];
+    let mut rude = place.server.talk();
+    rude.say("BEGIN");
+    for name in ["b", "d"] {
+        // One by one: it is to lock no other row.
+        rude.say(&format!("SELECT version FROM leasehold WHERE name = '{name}' FOR UPDATE"));
+    }
+    assert_eq!(place.wait(locked.lost()), Loss::Expired);
+    assert_eq!(place.wait(locked_share.lost()), Loss::Expired);
+    place.pass(2 * SECOND);
+    assert!(others.iter().all(leasehold::Lease::is_valid));
+    rude.say("ROLLBACK");
+    others.iter().for_each(|lease| place.wait(lease.release()).unwrap());
+}
+
+#[test]
+fn a_share_is_renewed_however_often_others_change_its_row() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.wait(client.lock("x").ttl(2 * SECOND).shared().acquire()).unwrap();
+    let other = place.wait(client.lock("x").ttl(LONG).shared().acquire()).unwrap();
+    let mut busy = place.server.talk();
+    busy.say(
+        "DO $$ BEGIN FOR round IN 1..4000 LOOP \
+         UPDATE leasehold SET version = version + 1 WHERE name = 'x'; COMMIT; \
+         PERFORM pg_sleep(0.001); END LOOP; END $$",
+    );
+    assert!(lease.is_valid() && other.is_valid());
+    assert_eq!(place.column("x", "jsonb_array_length(sharers)"), "2");
+    place.wait(lease.release()).unwrap();
+    place.wait(other.release()).unwrap();
+    assert_eq!(place.column("x", "sharers IS NULL"), "t");
+}
+
+#[test]
+fn who_waits_at_a_row_that_somebody_locks_keeps_no_other_lock_waiting() {
+    let place = Place::new();
+    let (client, other) = (place.client(), place.client());
+    let lease = place.hold(&other, "x");
+    let mut rude = place.server.talk();
+    rude.say("BEGIN");
+    rude.say("SELECT name FROM leasehold WHERE name = 'x' FOR UPDATE");
+    let asked = now();
+    let error = place.wait(client.lock("x").wait(SECOND).acquire()).unwrap_err();
+    assert!(error.to_string().contains("keeps the lock's row"), "{error}");
+    assert!(asked.elapsed() < 2 * SECOND, "{:?}", asked.elapsed());
+    let waiter = place.queue(client.lock("x"));
+    let (began, mut longest) = (now(), std::time::Duration::ZERO);
+    while began.elapsed() < 5 * SECOND {
+        let asked = now();
+        let pair = place.hold(&client, "y");
+        place.wait(pair.release()).unwrap();
+        longest = longest.max(asked.elapsed());
+    }
+    assert!(longest < SECOND, "{longest:?}");
+    assert!(!waiter.is_finished(), "it goes on waiting");
+    rude.say("ROLLBACK");
+    place.wait(lease.release()).unwrap();
+    place.granted(waiter);
+}

@@ -190,11 +190,11 @@ fn leases_are_renewed_together() {
     let alone: Vec<_> = (0..300).map(|n| place.wait(lock(n).acquire()).unwrap()).collect();
     let shared: Vec<_> =
         (300..400).map(|n| place.wait(lock(n).shared().acquire()).unwrap()).collect();
-    let before = place.server.logged("Restart the ttls");
-    let before_shared = place.server.logged("Write who shares and until when");
+    let before = place.server.logged("Restart the ttls of what is held alone");
+    let before_shared = place.server.logged("Restart the ttls of those who share");
     place.pass(6 * SECOND);
-    let renewals = place.server.logged("Restart the ttls") - before;
-    let of_shared = place.server.logged("Write who shares and until when") - before_shared;
+    let renewals = place.server.logged("Restart the ttls of what is held alone") - before;
+    let of_shared = place.server.logged("Restart the ttls of those who share") - before_shared;
     assert!((2..=9).contains(&renewals), "{renewals} renewals");
     assert!((2..=9).contains(&of_shared), "{of_shared} renewals");
     assert!(alone.iter().chain(&shared).all(leasehold::Lease::is_valid));
@@ -317,4 +317,31 @@ fn a_schema_that_is_not_there_is_refused() {
     let error = place.no_client_of(&format!("{}&table=nowhere.x", place.server.url()));
     assert_eq!(error.kind(), Kind::Refused, "{error}");
     assert!(error.to_string().contains("schema"), "{error}");
+}
+
+#[test]
+fn old_rows_are_dropped_however_many_younger_ones_sort_first() {
+    let place = Place::new();
+    let lease = place.hold(&place.client(), "x");
+    let fence = lease.fence();
+    place.server.sql(&format!(
+        "INSERT INTO leasehold (name, version, fence) \
+         SELECT 'aa' || number, 1, {fence} FROM generate_series(1, 3000) AS number"
+    ));
+    let yesterday = fence - 90_000_000_000;
+    place.server.sql(&format!(
+        "INSERT INTO leasehold (name, version, fence) \
+         VALUES ('zy', 1, {yesterday}), ('zz', 1, {yesterday})"
+    ));
+    // One that cannot be read is in nobody's way.
+    place
+        .server
+        .sql("INSERT INTO leasehold (name, version, fence, line) VALUES ('y', 1, 1, '[7]')");
+    let left = "SELECT COUNT(*) FROM leasehold WHERE name LIKE 'z%'";
+    let dropped = until(LIMIT, || {
+        place.client();
+        (place.server.sql(left) == "0").then_some(())
+    });
+    assert!(dropped.is_some());
+    assert!(place.column("aa5", "fence") == fence.to_string(), "it is not old");
 }

@@ -2,7 +2,7 @@
 
 use mysql_async::{DriverError, ServerError};
 
-use crate::backend::sql::{Is, Trouble, whole};
+use crate::backend::sql::{Is, LOCKED, Trouble, whole};
 use crate::error::{Error, Kind, Outcome};
 
 /// The server has answered what cannot be; the statement may have been carried out.
@@ -64,7 +64,7 @@ fn meaning(said: &ServerError) -> (Kind, Is, &'static str) {
     match said.code {
         // Deadlock, a duplicate of a row that somebody else has made just now.
         1213 | 1062 => (Unavailable, Is::Beaten, "others were faster"),
-        1205 => (Unavailable, Is::Locked, "a transaction keeps the lock's row from being changed"),
+        1205 => (Unavailable, Is::Locked, LOCKED),
         1045 | 1698 => (Refused, Is::Told, "the database does not accept this user and password"),
         1130 | 1129 => (Refused, Is::Told, "the database does not let this user in from here"),
         1049 => (Refused, Is::Told, "there is no such database: mysql://USER@HOST/DATABASE"),

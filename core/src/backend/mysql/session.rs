@@ -234,6 +234,10 @@ impl sql::Session for Session {
         self.runtime.now().since(self.began)
     }
 
+    fn limits_waits(&self) -> bool {
+        true
+    }
+
     /// Whether it has been heard of just now, or answers. One that has ended is not asked to
     /// carry out anything, so that nobody has to wonder whether it did.
     async fn is_alive(&self) -> bool {

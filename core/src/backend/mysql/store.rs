@@ -1,6 +1,6 @@
 //! The rows of the table, by the statements of this server.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use mysql_async::Row;
@@ -13,8 +13,8 @@ use super::table::{Table, named};
 use super::text::{self, fill, list, maybe};
 use crate::backend::connection::Connection;
 use crate::backend::record::Address;
-use crate::backend::sql::{Change, Is, Rows, Seen, Taken, Trouble, Which};
-use crate::backend::{Claim, Held, Released, lists};
+use crate::backend::sql::{Change, Is, Old, Rows, Seen, Taken, Trouble, Which};
+use crate::backend::{Claim, Held, Mode, Released, Renewal, lists};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
@@ -78,7 +78,11 @@ impl Rows for Store {
 
     async fn free(&self, on: &Session, held: &Held) -> Result<Released, Trouble> {
         let values = [("name", named(held.name.as_str())), ("owner", text::owner(held.owner))];
-        let row = self.of_one(on.ask_one(&self.table.sql.release, &values).await)?;
+        let sql = match held.mode {
+            Mode::Exclusive => &self.table.sql.release,
+            Mode::Shared | Mode::Counted { .. } => &self.table.sql.release_share,
+        };
+        let row = self.of_one(on.ask_one(sql, &values).await)?;
         let now = instant(column(&row, "now")?);
         let line = column::<Option<String>>(&row, "line")?;
         let line = line.map_or(Ok(Vec::new()), |line| lists::read_line(&line));
@@ -119,9 +123,6 @@ impl Rows for Store {
         let skips = which.skips_unreadable();
         let used = || "t.owner IS NOT NULL OR t.line IS NOT NULL".to_owned();
         let rows = match which {
-            Which::After(name, most) => {
-                on.ask(&sql.read_old, &[("after", named(name)), ("limit", most.to_string())]).await
-            }
             Which::Named(names) => {
                 let names = list(names.into_iter().map(named));
                 on.ask(&sql.read_many, &[("which", format!("t.name IN ({names})"))]).await
@@ -135,6 +136,21 @@ impl Rows for Store {
             Err(_) => !skips,
         };
         rows.iter().map(seen).filter(is_lock).collect()
+    }
+
+    async fn old(&self, on: &Session, after: &str, most: usize) -> Result<Old, Trouble> {
+        let values = [("after", named(after)), ("limit", most.to_string())];
+        let rows = on.ask(&self.table.sql.read_old, &values).await?;
+        let last =
+            rows.first().map(|row| column::<Option<String>>(row, "last")).transpose()?.flatten();
+        // What cannot be read is left to whoever asks for it.
+        let rows = rows.iter().filter_map(|row| seen(row).ok()).collect();
+        Ok(Old { rows, last })
+    }
+
+    async fn around(&self, on: &Session, name: &str) -> Result<[Option<String>; 2], Trouble> {
+        let row = on.ask_one(&self.table.sql.around, &[("name", named(name))]).await?;
+        Ok([column(&row, "before_it")?, column(&row, "behind_it")?])
     }
 
     async fn write(&self, on: &Session, change: &Change<'_>) -> Result<bool, Trouble> {
@@ -151,18 +167,89 @@ impl Rows for Store {
         has_written(&on.ask_one(sql, &values).await?)
     }
 
-    /// By one request, and in it one statement for each ttl.
-    async fn renew_alone(
+    /// By one request, or a few if the names are long. Where rows that are locked are to be
+    /// skipped, another one finds them first: no `UPDATE` can.
+    async fn renew(
         &self,
         on: &Session,
         leases: &[&Held],
-    ) -> Result<HashSet<(String, String)>, Trouble> {
-        let sql = &self.table.sql;
-        let mut by_ttl: BTreeMap<i64, Vec<&Held>> = BTreeMap::new();
-        for held in leases {
-            by_ttl.entry(micros(held.ttl)).or_default().push(held);
+        waits: bool,
+    ) -> Result<Vec<Renewal>, Trouble> {
+        let mut answers = Vec::with_capacity(leases.len());
+        for leases in in_parts(leases, |held| held.name.as_str().len()) {
+            answers.extend(self.renew_part(on, leases, waits).await?);
         }
-        let mut said = String::new();
+        Ok(answers)
+    }
+
+    async fn forget(&self, on: &Session, seen: &[Seen]) -> Result<(), Trouble> {
+        for seen in in_parts(seen, |seen| seen.name.len()) {
+            let fence = seen.iter().map(|seen| seen.record.fence).max().unwrap_or(0);
+            let pair = |seen: &Seen| {
+                format!("({}, {})", named(&seen.name), seen.version.unwrap_or_default())
+            };
+            let values = [
+                ("fence", fence.to_string()),
+                ("names", list(seen.iter().map(|seen| named(&seen.name)))),
+                ("pairs", list(seen.iter().map(pair))),
+            ];
+            on.ask(&self.table.sql.forget, &values).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    async fn renew_part(
+        &self,
+        on: &Session,
+        leases: &[&Held],
+        waits: bool,
+    ) -> Result<Vec<Renewal>, Trouble> {
+        let sql = &self.table.sql;
+        let names = list(leases.iter().map(|held| named(held.name.as_str())));
+        let mut unlocked = HashSet::new();
+        if !waits {
+            for row in &or_none(on.ask(&sql.unlocked, &[("names", names.clone())]).await)? {
+                unlocked.extend(column::<Option<String>>(row, "asked")?);
+            }
+        }
+        let is_asked = |held: &Held| waits || unlocked.contains(held.name.as_str());
+        let mut said = self.renewals(leases.iter().copied().filter(|held| is_asked(held)));
+        said += &fill(&sql.renewed, &[("names", names)]);
+        let rows = or_none(on.ask(&said, &[]).await)?;
+        let mut by_name = HashMap::new();
+        for row in &rows {
+            by_name.insert(column::<String>(row, "asked")?, row);
+        }
+        let answer = |held: &&Held| -> Result<Renewal, Trouble> {
+            let row = by_name.get(held.name.as_str());
+            Ok(match row.map_or(Ok(false), |row| is_held(held, row))? {
+                false => Renewal::Gone,
+                true if is_asked(held) => Renewal::Kept,
+                true => Renewal::Unknown,
+            })
+        };
+        leases.iter().map(answer).collect()
+    }
+
+    /// One statement for each ttl of leases that are held alone, and one for each share.
+    fn renewals<'a>(&self, leases: impl Iterator<Item = &'a Held>) -> String {
+        let sql = &self.table.sql;
+        let (mut said, mut by_ttl) = (String::new(), BTreeMap::<i64, Vec<&Held>>::new());
+        for held in leases {
+            if held.mode == Mode::Exclusive {
+                by_ttl.entry(micros(held.ttl)).or_default().push(held);
+                continue;
+            }
+            let values = [
+                ("name", named(held.name.as_str())),
+                ("owner", text::owner(held.owner)),
+                ("ttl", micros(held.ttl).to_string()),
+            ];
+            said += &fill(&sql.renew_share, &values);
+            said += ";\n";
+        }
         for (ttl, held) in &by_ttl {
             let pair = |held: &&Held| {
                 format!("({}, {})", named(held.name.as_str()), text::owner(held.owner))
@@ -175,43 +262,46 @@ impl Rows for Store {
             said += &fill(&sql.renew, &values);
             said += ";\n";
         }
-        let names = list(leases.iter().map(|held| named(held.name.as_str())));
-        said += &fill(&sql.renewed, &[("names", names)]);
-        let mut kept = HashSet::new();
-        for row in &or_none(on.ask(&said, &[]).await)? {
-            if let Some(owner) = column(row, "owner")? {
-                kept.insert((column(row, "asked")?, owner));
-            }
-        }
-        Ok(kept)
+        said
     }
+}
 
-    /// One after the other.
-    async fn write_shares(&self, on: &Session, seen: &[Seen]) -> Result<HashSet<String>, Trouble> {
-        let mut written = HashSet::new();
-        for seen in seen {
-            let mut values = Vec::from(values(&seen.record)?);
-            values.push(("name", named(&seen.name)));
-            values.push(("version", seen.version.unwrap_or_default().to_string()));
-            let row = on.ask_one(&self.table.sql.renew_shares, &values).await?;
-            if has_written(&row)? {
-                written.insert(column(&row, "asked")?);
-            }
-        }
-        Ok(written)
-    }
+/// Whether a lease is held, by what its row tells.
+fn is_held(held: &Held, row: &Row) -> Result<bool, Trouble> {
+    let now = instant(column(row, "now")?);
+    let Some(sharers) = column::<Option<String>>(row, "sharers")? else {
+        let expires = column::<Option<u64>>(row, "expires")?.map(instant);
+        let owner = column::<Option<String>>(row, "owner")?;
+        let is_ours = owner.is_some_and(|owner| owner == held.owner.to_string());
+        return Ok(is_ours && expires.is_some_and(|expires| expires > now));
+    };
+    let sharers = lists::read_sharers(&sharers);
+    let sharers = sharers.map_err(|e| strange(&format!("no list of ours ({e})")))?;
+    Ok(sharers.iter().any(|share| share.owner == held.owner && share.expires > now))
+}
 
-    async fn forget(&self, on: &Session, seen: &[Seen]) -> Result<(), Trouble> {
-        let fence = seen.iter().map(|seen| seen.record.fence).max().unwrap_or(0);
-        let pair =
-            |seen: &Seen| format!("({}, {})", named(&seen.name), seen.version.unwrap_or_default());
-        let values = [
-            ("fence", fence.to_string()),
-            ("names", list(seen.iter().map(|seen| named(&seen.name)))),
-            ("pairs", list(seen.iter().map(pair))),
-        ];
-        on.ask(&self.table.sql.forget, &values).await.map(drop)
+/// The largest request about many rows. Every server takes more, unless its
+/// `max_allowed_packet` is less than a quarter of what it was by default in the oldest ones.
+const LARGEST: usize = 256 << 10;
+/// How much of it one row takes, at most: so often its name, each byte as two digits,
+const NAMES: usize = 4;
+/// and besides.
+const BESIDES: usize = 600;
+
+/// What is asked about at once.
+fn in_parts<T>(mut all: &[T], name: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut parts = Vec::new();
+    while !all.is_empty() {
+        let mut size = 0;
+        let fits = all.iter().take_while(|one| {
+            size += NAMES * 2 * name(one) + BESIDES;
+            size <= LARGEST
+        });
+        let (part, rest) = all.split_at(fits.count().max(1));
+        parts.push(part);
+        all = rest;
     }
+    parts
 }
 
 impl Store {

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::{AsyncMessage, CancelToken, Config, NoTls};
 
 use super::address::{Address, Ear};
 use super::failure::strange;
@@ -17,7 +17,7 @@ use super::greeting::greeted_by;
 use super::rows::column;
 use super::session::Session;
 use crate::backend::connection::{self, Driver};
-use crate::backend::net::connect_tcp;
+use crate::backend::net::{Patience, connect_tcp};
 use crate::backend::sql::{self, Endpoint, Is, Trouble, entered, whole};
 use crate::error::{Error, Kind};
 use crate::runtime::Runtime;
@@ -199,6 +199,7 @@ impl Dial {
     {
         let (client, mut connection) = opened.map_err(not_connected)?;
         let (runtime, limit) = (self.runtime.clone(), self.address.place.timeouts.response);
+        let (dial, cancel) = (self.clone(), client.cancel_token());
         let process = greeted_by(&client).await;
         let session = Arc::new(Session::new(client, runtime, limit, number, process));
         let (tell, heard) = mpsc::unbounded_channel();
@@ -229,10 +230,47 @@ impl Dial {
             tokio::select! {
                 biased;
                 why = read => why,
-                why = ended.ended() => why,
+                why = ended.ended() => {
+                    let runtime = dial.runtime.clone();
+                    runtime.spawn(Box::pin(async move { dial.cancel(cancel).await }));
+                    why
+                }
             }
         };
         Ok((session, Box::pin(driver), heard))
+    }
+
+    /// End what a session still does that nobody hears of any more. The server does not notice
+    /// that while it waits for a standby to have it, too: every session that is given up would
+    /// stay there until the standby is back.
+    async fn cancel(&self, cancel: CancelToken) {
+        let place = &self.address.place;
+        // It may be too late, and nothing can be done about a failure.
+        let cancelled = async {
+            match &place.endpoint {
+                Endpoint::Unix(path) => {
+                    let stream = UnixStream::connect(path).await.ok()?;
+                    cancel.cancel_query_raw(stream, NoTls).await.ok()
+                }
+                Endpoint::Tcp { host, port, tls: None } => {
+                    let stream = connect_tcp(host, *port).await.ok()?;
+                    cancel.cancel_query_raw(stream, NoTls).await.ok()
+                }
+                #[cfg(feature = "tls")]
+                Endpoint::Tcp { host, port, tls: Some(tls) } => {
+                    let stream = connect_tcp(host, *port).await.ok()?;
+                    let wrap = super::encryption::Wrap { host: host.clone(), tls: tls.clone() };
+                    cancel.cancel_query_raw(stream, wrap).await.ok()
+                }
+                #[cfg(not(feature = "tls"))]
+                Endpoint::Tcp { tls: Some(_), .. } => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = cancelled => {}
+            () = Patience::of(place.timeouts.connect).end(&*self.runtime) => {}
+        }
     }
 }
 

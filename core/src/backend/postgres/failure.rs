@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::{Severity, SqlState};
 
-use crate::backend::sql::{Is, Trouble};
+use crate::backend::sql::{Is, LOCKED, Trouble};
 use crate::error::{Error, Kind, Outcome};
 
 /// The server has answered what cannot be; the statement may have been carried out.
@@ -29,6 +29,7 @@ impl From<tokio_postgres::Error> for Trouble {
         let is = match state {
             _ if is_over => Is::Broken,
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Is::Beaten,
+            SqlState::LOCK_NOT_AVAILABLE => Is::Locked,
             SqlState::QUERY_CANCELED => Is::Cancelled,
             SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => Is::Forgotten,
             SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT | SqlState::UNIQUE_VIOLATION => {
@@ -112,6 +113,7 @@ fn meaning(state: &SqlState) -> (Kind, &'static str) {
             "the server did not get it done within response_timeout, or somebody cancelled it; \
              does somebody keep the row or the table locked?",
         ),
+        (SqlState::LOCK_NOT_AVAILABLE, Kind::Unavailable, LOCKED),
         (SqlState::ADMIN_SHUTDOWN, Kind::Unavailable, "the server ended the connection"),
     ];
     let known = KNOWN.iter().find(|(known, ..)| known == state);

@@ -79,7 +79,8 @@ use store::Store;
 /// # Waiting
 /// Clients are served in the order in which they came. Who gives a lock back wakes the first
 /// of the line by `NOTIFY`, and only then; everyone asks again every now and then besides. A
-/// waiter that died keeps the others for up to three seconds.
+/// waiter that died keeps the others for up to three seconds. A row that a transaction of somebody
+/// else keeps locked is waited for for 250 ms each time, then its lock is `unavailable`.
 ///
 /// # Poolers
 /// PgBouncer works in its modes `session` and `transaction`. What others use afterwards is left

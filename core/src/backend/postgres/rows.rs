@@ -57,9 +57,9 @@ pub(super) struct Written {
     client: Option<i64>,
     label: Option<String>,
     since: Option<SystemTime>,
-    pub(super) expires: Option<SystemTime>,
+    expires: Option<SystemTime>,
     line: Option<String>,
-    pub(super) sharers: Option<String>,
+    sharers: Option<String>,
 }
 
 impl Written {

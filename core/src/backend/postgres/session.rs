@@ -220,6 +220,10 @@ impl sql::Session for Session {
         self.runtime.now().since(self.began)
     }
 
+    fn limits_waits(&self) -> bool {
+        self.is_ours()
+    }
+
     /// Its driver hears of its end.
     async fn is_alive(&self) -> bool {
         true

@@ -1,9 +1,7 @@
 //! The rows of the table, by the statements of this server.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -15,9 +13,8 @@ use super::session::Session;
 use super::table::Table;
 use crate::backend::connection::Connection;
 use crate::backend::record::Address;
-use crate::backend::sql::{Change, Rows, Seen, Taken, Trouble, Which};
-use crate::backend::{Claim, Held, Released};
-use crate::error::Error;
+use crate::backend::sql::{Change, Old, Rows, Seen, Taken, Trouble, Which};
+use crate::backend::{Claim, Held, Mode, Released, Renewal};
 use crate::name::LockName;
 use crate::runtime::Runtime;
 
@@ -86,7 +83,11 @@ impl Rows for Store {
     async fn free(&self, on: &Session, held: &Held) -> Result<Released, Trouble> {
         let (name, owner) = (held.name.as_str(), held.owner.to_string());
         let parameters = [(&name as _, Type::TEXT), (&owner as _, Type::TEXT)];
-        let rows = on.ask(&self.table.sql.release, &parameters).await?;
+        let sql = match held.mode {
+            Mode::Exclusive => &self.table.sql.release,
+            Mode::Shared | Mode::Counted { .. } => &self.table.sql.release_share,
+        };
+        let rows = on.ask(sql, &parameters).await?;
         let row = answer_to(on, &rows, "released", &owner)?;
         let was_held = column(row, "held")?;
         let others = column::<i64>(row, "others")? as usize;
@@ -131,10 +132,6 @@ impl Rows for Store {
         let sql = &self.table.sql;
         let skips = which.skips_unreadable();
         let rows = match which {
-            Which::After(name, most) => {
-                let most = most as i64;
-                on.ask_again(&sql.read_old, &[(&name, Type::TEXT), (&most, Type::INT8)]).await
-            }
             Which::Named(names) => {
                 on.ask_again(&sql.read_many, &[(&Some(names), Type::TEXT_ARRAY)]).await
             }
@@ -144,6 +141,23 @@ impl Rows for Store {
         };
         let rows = rows.map_err(Trouble::of_reading)?;
         rows.iter().map(seen).filter(|seen| seen.is_ok() || !skips).collect()
+    }
+
+    async fn old(&self, on: &Session, after: &str, most: usize) -> Result<Old, Trouble> {
+        let most = most as i64;
+        let parameters = [(&after as _, Type::TEXT), (&most as _, Type::INT8)];
+        let rows = on.ask_again(&self.table.sql.read_old, &parameters).await?;
+        let last =
+            rows.first().map(|row| column::<Option<String>>(row, "last")).transpose()?.flatten();
+        // What cannot be read is left to whoever asks for it.
+        let rows = rows.iter().filter_map(|row| seen(row).ok()).collect();
+        Ok(Old { rows, last })
+    }
+
+    async fn around(&self, on: &Session, name: &str) -> Result<[Option<String>; 2], Trouble> {
+        let rows = on.ask_again(&self.table.sql.around, &[(&name, Type::TEXT)]).await?;
+        let row = rows.first().ok_or_else(|| strange("nothing"))?;
+        Ok([column(row, "before")?, column(row, "behind")?])
     }
 
     async fn write(&self, on: &Session, change: &Change<'_>) -> Result<bool, Trouble> {
@@ -171,40 +185,45 @@ impl Rows for Store {
         Ok(column::<Option<i64>>(row, "version")?.is_some())
     }
 
-    /// By one statement.
-    async fn renew_alone(
+    /// By one statement for those that are held alone, and one for those that are shared.
+    async fn renew(
         &self,
         on: &Session,
         leases: &[&Held],
-    ) -> Result<HashSet<(String, String)>, Trouble> {
-        let names: Vec<&str> = leases.iter().map(|held| held.name.as_str()).collect();
-        let owners: Vec<String> = leases.iter().map(|held| held.owner.to_string()).collect();
-        let ttls: Vec<i64> = leases.iter().map(|held| micros(held.ttl)).collect();
-        let parameters = [
-            (&names as _, Type::TEXT_ARRAY),
-            (&owners as _, Type::TEXT_ARRAY),
-            (&ttls as _, Type::INT8_ARRAY),
-        ];
-        let rows = on.ask_again(&self.table.sql.renew, &parameters).await?;
-        rows.iter().map(|row| Ok((column(row, "name")?, column(row, "owner")?))).collect()
-    }
-
-    /// By one statement.
-    async fn write_shares(&self, on: &Session, seen: &[Seen]) -> Result<HashSet<String>, Trouble> {
-        let names: Vec<&str> = seen.iter().map(|seen| &*seen.name).collect();
-        let versions: Vec<Option<i64>> = seen.iter().map(|seen| seen.version).collect();
-        let columns = seen.iter().map(|seen| Written::of(&seen.record));
-        let columns = columns.collect::<Result<Vec<_>, Error>>()?;
-        let sharers: Vec<Option<&str>> = columns.iter().map(|c| c.sharers.as_deref()).collect();
-        let expires: Vec<Option<SystemTime>> = columns.iter().map(|c| c.expires).collect();
-        let parameters = [
-            (&names as _, Type::TEXT_ARRAY),
-            (&versions as _, Type::INT8_ARRAY),
-            (&sharers as _, Type::TEXT_ARRAY),
-            (&expires as _, Type::TIMESTAMPTZ_ARRAY),
-        ];
-        let rows = on.ask_again(&self.table.sql.renew_shares, &parameters).await?;
-        rows.iter().map(|row| column(row, "name")).collect()
+        waits: bool,
+    ) -> Result<Vec<Renewal>, Trouble> {
+        let mut answers = vec![Renewal::Gone; leases.len()];
+        let (alone, shared): (Vec<usize>, Vec<usize>) =
+            (0..leases.len()).partition(|at| leases[*at].mode == Mode::Exclusive);
+        let sql = &self.table.sql;
+        let statements = match waits {
+            false => [&sql.renew, &sql.renew_shares],
+            true => [&sql.renew_waiting, &sql.renew_shares_waiting],
+        };
+        for (which, sql) in [alone, shared].into_iter().zip(statements) {
+            if which.is_empty() {
+                continue;
+            }
+            let held = which.iter().map(|at| leases[*at]);
+            let names: Vec<&str> = held.clone().map(|held| held.name.as_str()).collect();
+            let owners: Vec<String> = held.clone().map(|held| held.owner.to_string()).collect();
+            let ttls: Vec<i64> = held.map(|held| micros(held.ttl)).collect();
+            let parameters = [
+                (&names as _, Type::TEXT_ARRAY),
+                (&owners as _, Type::TEXT_ARRAY),
+                (&ttls as _, Type::INT8_ARRAY),
+            ];
+            for row in &on.ask_again(sql, &parameters).await? {
+                // Counted from 1.
+                let at = which.get((column::<i64>(row, "at")? as usize).wrapping_sub(1));
+                let at = at.ok_or_else(|| strange_answer(on))?;
+                answers[*at] = match column(row, "renewed")? {
+                    true => Renewal::Kept,
+                    false => Renewal::Unknown,
+                };
+            }
+        }
+        Ok(answers)
     }
 
     async fn forget(&self, on: &Session, seen: &[Seen]) -> Result<(), Trouble> {

@@ -21,13 +21,17 @@ pub(super) struct Statements {
     pub(super) read: String,
     pub(super) read_many: String,
     pub(super) read_old: String,
+    pub(super) around: String,
     pub(super) change: String,
     pub(super) insert: String,
     pub(super) claim: String,
     pub(super) release: String,
+    pub(super) release_share: String,
     pub(super) hand_over: String,
     pub(super) renew: String,
+    pub(super) renew_waiting: String,
     pub(super) renew_shares: String,
+    pub(super) renew_shares_waiting: String,
     pub(super) forget: String,
 }
 
@@ -50,13 +54,17 @@ impl Table {
             read: about(include_str!("sql/read.sql")),
             read_many: about(include_str!("sql/read_many.sql")),
             read_old: about(include_str!("sql/read_old.sql")),
+            around: about(include_str!("sql/around.sql")),
             change: about(include_str!("sql/change.sql")),
             insert: about(include_str!("sql/insert.sql")),
             claim: about(include_str!("sql/claim.sql")),
             release: about(include_str!("sql/release.sql")),
+            release_share: about(include_str!("sql/release_share.sql")),
             hand_over: about(include_str!("sql/hand_over.sql")),
             renew: about(include_str!("sql/renew.sql")),
+            renew_waiting: about(&waiting(include_str!("sql/renew.sql"))),
             renew_shares: about(include_str!("sql/renew_shares.sql")),
+            renew_shares_waiting: about(&waiting(include_str!("sql/renew_shares.sql"))),
             forget: about(include_str!("sql/forget.sql")),
         };
         let ddl = about(include_str!("sql/table.sql")).trim_end().to_owned() + ";";
@@ -74,13 +82,21 @@ impl Table {
         let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('leasehold'), \
                     pg_catalog.hashtext";
         let (name, ddl) = (literal(self.name()), self.named.ddl_if_missing());
-        format!("{lock}({name}));\n{ddl}\nON CONFLICT (name) DO NOTHING;")
+        // Many may come first, each after the other.
+        format!(
+            "SET LOCAL lock_timeout = 0;\n{lock}({name}));\n{ddl}\nON CONFLICT (name) DO NOTHING;"
+        )
     }
 }
 
 /// What is said to a table of this name.
 fn statement(sql: &str, table: &str) -> String {
     sql.replace("$table", table)
+}
+
+/// The same for a row that is waited for.
+fn waiting(sql: &str) -> String {
+    sql.replace(" SKIP LOCKED", "")
 }
 
 fn quoted(part: &str) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::failure::{Is, Trouble};
 use super::locks::{Locks, Moment, Start, next_client};
-use super::{Rows, Session, Taken};
+use super::{Rows, Seen, Session, Taken};
 use crate::backend::record::Record;
 use crate::backend::{Answer, Claim, Mode};
 use crate::error::Error;
@@ -21,7 +21,7 @@ impl<R: Rows> Locks<R> {
         self.chores.count_request();
         match claim.mode {
             Mode::Exclusive => self.claim_alone(claim).await,
-            Mode::Shared | Mode::Counted { .. } => self.claim_row(claim, Start::default()).await,
+            Mode::Shared | Mode::Counted { .. } => self.claim_row(claim, None).await,
         }
     }
 
@@ -34,16 +34,14 @@ impl<R: Rows> Locks<R> {
         }
         match self.rows.take(&session, claim).await {
             Ok(Taken::Granted(fence)) => Ok(Answer::Granted { fence, slot: 0, term: None }),
-            Ok(Taken::Seen(seen)) => {
-                self.claim_row(claim, Start { seen: Some(seen), careful: None }).await
-            }
-            Err(Trouble { is: Is::Beaten, .. }) => self.claim_row(claim, Start::default()).await,
+            Ok(Taken::Seen(seen)) => self.claim_row(claim, Some(seen)).await,
+            Err(Trouble { is: Is::Beaten, .. }) => self.claim_row(claim, None).await,
             Err(trouble) => Err(trouble.error),
         }
     }
 
     /// By the lock's row.
-    async fn claim_row(&self, claim: &Claim, start: Start) -> Result<Answer, Error> {
+    async fn claim_row(&self, claim: &Claim, seen: Option<Seen>) -> Result<Answer, Error> {
         let ask = |record: &mut Record, moment: Moment| {
             let answer = self.claim_in(record, claim, moment);
             // There may be room for the next, too, who asks by itself if it is not woken.
@@ -51,7 +49,8 @@ impl<R: Rows> Locks<R> {
             let told = if shares { next_client(record) } else { Vec::new() };
             (answer, told)
         };
-        self.change(&claim.name, start, ask).await
+        let start = Start { seen, careful: None, asks_again: true };
+        self.change(&claim.name, claim.ttl, start, ask).await
     }
 
     /// What a claim comes to, and makes of the record.
@@ -86,11 +85,12 @@ impl<R: Rows> Locks<R> {
         let session = self.session().await?;
         // Of this session nothing comes after what is sent now.
         let is_late = session.number() > 1 && session.age() < LATE;
-        let start = Start { seen: None, careful: is_late.then_some(LATE) };
+        let careful = is_late.then_some(LATE);
+        let start = Start { careful, ..Start::default() };
         let take_back = |record: &mut Record, moment: Moment| {
             record.withdraw(claim.owner, moment.now.instant);
             ((), next_client(record))
         };
-        self.change(&claim.name, start, take_back).await
+        self.change(&claim.name, claim.ttl, start, take_back).await
     }
 }

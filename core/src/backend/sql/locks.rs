@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::chores::Chores;
 use super::failure::{Is, Trouble};
-use super::{Change, Rows, Seen, Session, Which};
+use super::renew::Doubt;
+use super::{Change, LOCKED, Rows, Seen, Session, Which};
 use crate::backend::connection::Connection;
 use crate::backend::record::{Address, Now, Record, Rest, Retired};
 use crate::backend::{Claim, Heir, Held, Released, Status, Transferred};
@@ -20,6 +21,7 @@ pub(crate) struct Locks<R: Rows> {
     /// What this process gave back or withdrew.
     retired: Mutex<Retired>,
     pub(super) chores: Chores<R>,
+    pub(super) doubt: Doubt,
 }
 
 /// When something is decided, and what may come of it.
@@ -37,19 +39,30 @@ pub(super) struct Start {
     pub(super) seen: Option<Seen>,
     /// Write the row even if it stays the same, with this: see [`Change::careful`].
     pub(super) careful: Option<Duration>,
+    /// Whoever asks for it asks again by itself, and is told at once that the row is locked.
+    pub(super) asks_again: bool,
 }
 
-/// How often others may be faster before a request gives up.
-const TRIES: u32 = 64;
+/// How long others may be faster, or keep the row locked, before a request gives up: of the ttl
+/// this part, so that it is before nobody waits for the answer any more,
+const PART: f64 = 0.4;
+/// at least
+const SHORTEST: Duration = Duration::from_millis(800);
+/// and at most.
+const LONGEST: Duration = Duration::from_secs(4);
+/// The longest pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What is said where others were faster all the time.
+const BEATEN: &str = "others change this lock all the time; ask again";
 /// How often a row that stays the same may be skipped: others lock it for a moment when they
 /// take it.
-const LOCKED: u32 = 5;
+const SKIPPED: u32 = 5;
 
 impl<R: Rows> Locks<R> {
     pub(crate) fn of(rows: Arc<R>, second: Connection<Arc<R::Session>>) -> Self {
         let chores = Chores::of(rows.clone());
         chores.forget_old();
-        Self { rows, second, retired: Mutex::default(), chores }
+        Self { rows, second, retired: Mutex::default(), chores, doubt: Doubt::default() }
     }
 
     pub(super) fn retired(&self) -> MutexGuard<'_, Retired> {
@@ -64,16 +77,20 @@ impl<R: Rows> Locks<R> {
         session(&*self.rows).await
     }
 
-    /// Change one lock's record. The answer of `change`, which may be called several times,
-    /// counts only when the row was written, or is to stay as it is; then who it names is told.
+    /// Change one lock's record, for a lease of this ttl. The answer of `change`, which may be
+    /// called several times, counts only when the row was written, or is to stay as it is; then
+    /// who it names is told.
     pub(super) async fn change<T>(
         &self,
         name: &LockName,
+        ttl: Duration,
         start: Start,
         mut change: impl FnMut(&mut Record, Moment) -> (T, Vec<Address>),
     ) -> Result<T, Error> {
         let (mut known, mut last, mut locked) = (start.seen, None, 0);
-        for attempt in 0..TRIES {
+        let until = self.rows.runtime().now() + ttl.mul_f64(PART).clamp(SHORTEST, LONGEST);
+        let mut attempt: u32 = 0;
+        loop {
             let session = self.session().await?;
             let seen = match known.take() {
                 Some(seen) => seen,
@@ -82,38 +99,45 @@ impl<R: Rows> Locks<R> {
             let mut before = seen.record.clone();
             before.expire(seen.now.instant);
             let mut record = before.clone();
-            let may_grant = locked < LOCKED;
+            let may_grant = locked < SKIPPED;
             let (answer, told) = change(&mut record, Moment { now: seen.now, may_grant });
             if record == before && start.careful.is_none() {
                 return Ok(answer);
             }
             let grants = has_another_holder(&before, &record);
             if grants && !may_grant {
-                let message = "a transaction keeps the lock's row from being changed";
-                return Err(Error::unavailable(message));
+                return Err(Error::unavailable(LOCKED));
             }
             let (record, told, careful) = (&record, &*told, start.careful);
             let change = Change { seen: &seen, record, told, careful, grants };
-            match self.rows.write(&session, &change).await {
+            let why = match self.rows.write(&session, &change).await {
                 Ok(true) => return Ok(answer),
-                Err(Trouble { error, is }) if is != Is::Beaten => return Err(error),
-                Ok(false) | Err(_) => {}
-            }
+                Ok(false) | Err(Trouble { is: Is::Beaten, .. }) => Error::unavailable(BEATEN),
+                Err(Trouble { error, is: Is::Locked })
+                    if R::SKIPS_LOCKED_ROWS && !start.asks_again =>
+                {
+                    error
+                }
+                Err(trouble) => return Err(trouble.error),
+            };
             let is_same = R::SKIPS_LOCKED_ROWS && grants && last == Some(seen.version);
             locked = if is_same { locked + 1 } else { 0 };
             last = Some(seen.version);
-            self.pause(attempt).await;
+            let most = Duration::from_millis(1 << attempt.min(16)).min(PAUSE);
+            if attempt > 0 {
+                self.pause_up_to(most).await;
+            }
+            attempt += 1;
+            if self.rows.runtime().now() >= until {
+                return Err(why);
+            }
         }
-        Err(Error::unavailable("others change this lock all the time; ask again"))
     }
 
     /// Let those go first who are as fast as we are.
-    async fn pause(&self, attempt: u32) {
-        if attempt > 0 {
-            let most = Duration::from_millis(1 << attempt.min(5));
-            let part = f64::from(self.rows.runtime().random() as u16) / f64::from(u16::MAX);
-            self.rows.runtime().sleep(most.mul_f64(part)).await;
-        }
+    pub(super) async fn pause_up_to(&self, most: Duration) {
+        let part = f64::from(self.rows.runtime().random() as u16) / f64::from(u16::MAX);
+        self.rows.runtime().sleep(most.mul_f64(part)).await;
     }
 
     pub(crate) async fn rest(&self, held: &Held, rest: Duration) -> Result<Released, Error> {
@@ -124,7 +148,7 @@ impl<R: Rows> Locks<R> {
             let others = record.waiters_besides(None);
             (Released { held: was_held, next: None, others }, Vec::new())
         };
-        self.change(&held.name, Start::default(), change).await
+        self.change(&held.name, held.ttl, Start::default(), change).await
     }
 
     pub(crate) async fn transfer(
@@ -142,7 +166,7 @@ impl<R: Rows> Locks<R> {
                 && record.transfer(held.owner, to, client, moment.now.instant);
             (is_done, Vec::new())
         };
-        if !self.change(&held.name, Start::default(), transfer).await? {
+        if !self.change(&held.name, held.ttl, Start::default(), transfer).await? {
             return Ok(Transferred::Gone);
         }
         self.retired().insert(held.owner);
@@ -156,14 +180,14 @@ impl<R: Rows> Locks<R> {
             told.extend(next_client(record));
             (!evicted.is_empty(), told)
         };
-        self.change(name, Start::default(), evict).await
+        self.change(name, Duration::MAX, Start::default(), evict).await
     }
 
     pub(crate) async fn relabel(&self, held: &Held, label: &Arc<str>) -> Result<bool, Error> {
         let relabel = |record: &mut Record, moment: Moment| {
             (record.relabel(held.owner, label, moment.now.instant), Vec::new())
         };
-        self.change(&held.name, Start::default(), relabel).await
+        self.change(&held.name, held.ttl, Start::default(), relabel).await
     }
 
     pub(crate) async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {

@@ -9,15 +9,17 @@
 // A build with one of the two does not use all of it.
 #![cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code, unused_imports))]
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
 use super::record::{Address, Now, Record};
-use super::{Claim, Held, Released};
+use super::{Claim, Held, Released, Renewal};
 use crate::name::LockName;
 use crate::runtime::Runtime;
+
+/// What is said where somebody else has a row locked.
+pub(super) const LOCKED: &str = "a transaction keeps the lock's row from being changed";
 
 mod address;
 mod chores;
@@ -67,7 +69,7 @@ pub(super) trait Rows: Send + Sync + 'static {
         claim: &Claim,
     ) -> impl Future<Output = Result<Taken, Trouble>> + Send;
 
-    /// Give back a lock that has one holder.
+    /// Give back what is held, alone or not.
     fn free(
         &self,
         on: &Self::Session,
@@ -95,6 +97,21 @@ pub(super) trait Rows: Send + Sync + 'static {
         which: Which<'_>,
     ) -> impl Future<Output = Result<Vec<Seen>, Trouble>> + Send;
 
+    /// Look at the next `most` rows after this name for those that nobody has used for a day.
+    fn old(
+        &self,
+        on: &Self::Session,
+        after: &str,
+        most: usize,
+    ) -> impl Future<Output = Result<Old, Trouble>> + Send;
+
+    /// The last name of a row up to this one, and the first behind it.
+    fn around(
+        &self,
+        on: &Self::Session,
+        name: &str,
+    ) -> impl Future<Output = Result<[Option<String>; 2], Trouble>> + Send;
+
     /// Write a row; answers false, and changes nothing, if it is not as it was seen any more.
     fn write(
         &self,
@@ -102,21 +119,16 @@ pub(super) trait Rows: Send + Sync + 'static {
         change: &Change<'_>,
     ) -> impl Future<Output = Result<bool, Trouble>> + Send;
 
-    /// Restart the ttls of leases of locks that have one holder; answers the name and the owner
-    /// of each lease that is still held.
-    fn renew_alone(
+    /// Restart the ttls of leases; answers for each in its place whether it is still held.
+    /// If it `waits`, it waits a moment for rows that a transaction of somebody else has
+    /// locked, and [fails](Is::Locked) when that was not enough. Else it does without these
+    /// rows: of them the answer is [`Renewal::Unknown`].
+    fn renew(
         &self,
         on: &Self::Session,
         leases: &[&Held],
-    ) -> impl Future<Output = Result<HashSet<(String, String)>, Trouble>> + Send;
-
-    /// Write who shares each row; answers the names of those rows that were still as they were
-    /// seen, which are written.
-    fn write_shares(
-        &self,
-        on: &Self::Session,
-        seen: &[Seen],
-    ) -> impl Future<Output = Result<HashSet<String>, Trouble>> + Send;
+        waits: bool,
+    ) -> impl Future<Output = Result<Vec<Renewal>, Trouble>> + Send;
 
     /// Drop rows that are still as they were seen, and remember their largest fence.
     fn forget(
@@ -132,6 +144,10 @@ pub(super) trait Session: Send + Sync + 'static {
     fn number(&self) -> u64;
 
     fn age(&self) -> Duration;
+
+    /// Whether a row that somebody else has locked is waited for for a moment only. Of a pooler's
+    /// session nobody knows.
+    fn limits_waits(&self) -> bool;
 
     /// Whether it can be asked, as far as can be known.
     fn is_alive(&self) -> impl Future<Output = bool> + Send;
@@ -150,6 +166,14 @@ pub(super) struct Seen {
     pub(super) record: Record,
 }
 
+/// What is old among some rows.
+pub(super) struct Old {
+    /// Those that can be read.
+    pub(super) rows: Vec<Seen>,
+    /// The last name that was looked at, if there may be more.
+    pub(super) last: Option<String>,
+}
+
 /// What the statement that takes a free lock came to.
 pub(super) enum Taken {
     Granted(u64),
@@ -162,15 +186,13 @@ pub(super) enum Which<'a> {
     /// Those that are held or waited for.
     Used,
     Named(Vec<&'a str>),
-    /// The next after this name, at most so many.
-    After(&'a str, usize),
 }
 
 impl Which<'_> {
     /// Of many rows that nobody has named, one that somebody else has written does not hide the
     /// others.
     pub(super) fn skips_unreadable(&self) -> bool {
-        matches!(self, Self::Used | Self::After(..))
+        matches!(self, Self::Used)
     }
 }
 

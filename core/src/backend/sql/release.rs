@@ -18,6 +18,9 @@ impl<R: Rows> Locks<R> {
         match self.release_alone(held, then).await {
             Ok(Some(released)) => Ok(released),
             Ok(None) | Err(Trouble { is: Is::Beaten, .. }) => self.release_row(held, then).await,
+            Err(Trouble { is: Is::Locked, .. }) if R::SKIPS_LOCKED_ROWS => {
+                self.release_row(held, then).await
+            }
             Err(trouble) => Err(trouble.error),
         }
     }
@@ -28,14 +31,11 @@ impl<R: Rows> Locks<R> {
         held: &Held,
         then: Option<&Claim>,
     ) -> Result<Option<Released>, Trouble> {
-        if held.mode != Mode::Exclusive {
-            return Ok(None);
-        }
         let Some(then) = then else {
             let session = self.session().await?;
             return self.rows.free(&session, held).await.map(Some);
         };
-        if then.mode != Mode::Exclusive {
+        if held.mode != Mode::Exclusive || then.mode != Mode::Exclusive {
             return Ok(None);
         }
         let session = self.session().await?;
@@ -62,6 +62,6 @@ impl<R: Rows> Locks<R> {
             let others = record.waiters_besides(then.map(|then| then.owner));
             (Released { held: was_held, next, others }, next_client(record))
         };
-        self.change(&held.name, Start::default(), release).await
+        self.change(&held.name, held.ttl, Start::default(), release).await
     }
 }

@@ -1,15 +1,32 @@
 //! Renewing many leases at once.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use super::failure::Trouble;
+use super::failure::{Is, Trouble};
 use super::locks::Locks;
-use super::{Rows, Seen, Session, Which};
-use crate::backend::{Held, Mode, Renewal};
-use crate::error::Error;
+use super::{LOCKED, Rows, Session};
+use crate::backend::{Held, Renewal};
+use crate::error::{Error, Outcome};
+use crate::time::Instant;
 
-/// How often others may be faster at a row that several share.
-const TRIES: usize = 8;
+/// How often rows that are locked are skipped before one is waited for: who changes a row has it
+/// locked for a moment.
+const SKIPS: u32 = 3;
+/// How long to wait before that, at most.
+const PAUSE: Duration = Duration::from_millis(8);
+
+/// A lease of so long has time for some of its rows to be waited for,
+const PATIENT: Duration = Duration::from_secs(1);
+/// until this part of it is over,
+const PART: u32 = 8;
+/// or so much.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Whether somebody was found to keep a row locked, or may be found so by a renewal that is
+/// under way.
+#[derive(Default)]
+pub(super) struct Doubt(AtomicBool);
 
 impl<R: Rows> Locks<R> {
     pub(crate) async fn renew(&self, leases: &[Held]) -> Result<Vec<Renewal>, Error> {
@@ -20,94 +37,101 @@ impl<R: Rows> Locks<R> {
             Ok(session) if session.is_alive().await => session,
             _ => self.session().await?,
         };
-        let (alone, shared): (Vec<_>, Vec<_>) =
-            (0..leases.len()).partition(|at| leases[*at].mode == Mode::Exclusive);
-        let mut answers = vec![Renewal::Unknown; leases.len()];
-        let renewed = async {
-            self.renew_alone(&session, leases, &alone, &mut answers).await?;
-            self.renew_shared(&session, leases, shared, &mut answers).await
-        };
-        match renewed.await {
-            Err(Trouble { error, .. }) if answers.iter().all(|a| *a == Renewal::Unknown) => {
-                Err(error)
-            }
-            // Those that have no answer are asked for again.
-            _ => Ok(answers),
+        if leases.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut answers = vec![Renewal::Unknown; leases.len()];
+        let renewed = self.renew_in(&session, leases, &mut answers).await;
+        if answers.iter().any(|answer| *answer != Renewal::Unknown) {
+            // Those that have no answer are asked for again.
+            return Ok(answers);
+        }
+        let locked = || Error::unavailable(LOCKED).with_outcome(Outcome::NotHeld);
+        Err(renewed.map_or_else(Error::from, |()| locked()))
     }
 
-    /// Those that are held alone, by one request.
-    async fn renew_alone(
+    /// All by one request. One whose row is locked by somebody else keeps no other from being
+    /// renewed.
+    async fn renew_in(
         &self,
         session: &R::Session,
         leases: &[Held],
-        which: &[usize],
         answers: &mut [Renewal],
     ) -> Result<(), Trouble> {
-        if which.is_empty() {
-            return Ok(());
+        let began = self.rows.runtime().now();
+        let waits = !R::SKIPS_LOCKED_ROWS && !self.doubt.0.swap(true, Ordering::Relaxed);
+        let mut is_done = waits && {
+            let renewed = self.renew_some(session, leases, answers, true).await;
+            renewed.or_else(Trouble::unless_locked)?
+        };
+        for skips in 0..SKIPS {
+            if is_done {
+                break;
+            }
+            if skips > 0 {
+                self.pause_up_to(PAUSE).await;
+            }
+            is_done = self.renew_some(session, leases, answers, false).await?;
         }
-        let asked: Vec<&Held> = which.iter().map(|at| &leases[*at]).collect();
-        let kept = self.rows.renew_alone(session, &asked).await?;
-        for (at, held) in which.iter().zip(asked) {
-            let held = (held.name.as_str().to_owned(), held.owner.to_string());
-            answers[*at] = if kept.contains(&held) { Renewal::Kept } else { Renewal::Gone };
+        if is_done {
+            self.doubt.0.store(false, Ordering::Relaxed);
+        } else if R::SKIPS_LOCKED_ROWS && (leases.len() == 1 || session.limits_waits()) {
+            self.renew_one_by_one(session, leases, answers, began).await?;
         }
         Ok(())
     }
 
-    /// Those that others share: all are read, then written if they are as they were.
-    async fn renew_shared(
+    /// Those that have no answer; answers whether all have one now.
+    async fn renew_some(
         &self,
         session: &R::Session,
         leases: &[Held],
-        mut which: Vec<usize>,
         answers: &mut [Renewal],
+        waits: bool,
+    ) -> Result<bool, Trouble> {
+        let which: Vec<usize> =
+            (0..leases.len()).filter(|at| answers[*at] == Renewal::Unknown).collect();
+        let asked: Vec<&Held> = which.iter().map(|at| &leases[*at]).collect();
+        let renewed = self.rows.renew(session, &asked, waits).await?;
+        let mut is_done = true;
+        for (at, answer) in which.into_iter().zip(renewed) {
+            answers[at] = answer;
+            is_done &= answer != Renewal::Unknown;
+        }
+        Ok(is_done)
+    }
+
+    /// Where many change a row, it is free again only for those who wait for it. That takes
+    /// time, of which the others have to get their answers before it is too late.
+    async fn renew_one_by_one(
+        &self,
+        session: &R::Session,
+        leases: &[Held],
+        answers: &mut [Renewal],
+        began: Instant,
     ) -> Result<(), Trouble> {
-        for _ in 0..TRIES {
-            if which.is_empty() {
-                break;
+        let shortest = leases.iter().map(|held| held.ttl).min().unwrap_or_default();
+        if shortest < PATIENT {
+            return Ok(());
+        }
+        let until = began + (shortest / PART).min(LONGEST);
+        for (held, answer) in leases.iter().zip(answers) {
+            if *answer == Renewal::Unknown && self.rows.runtime().now() < until {
+                let renewed = self.rows.renew(session, &[held], true).await;
+                *answer = match renewed {
+                    Ok(renewed) => renewed.first().copied().unwrap_or(Renewal::Unknown),
+                    Err(Trouble { is: Is::Locked, .. }) => Renewal::Unknown,
+                    Err(trouble) => return Err(trouble),
+                };
             }
-            let names = which.iter().map(|at| leases[*at].name.as_str()).collect();
-            let seen = self.rows.read_many(session, Which::Named(names)).await?;
-            let seen = seen.into_iter().map(|seen| (seen.name.clone(), seen)).collect();
-            let changed = renewed(leases, &mut which, seen, answers);
-            if changed.is_empty() {
-                continue;
-            }
-            let written = self.rows.write_shares(session, &changed).await?;
-            which.retain(|at| {
-                let is_written = written.contains(leases[*at].name.as_str());
-                if is_written {
-                    answers[*at] = Renewal::Kept;
-                }
-                !is_written
-            });
         }
         Ok(())
     }
 }
 
-/// The rows with all of the leases renewed that are held. Those that are not are gone, and
-/// nothing is to be done about them.
-fn renewed(
-    leases: &[Held],
-    which: &mut Vec<usize>,
-    mut seen: HashMap<String, Seen>,
-    answers: &mut [Renewal],
-) -> Vec<Seen> {
-    let mut changed = HashSet::new();
-    which.retain(|at| {
-        let held = &leases[*at];
-        let is_held = seen
-            .get_mut(held.name.as_str())
-            .is_some_and(|seen| seen.record.renew(held.owner, held.ttl, seen.now.instant));
-        match is_held {
-            true => drop(changed.insert(held.name.as_str())),
-            false => answers[*at] = Renewal::Gone,
-        }
-        is_held
-    });
-    seen.retain(|name, _| changed.contains(&**name));
-    seen.into_values().collect()
+impl Trouble {
+    /// That a row is locked is no error here; nothing is done then.
+    fn unless_locked(self) -> Result<bool, Self> {
+        if self.is == Is::Locked { Ok(false) } else { Err(self) }
+    }
 }

@@ -130,4 +130,18 @@ pub(super) const RULES: &[Rule] = &[
         "MAX(column_name = 'name' AND sub_part IS NULL)",
         "MAX(column_name = 'name')",
     ),
+    rule(
+        "a row that is locked keeps other leases from being renewed in MySQL",
+        "leases::a_row_that_somebody_locks_ends_no_lease_but_its_own",
+        "backend/mysql/sql/unlocked.sql",
+        "FOR UPDATE SKIP LOCKED",
+        "",
+    ),
+    rule(
+        "all that is renewed is one request in MySQL",
+        "leases::many_leases_with_long_names_are_renewed_where_requests_are_small",
+        "backend/mysql/store.rs",
+        "const LARGEST: usize = 256 << 10;",
+        "const LARGEST: usize = 256 << 20;",
+    ),
 ];

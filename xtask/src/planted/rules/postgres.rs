@@ -193,4 +193,32 @@ pub(super) const RULES: &[Rule] = &[
         "(self.line[at].until, self.line[at].client) = (until, from)",
         "self.line[at].until = until",
     ),
+    rule(
+        "a row that is locked keeps other leases from being renewed in PostgreSQL",
+        "leases::a_row_that_somebody_locks_ends_no_lease_but_its_own",
+        "backend/postgres/sql/renew.sql",
+        "FOR NO KEY UPDATE OF t SKIP LOCKED",
+        "FOR NO KEY UPDATE OF t",
+    ),
+    rule(
+        "a row that is locked is waited for as long as for an answer in PostgreSQL",
+        "leases::who_waits_at_a_row_that_somebody_locks_keeps_no_other_lock_waiting",
+        "backend/postgres/sql/settings.sql",
+        "('lock_timeout', '250ms'),",
+        "('lock_timeout', '0'),",
+    ),
+    rule(
+        "only the first rows of a table are looked at in PostgreSQL",
+        "table::old_rows_are_dropped_however_many_younger_ones_sort_first",
+        "backend/sql/chores.rs",
+        "for _ in 0..random() % u128::from(CHOICES + 1) {",
+        "for _ in 0..0 {",
+    ),
+    rule(
+        "a session that is given up stays on the server",
+        "faults::sessions_that_are_given_up_do_not_pile_up_while_a_standby_is_away",
+        "backend/postgres/dial.rs",
+        "async move { dial.cancel(cancel).await }",
+        "async move { drop((dial, cancel)) }",
+    ),
 ];

@@ -1,12 +1,10 @@
--- The next locks by name, and the row that is about the table.
-SELECT $question AS question, '' AS asked, $now AS now, 0 AS forgotten,
-    base.version, base.fence, NULL AS owner, NULL AS client, NULL AS label, NULL AS since,
-    NULL AS expires, NULL AS line, NULL AS sharers
-FROM $table AS base WHERE base.name = ''
-UNION ALL
-(SELECT $question, t.name, $now, 0,
+-- Among the next locks by name those that nobody has used for a day, and where to go on.
+SELECT $question AS question, IF(came.seen = $limit, came.last, NULL) AS last,
+    t.name AS asked, $now AS now, 0 AS forgotten,
     t.version, t.fence, t.owner, t.client, t.label, t.since, t.expires, t.line, t.sharers
-FROM $table AS t
-WHERE t.name > $after
-ORDER BY t.name
-LIMIT $limit)
+FROM (
+    SELECT MAX(looked.name) AS last, COUNT(*) AS seen
+    FROM (SELECT name FROM $table WHERE name > $after ORDER BY name LIMIT $limit) AS looked
+) AS came
+LEFT JOIN $table AS t ON t.name > $after AND t.name <= came.last
+    AND t.fence < $now - 86400000000 AND (t.owner IS NULL OR t.expires <= $now)

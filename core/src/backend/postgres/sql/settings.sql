@@ -6,7 +6,8 @@ FROM (VALUES
     ('default_transaction_deferrable', 'off'),
     ('statement_timeout', $1),
     ('transaction_timeout', '0'),
-    ('lock_timeout', '0'),
+    -- One row that a transaction of somebody else keeps locked stops no other lock for longer.
+    ('lock_timeout', '250ms'),
     ('idle_session_timeout', '0'),
     ('idle_in_transaction_session_timeout', '0'),
     ('client_min_messages', 'warning'),
