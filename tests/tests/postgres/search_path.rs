@@ -56,6 +56,19 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
         ("'0000000000000000000000000000beef'", "'0000000000000000000000000000feed'");
     let waits = "'[{\"owner\": \"0000000000000000000000000000beef\", \"client\": \"7\", \
                  \"until\": 4000000000000000000}]'";
+    let share = |owner: &str| {
+        format!(
+            "{{\"owner\": \"{}\", \"client\": 7, \"label\": \"\", \"mode\": 0, \"fence\": 1, \
+             \"slot\": 0, \"since\": 1000, \"expires\": 4000000000000000000}}",
+            owner.trim_matches('\'')
+        )
+    };
+    place.server.sql(&format!(
+        "INSERT INTO leasehold (name, version, fence, owner, client, expires, line, sharers) VALUES \
+         ('s', 1, 1, {owner}, 7, now() + interval '1 minute', {waits}, '[{}, {}]')",
+        share(owner),
+        share(next)
+    ));
     macro_rules! sql {
         ($name:literal) => {
             include_str!(concat!("../../../core/src/backend/postgres/sql/", $name, ".sql"))
@@ -75,6 +88,13 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
             "text[], text[], bigint[]".into(),
             format!("'{{x}}', ARRAY[{owner}], '{{60000000}}'"),
         ),
+        (
+            sql!("renew_shares"),
+            "text[], text[], bigint[]".into(),
+            format!("'{{s}}', ARRAY[{owner}], '{{60000000}}'"),
+        ),
+        (sql!("release_share"), "text, text".into(), format!("'s', {owner}")),
+        (sql!("around"), "text".into(), "'s'".into()),
         (sql!("release"), "text, text".into(), format!("'x', {owner}")),
         (
             sql!("claim"),
@@ -108,6 +128,7 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
         place.server.sql(&format!("PREPARE said ({types}) AS {sql}; EXECUTE said ({with})"));
     }
     assert_eq!(place.server.sql("SELECT count(*) FROM ran"), "0");
+    assert_eq!(place.column("s", "sharers -> 0 ->> 'owner'"), next.trim_matches('\''));
     drop(client);
 }
 
@@ -125,6 +146,9 @@ fn hostile_operators(place: &Place) {
         ("||", "text", "bigint", "text"),
         ("=", "text", "name", "boolean"),
         ("+", "bigint", "numeric", "bigint"),
+        (">", "numeric", "bigint", "boolean"),
+        ("/", "numeric", "integer", "numeric"),
+        (">", "bigint", "integer", "boolean"),
     ]
     .into_iter()
     .enumerate()
