@@ -2,7 +2,7 @@
 
 use crate::place::{LONG, Place, SECOND};
 use leasehold::{Kind, Lease, Loss};
-use leasehold_tests::patience::{LIMIT, now, until};
+use leasehold_tests::patience::{LIMIT, now, pause, until};
 
 /// What the guard of a lost lease says.
 const LOST: &str = "lease_is_lost_so_this_transaction_must_not_commit";
@@ -164,7 +164,12 @@ fn a_guard_that_waits_for_a_takeover_fails_at_every_isolation_level() {
             });
             let waiting = "SELECT count(*) FROM information_schema.innodb_trx \
                            WHERE trx_state = 'LOCK WAIT'";
-            let stands = until(LIMIT, || (place.server.sql(waiting) == "1").then_some(()));
+            // Whoever looks ten times in a second sees what was there at the first time.
+            let look = || {
+                pause(SECOND / 5);
+                (place.server.sql(waiting) == "1").then_some(())
+            };
+            let stands = until(LIMIT, look);
             assert!(stands.is_some(), "the guard does not wait");
             other.say("COMMIT");
             let error = waits.join().unwrap().unwrap_err();
