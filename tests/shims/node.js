@@ -10,13 +10,14 @@ const readline = require('node:readline')
 const { connect, LeaseholdError } = require(process.env.LEASEHOLD_NODE_PACKAGE)
 
 const SPANS = { ttl: 'ttl', wait: 'wait', max_hold: 'maxHold' }
-const OTHERS = { auto_renew: 'autoRenew', label: 'label' }
+const OTHERS = { auto_renew: 'autoRenew', label: 'label', shared: 'shared', permits: 'permits', value: 'value' }
 
 /** What the body of a block fails with when it is told to. */
 class OwnFailure extends Error {}
 
 let client = null
 const leases = new Map()
+const terms = new Map()
 /** What cancels a call, and what ends a block, by the number of the call. */
 const running = new Map()
 const working = new Map()
@@ -42,6 +43,28 @@ const verbs = {
       },
       { signal },
     )
+  },
+  async give({ lease }) {
+    return { ticket: await leases.get(lease).intoTicket() }
+  },
+  async adopt({ lease, ticket }) {
+    return keep(lease, await client.adopt(ticket))
+  },
+  async once({ lock, every }) {
+    const { ran } = await client.once(lock, { every: every * 1000 }).run(() => {})
+    return { ran }
+  },
+  async campaign({ lock, lease, ...request }, signal) {
+    const election = client.election(lock, optionsOf(request))
+    terms.set(lease, await election.campaign({ signal }))
+  },
+  async resign({ lease }) {
+    await terms.get(lease).resign()
+    terms.delete(lease)
+  },
+  async leader({ lock }) {
+    const leader = await client.election(lock).leader()
+    return { value: leader && leader.value }
   },
   async release({ lease }) {
     await leases.get(lease).release()
@@ -131,8 +154,9 @@ async function collected() {
 }
 
 function shown(lease) {
-  const { fence, ttl, remaining, isValid, loss, key } = lease
-  return { fence, ttl: ttl / 1000, remaining: remaining / 1000, valid: isValid, lost: loss, key }
+  const { fence, ttl, remaining, isValid, loss, key, slot } = lease
+  const times = { ttl: ttl / 1000, remaining: remaining / 1000 }
+  return { fence, ...times, valid: isValid, lost: loss, key, slot }
 }
 
 function say(line) {

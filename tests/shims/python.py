@@ -15,7 +15,7 @@ import threading
 import leasehold
 
 SYNC = "--sync" in sys.argv
-OPTIONS = ("ttl", "wait", "max_hold", "auto_renew", "label")
+OPTIONS = ("ttl", "wait", "max_hold", "auto_renew", "label", "shared", "permits")
 
 
 class OwnFailure(Exception):
@@ -26,6 +26,7 @@ class Shim:
     def __init__(self):
         self.client = None
         self.leases = {}
+        self.terms = {}
         self.running = {}  # tasks, by the number of their call
         self.working = {}  # what ends a block, by the number of its call
         self.lines = sys.stdout
@@ -59,6 +60,23 @@ class Shim:
                 return self.keep(name, await call(self.lock(request), "try_acquire"))
             case "work":
                 await self.work(request)
+            case "give":
+                return {"ticket": await call(self.leases[name], "into_ticket")}
+            case "adopt":
+                return self.keep(name, await call(self.client, "adopt", request["ticket"]))
+            case "once":
+                once = self.client.once(lock, every=request["every"])
+                done = await call(once, "run", lambda: None)
+                return {"ran": isinstance(done, leasehold.Ran)}
+            case "campaign":
+                options = {key: request[key] for key in ("ttl", "value") if key in request}
+                campaign = self.client.election(lock, **options).campaign()
+                self.terms[name] = await call(campaign, "acquire")
+            case "resign":
+                await call(self.terms.pop(name), "resign")
+            case "leader":
+                leader = await call(self.client.election(lock), "leader")
+                return {"value": leader and leader.value}
             case "release" | "renew":
                 await call(self.leases[name], verb)
             case "drop":
@@ -205,6 +223,7 @@ def shown(lease):
         "valid": lease.is_valid,
         "lost": lease.lost.reason,
         "key": lease.key,
+        "slot": lease.slot,
     }
 
 

@@ -8,7 +8,7 @@ use std::io::{BufRead, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use leasehold::{Client, Error, Lease, Lock, Loss, Options, Status};
+use leasehold::{Client, Error, Lease, Lock, Loss, Options, Run, Status, Term};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +19,7 @@ type Came = Result<Value, Value>;
 struct Shim {
     client: RefCell<Option<Client>>,
     leases: RefCell<HashMap<String, Rc<Lease>>>,
+    terms: RefCell<HashMap<String, Rc<Term>>>,
     /// Calls that can be cancelled, and work that waits to be finished.
     running: RefCell<HashMap<u64, oneshot::Sender<()>>>,
     working: RefCell<HashMap<u64, oneshot::Sender<bool>>>,
@@ -91,6 +92,38 @@ impl Shim {
                 self.keep(text("lease"), taken)
             }
             "work" => self.work(id, request).await?,
+            "give" => {
+                let ticket = lease()?.into_ticket().await.map_err(error)?;
+                json!({"ticket": ticket.as_str()})
+            }
+            "adopt" => {
+                let adopted = self.client().adopt(text("ticket")).await.map_err(error)?;
+                self.keep(text("lease"), Some(adopted))
+            }
+            "once" => {
+                let once = self.client().once(text("lock"));
+                let once = once.every(span(request, "every").unwrap_or_default());
+                let done = once.run(async |_| Ok::<_, Error>(())).await.map_err(error)?;
+                json!({"ran": matches!(done, Run::Ran(_))})
+            }
+            "campaign" => {
+                let mut election = self.client().election(text("lock")).value(text("value"));
+                if let Some(ttl) = span(request, "ttl") {
+                    election = election.ttl(ttl);
+                }
+                let term = election.campaign().await.map_err(error)?;
+                self.terms.borrow_mut().insert(text("lease").to_owned(), Rc::new(term));
+                json!({})
+            }
+            "resign" => {
+                let term = self.terms.borrow_mut().remove(text("lease"));
+                let term = term.ok_or_else(|| failure("shim", None, "there is no such term"))?;
+                term.resign().await.map(|()| json!({})).map_err(error)?
+            }
+            "leader" => {
+                let leader = self.client().election(text("lock")).leader().await.map_err(error)?;
+                json!({"value": leader.map(|leader| leader.value)})
+            }
             "release" => lease()?.release().await.map(|()| json!({})).map_err(error)?,
             "renew" => lease()?.renew().await.map(|()| json!({})).map_err(error)?,
             "drop" => {
@@ -151,6 +184,12 @@ impl Shim {
         if let Some(auto_renew) = request["auto_renew"].as_bool() {
             lock = lock.auto_renew(auto_renew);
         }
+        if request["shared"] == true {
+            lock = lock.shared();
+        }
+        if let Some(permits) = request["permits"].as_u64() {
+            lock = lock.permits(permits as u32);
+        }
         match request["label"].as_str() {
             Some(label) => lock.label(label),
             None => lock,
@@ -204,6 +243,7 @@ fn shown(lease: &Lease) -> Value {
         "valid": lease.is_valid(),
         "lost": lease.loss().map(why),
         "key": lease.key(),
+        "slot": lease.slot(),
     })
 }
 

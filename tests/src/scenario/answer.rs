@@ -25,6 +25,10 @@ pub(super) struct Answer {
     why: Option<String>,
     locks: Option<Vec<String>>,
     was_held: Option<bool>,
+    ran: Option<bool>,
+    pub(super) ticket: Option<String>,
+    /// What the leader shows; nothing if nobody leads.
+    value: Option<String>,
     /// The number of a forked child.
     pub(super) pid: Option<u32>,
 }
@@ -39,6 +43,7 @@ pub(super) struct Lease {
     pub(super) valid: bool,
     lost: Option<String>,
     key: Option<String>,
+    pub(super) slot: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -86,7 +91,12 @@ pub(super) fn check(
         ours.sort();
         same("locks", &Some(locks.clone()), &Some(ours))?;
     }
+    if step.verb == "leader" {
+        let value = answer.value.clone().unwrap_or("nobody".to_owned());
+        same("value", &step.value, &Some(value))?;
+    }
     same("why", &step.why, &answer.why)?;
+    same("ran", &step.ran, &answer.ran)?;
     same("was_held", &step.was_held, &answer.was_held)
 }
 
@@ -95,6 +105,7 @@ fn check_lease(step: &Step, lease: &Lease) -> Result<(), String> {
     let why = |e| format!("{e} (lost: {lost}, {}s of {}s remain)", lease.remaining, lease.ttl);
     same("valid", &step.valid, &Some(lease.valid)).map_err(why)?;
     same("has_key", &step.has_key, &Some(lease.key.is_some()))?;
+    same("slot", &step.slot, &lease.slot)?;
     same("lost", &step.lost, &Some(lost))?;
     let remaining = Duration::from_secs_f64(lease.remaining);
     if step.remaining_above.is_some_and(|span| remaining <= span.0)

@@ -12,11 +12,43 @@ pub(super) struct Grant {
     pub(super) lease: String,
     pub(super) lock: String,
     pub(super) fence: u64,
+    pub(super) kind: Kind,
     pub(super) ttl: Duration,
     /// When the runner heard of it.
     pub(super) at: Instant,
     /// Given back, or gone with its process.
     pub(super) is_over: bool,
+}
+
+/// With whom a lease may be at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Exclusive,
+    Shared,
+    /// With those of other slots.
+    Slot(u32),
+    /// A lease that another program had.
+    Adopted,
+}
+
+impl Kind {
+    /// Whether a lease of this kind and a later one of that kind need not exclude each other.
+    fn is_beside(self, later: Self) -> bool {
+        match (self, later) {
+            (Self::Shared, Self::Shared) => true,
+            (Self::Slot(one), Self::Slot(other)) => one != other,
+            _ => false,
+        }
+    }
+
+    fn are_ordered(self, fence: u64, later: Self, larger: u64) -> bool {
+        match (self, later) {
+            // The same turn, or the same lease.
+            (Self::Shared, Self::Shared) | (_, Self::Adopted) => fence <= larger,
+            (Self::Slot(one), Self::Slot(other)) if one != other => true,
+            _ => fence < larger,
+        }
+    }
 }
 
 impl Grant {
@@ -44,11 +76,15 @@ impl Grants {
         lease: &str,
         lock: &str,
         got: &Lease,
+        kind: Kind,
         at: Instant,
     ) -> Result<(), String> {
         for other in self.all.iter().filter(|other| other.lock == lock) {
-            let is_ordered =
-                if other.at <= at { other.fence < got.fence } else { other.fence > got.fence };
+            let is_ordered = if other.at <= at {
+                other.kind.are_ordered(other.fence, kind, got.fence)
+            } else {
+                kind.are_ordered(got.fence, other.kind, other.fence)
+            };
             if !is_ordered {
                 let (fence, who) = (other.fence, &other.actor);
                 return Err(format!("fence {} is not above {fence} of {who}", got.fence));
@@ -56,7 +92,7 @@ impl Grants {
         }
         let (actor, lease, lock) = (actor.to_owned(), lease.to_owned(), lock.to_owned());
         let ttl = Duration::from_secs_f64(got.ttl);
-        let grant = Grant { actor, lease, lock, fence: got.fence, ttl, at, is_over: false };
+        let grant = Grant { actor, lease, lock, fence: got.fence, kind, ttl, at, is_over: false };
         self.all.push(grant);
         Ok(())
     }
@@ -94,7 +130,7 @@ impl Grants {
             let mut later = self.all.iter().filter(|later| later.lock == grant.lock);
             !grant.is_over
                 && !self.broken.contains(&grant.lock)
-                && later.any(|later| later.at > grant.at)
+                && later.any(|later| later.at > grant.at && !grant.kind.is_beside(later.kind))
         };
         self.all.iter().filter(is_overtaken).cloned().collect()
     }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::actor::{Actor, Line, listen};
 use super::answer::{Said, check};
-use super::grants::Grants;
+use super::grants::{Grants, Kind};
 use super::language::Pair;
 use super::place::{Backend, Place, Servers, Way};
 use super::script::Scenario;
@@ -44,6 +44,8 @@ pub(super) struct Stage<'a> {
     actors: BTreeMap<&'static str, (Actor, Way)>,
     calls: BTreeMap<String, Call>,
     grants: Grants,
+    /// By who has given them.
+    tickets: BTreeMap<String, String>,
     place: Place,
     /// Where the child of a fork calls.
     dir: TempDir,
@@ -60,9 +62,10 @@ impl<'a> Stage<'a> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let place = Place::new(backend, servers, scenario.cuts());
         let prefix = format!("s{}-", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let (actors, calls, grants) = Default::default();
+        let (actors, calls, grants, tickets) = Default::default();
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let mut stage = Self { scenario, pair, rust, prefix, actors, calls, grants, place, dir };
+        let mut stage =
+            Self { scenario, pair, rust, prefix, actors, calls, grants, tickets, place, dir };
         for name in scenario.actors().filter(|name| !scenario.is_child(name)) {
             let way = stage.place.way();
             let actor = Actor::start(pair.of(name).command(rust)?)?;
@@ -200,6 +203,11 @@ impl<'a> Stage<'a> {
             "max_hold": seconds(step.max_hold),
             "auto_renew": step.auto_renew,
             "label": step.label,
+            "shared": step.shared.then_some(true),
+            "permits": step.permits,
+            "every": seconds(step.every),
+            "value": step.value,
+            "ticket": step.ticket.as_ref().and_then(|giver| self.tickets.get(giver)),
             "url": step.url.as_ref().unwrap_or(&self.actors[step.object.as_str()].1.url),
         });
         let Value::Object(words) = words else { unreachable!("it is one") };
@@ -264,14 +272,18 @@ impl<'a> Stage<'a> {
         let pid_of = |name: &str| self.actors.get(name).map_or(0, |(actor, _)| actor.pid());
         check(step, &line.said, &self.prefix, pid_of)?;
         let verb = call.step.verb.as_str();
-        if matches!(verb, "release" | "drop") {
+        if let ("give", Said::Ok(answer)) = (verb, &line.said) {
+            let ticket = answer.ticket.clone().ok_or("there is no ticket")?;
+            self.tickets.insert(call.actor.clone(), ticket);
+        }
+        if matches!(verb, "release" | "drop" | "give") {
             self.grants.end(&call.actor, Some(call.step.lease()));
         }
         if verb == "close" {
             self.grants.end(&call.actor, None);
         }
         match (verb, &line.said) {
-            ("acquire" | "try", Said::Ok(answer)) | ("work", Said::Began(answer)) => {
+            ("acquire" | "try" | "adopt", Said::Ok(answer)) | ("work", Said::Began(answer)) => {
                 match (&answer.lease, step.busy) {
                     (Some(lease), false) => self.granted(call, step, lease, line.at)?,
                     (None, true) => {}
@@ -309,9 +321,13 @@ impl<'a> Stage<'a> {
                 return Err(format!("fence {} is not above {}", lease.fence, below.fence));
             }
         }
+        if let Some(other) = &step.same {
+            let other = self.grants.last_of(other, call.step.lock());
+            other.ok_or("it was not granted it before")?.is(Some(lease.fence))?;
+        }
         if call.step.name.is_none() {
             let (name, lock) = (call.step.lease(), call.step.lock());
-            self.grants.add(&call.actor, name, lock, lease, at)?;
+            self.grants.add(&call.actor, name, lock, lease, kind_of(&call.step, lease), at)?;
         }
         if call.step.verb == "work" {
             // Only the block itself can look at its lease.
@@ -345,6 +361,15 @@ impl<'a> Stage<'a> {
     }
 }
 
+fn kind_of(step: &Step, lease: &super::answer::Lease) -> Kind {
+    match (step.verb.as_str(), lease.slot) {
+        ("adopt", _) => Kind::Adopted,
+        (_, Some(slot)) => Kind::Slot(slot),
+        (_, None) if step.shared => Kind::Shared,
+        (_, None) => Kind::Exclusive,
+    }
+}
+
 fn is_look(step: &Step) -> bool {
-    matches!(step.verb.as_str(), "look" | "status" | "list")
+    matches!(step.verb.as_str(), "look" | "status" | "list" | "leader")
 }

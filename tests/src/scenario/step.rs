@@ -9,10 +9,10 @@ use toml::Table;
 pub(super) const ACTORS: [&str; 4] = ["a", "b", "c", "d"];
 
 const PATIENCE: &str = " start within after";
-const LOCK: &str = " lock name name_length ttl wait max_hold auto_renew label lease";
+const LOCK: &str = " lock name name_length ttl wait max_hold auto_renew label lease shared permits";
 const LEASE: &str = " lease";
 const FAILURE: &str = " fails outcome";
-const GRANT: &str = " above has_key lasts";
+const GRANT: &str = " above same slot has_key lasts";
 const LOOK: &str = " valid lost remaining_above remaining_below";
 
 /// What an actor can be asked, with the words that may stand beside it.
@@ -21,6 +21,12 @@ const REQUESTS: &[(&str, &[&str])] = &[
     ("acquire", &[LOCK, GRANT, PATIENCE, FAILURE]),
     ("try", &[LOCK, GRANT, PATIENCE, FAILURE, " busy"]),
     ("work", &[LOCK, GRANT, " start within", FAILURE]),
+    ("give", &[LEASE, FAILURE]),
+    ("adopt", &[" ticket lock", LEASE, GRANT, FAILURE]),
+    ("once", &[" lock every ran", FAILURE]),
+    ("campaign", &[" lock ttl value", LEASE, PATIENCE, FAILURE]),
+    ("resign", &[LEASE, FAILURE]),
+    ("leader", &[" lock value within", FAILURE]),
     ("release", &[LEASE, PATIENCE, FAILURE]),
     ("renew", &[LEASE, PATIENCE, FAILURE]),
     ("drop", &[LEASE]),
@@ -67,6 +73,13 @@ pub(super) struct Step {
     pub(super) max_hold: Option<Span>,
     pub(super) auto_renew: Option<bool>,
     pub(super) label: Option<String>,
+    pub(super) shared: bool,
+    pub(super) permits: Option<u32>,
+    pub(super) every: Option<Span>,
+    /// Shown by who leads; for who looks what is to be seen, or `nobody`.
+    pub(super) value: Option<String>,
+    /// Who has given it.
+    pub(super) ticket: Option<String>,
     pub(super) url: Option<String>,
     pub(super) child: Option<String>,
     pub(super) raise: bool,
@@ -82,6 +95,10 @@ pub(super) struct Step {
     pub(super) outcome: Option<String>,
     pub(super) busy: bool,
     pub(super) above: Option<String>,
+    /// Whose fence it has.
+    pub(super) same: Option<String>,
+    pub(super) slot: Option<u32>,
+    pub(super) ran: Option<bool>,
     pub(super) has_key: Option<bool>,
     pub(super) lasts: Option<Span>,
     pub(super) valid: Option<bool>,

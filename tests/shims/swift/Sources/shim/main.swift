@@ -8,10 +8,10 @@ import Leasehold
 struct Request: Decodable, Sendable {
     let id: Int
     let `do`: String
-    let url, lock, lease, label: String?
-    let ttl, wait, max_hold: Double?
-    let auto_renew, raise: Bool?
-    let call: Int?
+    let url, lock, lease, label, value, ticket: String?
+    let ttl, wait, max_hold, every: Double?
+    let auto_renew, raise, shared: Bool?
+    let call, permits: Int?
 }
 
 /// Part of an answer. A property that is nil is left out, or null, where it stands.
@@ -21,6 +21,7 @@ struct Shown: Encodable, Sendable {
         let ttl, remaining: Double
         let valid: Bool
         let lost, key: String?
+        let slot: Int?
     }
     struct Status: Encodable, Sendable {
         let fence: UInt64
@@ -31,7 +32,8 @@ struct Shown: Encodable, Sendable {
     var status: Status?
     var why: String?
     var locks: [String]?
-    var was_held: Bool?
+    var was_held, ran: Bool?
+    var ticket, value: String?
 }
 
 struct Failed: Encodable, Sendable {
@@ -57,6 +59,7 @@ struct Unknown: Error {
 final class Shim {
     private var client: Client?
     private var leases: [String: Lease] = [:]
+    private var terms: [String: Term] = [:]
     /// Calls, and what ends a block, by the number of the call.
     private var running: [Int: Task<Void, Never>] = [:]
     private var working: [Int: AsyncStream<Bool>.Continuation] = [:]
@@ -102,6 +105,25 @@ final class Shim {
             return keep(request, try await lock(request).tryAcquire())
         case "work":
             try await work(request)
+        case "give":
+            return Shown(ticket: try await lease(request).intoTicket())
+        case "adopt":
+            return keep(request, try await client!.adopt(request.ticket!))
+        case "once":
+            let once = try await client!.once(request.lock!, every: span(request.every)) { _ in }
+            if case .ran = once { return Shown(ran: true) }
+            return Shown(ran: false)
+        case "campaign":
+            let election = try client!.election(
+                request.lock!, value: request.value, ttl: span(request.ttl))
+            terms[request.lease!] = try await election.campaign()
+        case "resign":
+            guard let term = terms.removeValue(forKey: request.lease!) else {
+                throw Unknown(what: request.lease!)
+            }
+            try await term.resign()
+        case "leader":
+            return Shown(value: try await client!.election(request.lock!).leader()?.value)
         case "release":
             try await lease(request).release()
         case "renew":
@@ -151,7 +173,8 @@ final class Shim {
     private func lock(_ request: Request) throws -> Lock {
         try client!.lock(
             request.lock!, ttl: span(request.ttl), wait: span(request.wait),
-            maxHold: span(request.max_hold), autoRenew: request.auto_renew, label: request.label)
+            maxHold: span(request.max_hold), autoRenew: request.auto_renew, shared: request.shared,
+            permits: request.permits, label: request.label)
     }
 
     private func keep(_ request: Request, _ lease: Lease?) -> Shown {
@@ -180,7 +203,8 @@ func seconds(_ span: Duration) -> Double {
 func shown(_ lease: Lease) -> Shown.Lease {
     Shown.Lease(
         fence: lease.fence, ttl: seconds(lease.ttl), remaining: seconds(lease.remaining),
-        valid: lease.isValid, lost: lease.loss?.rawValue, key: lease.key)
+        valid: lease.isValid, lost: lease.loss?.rawValue, key: lease.key,
+        slot: lease.slot)
 }
 
 func shown(_ status: Status) -> Shown.Status {
