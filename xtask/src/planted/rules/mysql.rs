@@ -141,7 +141,7 @@ pub(super) const RULES: &[Rule] = &[
         "all that is renewed is one request in MySQL",
         "leases::many_leases_with_long_names_are_renewed_where_requests_are_small",
         "backend/mysql/store.rs",
-        "const LARGEST: usize = 256 << 10;",
-        "const LARGEST: usize = 256 << 20;",
+        "size <= LARGEST",
+        "size <= LARGEST << 10",
     ),
 ];
