@@ -71,8 +71,11 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
     ));
     macro_rules! sql {
         ($name:literal) => {
-            include_str!(concat!("../../../core/src/backend/postgres/sql/", $name, ".sql"))
-                .replace("$table", "leasehold")
+            statement(include_str!(concat!(
+                "../../../core/src/backend/postgres/sql/",
+                $name,
+                ".sql"
+            )))
         };
     }
     let row = format!("1, {owner}, 7, '', now(), now() + interval '1 minute', {waits}, NULL");
@@ -130,6 +133,10 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
     assert_eq!(place.server.sql("SELECT count(*) FROM ran"), "0");
     assert_eq!(place.column("s", "sharers -> 0 ->> 'owner'::text"), next.trim_matches('\''));
     drop(client);
+}
+
+fn statement(sql: &str) -> String {
+    sql.replace("$table", "leasehold")
 }
 
 /// Operators that fit better than those of the server where an operand would have to be cast.

@@ -86,8 +86,7 @@ impl Session {
             }
         };
         if is_ours {
-            let settings = include_str!("sql/settings.sql");
-            self.ask_again(settings, &[(&statement_timeout, Type::TEXT)]).await?;
+            self.ask_again(&super::table::settings(), &[(&statement_timeout, Type::TEXT)]).await?;
             self.prepared.get_or_init(Mutex::default);
         }
         Ok(())

@@ -89,6 +89,11 @@ impl Table {
     }
 }
 
+/// What a session of ours is told before any table is known.
+pub(super) fn settings() -> String {
+    statement(include_str!("sql/settings.sql"), "")
+}
+
 /// What is said to a table of this name.
 fn statement(sql: &str, table: &str) -> String {
     sql.replace("$table", table)
