@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 mod child;
 mod clock;
 mod connection;
+mod database;
 mod etcd;
 mod mysql;
 mod pgbouncer;
@@ -18,10 +19,11 @@ mod settings;
 mod tls;
 
 pub use connection::Connection;
+pub use database::Talk;
 pub use etcd::{ClientFiles, Etcd, EtcdSettings, EtcdVersion};
-pub use mysql::{Mysql, MysqlSettings, MysqlTalk};
+pub use mysql::{Mysql, MysqlSettings};
 pub use pgbouncer::PgBouncer;
-pub use postgres::{Postgres, PostgresSettings, Talk};
+pub use postgres::{Postgres, PostgresSettings};
 pub use redis::Server;
 pub use settings::{Flavor, Settings};
 

@@ -1,25 +1,24 @@
 //! A MariaDB of its own for each test that needs one.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::{fs, io};
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use super::child::Child;
 use super::clock::Clock;
-use super::{PORTS_TRIED, free_port, on_path, root, run, tls};
+use super::database::{Account, DONE, Talk};
+use super::{PORTS_TRIED, free_port, on_path, run, tls};
 use crate::patience::{LIMIT, until};
 
 /// As whom the rig looks into a server. It may do everything.
 const RIG: &str = "rig";
 
 const CURE: &str = "apt-get install -y --no-install-recommends mariadb-server mariadb-client";
+const ACCOUNT: Account = Account { user: "mysql", cure: CURE };
 
 /// What is small, and not on the disk before it is answered, so that tests are fast.
 const SMALL: [&str; 9] = [
@@ -104,7 +103,7 @@ impl Mysql {
         );
         fs::write(dir.path().join("first.sql"), first).expect("our own directory");
         let clock = settings.shifted_clock.then(|| Clock::build(dir.path()));
-        give_away(dir.path());
+        ACCOUNT.give_away(dir.path());
         Self { dir, port, options, clock, child: Mutex::new(None) }
     }
 
@@ -142,12 +141,7 @@ impl Mysql {
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let mut client = self.client();
         client.args(["-e", sql]);
-        let output = client.output().map_err(|e| format!("{e}; install it with `{CURE}`"))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        match output.status.success() {
-            true => Ok(text(&output.stdout)),
-            false => Err(text(&output.stderr)),
-        }
+        ACCOUNT.answer(client)
     }
 
     fn client(&self) -> Command {
@@ -158,13 +152,10 @@ impl Mysql {
     }
 
     /// A session of the rig that stays, for transactions.
-    pub fn talk(&self) -> MysqlTalk {
+    pub fn talk(&self) -> Talk {
         let mut client = self.client();
         client.args(["-n", "-f"]);
-        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = client.spawn().expect("mariadb runs");
-        let said = BufReader::new(child.stdout.take().expect("a pipe"));
-        MysqlTalk { to: child.stdin.take(), child, said }
+        Talk::with(client, format!("SELECT '{DONE}';"))
     }
 
     /// Everything that it has printed.
@@ -240,33 +231,8 @@ impl Mysql {
         if let Some(clock) = &self.clock {
             clock.set_for(&mut server);
         }
-        as_nobody_special(&mut server);
+        ACCOUNT.run_as(&mut server);
         Child::start(server)
-    }
-}
-
-/// One session of the rig.
-pub struct MysqlTalk {
-    child: std::process::Child,
-    to: Option<ChildStdin>,
-    said: BufReader<ChildStdout>,
-}
-
-impl MysqlTalk {
-    /// Have it do this, and answer what it says.
-    pub fn say(&mut self, sql: &str) -> String {
-        const DONE: &str = "-- done";
-        let to = self.to.as_mut().expect("an open pipe");
-        writeln!(to, "{sql};\nSELECT '{DONE}';").expect("mariadb reads");
-        let lines = self.said.by_ref().lines().map_while(Result::ok);
-        lines.take_while(|line| line != DONE).collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for MysqlTalk {
-    fn drop(&mut self) {
-        drop(self.to.take());
-        drop(self.child.wait());
     }
 }
 
@@ -278,56 +244,19 @@ fn program(name: &str) -> PathBuf {
     })
 }
 
-/// It refuses to be root: then it is the user of its package.
-fn user() -> Option<(u32, u32)> {
-    if !geteuid().is_root() {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").expect("a list of users");
-    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let user = users.find(|user| user[0] == "mysql");
-    let user = user.unwrap_or_else(|| panic!("there is no user mysql; make it by `{CURE}`"));
-    Some((user[2].parse().expect("a number"), user[3].parse().expect("a number")))
-}
-
-fn as_nobody_special(command: &mut Command) {
-    if let Some((user, group)) = user() {
-        command.uid(user).gid(group);
-    }
-}
-
-/// The directory and all in it is the server's.
-fn give_away(dir: &Path) {
-    if let Some((user, group)) = user() {
-        run(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(dir), "chown");
-    }
-}
-
 /// What a server begins with, made once for all tests.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let servers = root().join("target/servers");
         let version = Command::new(program("mariadbd")).arg("--version").output();
         let version = String::from_utf8(version.expect("it runs").stdout).expect("a version");
         let version = version.split_whitespace().nth(2).expect("a version").to_owned();
-        let template = servers.join(format!("template-mariadb-{version}"));
-        if !template.is_dir() {
-            let dir = tempfile::tempdir().expect("a directory");
-            give_away(dir.path());
-            let mut install = Command::new(program("mariadb-install-db"));
-            install.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
-            install.arg("--skip-test-db").arg("--innodb-log-file-size=4M");
-            install.arg(format!("--datadir={}", dir.path().join("data").display()));
-            install.current_dir(dir.path());
-            as_nobody_special(&mut install);
-            run(&mut install, CURE);
-            fs::create_dir_all(&servers).expect("our own directory");
-            let made = tempfile::tempdir_in(&servers).expect("our own directory");
-            run(Command::new("cp").arg("-a").arg(dir.path().join("data")).arg(made.path()), "cp");
-            // Somebody else may have been faster.
-            drop(fs::rename(made.path().join("data"), &template));
-        }
-        template
+        ACCOUNT.template(&format!("template-mariadb-{version}"), |dir| {
+            let mut command = Command::new(program("mariadb-install-db"));
+            command.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
+            command.arg("--skip-test-db").arg("--innodb-log-file-size=4M");
+            command.arg(format!("--datadir={}", dir.join("data").display()));
+            command
+        })
     })
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 use super::child::Child;
-use super::postgres::{Postgres, RIG, as_nobody_special, give_away, program};
+use super::postgres::{ACCOUNT, Postgres, RIG, program};
 use super::{PORTS_TRIED, free_port, on_path};
 use crate::patience::{LIMIT, until};
 
@@ -39,7 +39,7 @@ impl PgBouncer {
             let write = |name: &str, text: &str| fs::write(dir.path().join(name), text);
             write("users", &format!("\"{RIG}\" \"\"\n\"ann\" \"\"\n")).expect("our own directory");
             write("settings", &settings).expect("our own directory");
-            give_away(dir.path());
+            ACCOUNT.give_away(dir.path());
             let pooler = Self { dir, port, child: Mutex::default() };
             if pooler.launch() {
                 return pooler;
@@ -119,7 +119,7 @@ impl PgBouncer {
         let mut pooler = Command::new(installed);
         pooler.arg(self.dir.path().join("settings")).current_dir(self.dir.path());
         pooler.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        as_nobody_special(&mut pooler);
+        ACCOUNT.run_as(&mut pooler);
         Child::start(pooler)
     }
 }

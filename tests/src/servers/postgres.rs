@@ -1,19 +1,18 @@
 //! A PostgreSQL of its own for each test that needs one.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::{fs, io};
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::child::Child;
 use super::clock::Clock;
-use super::{PORTS_TRIED, free_port, on_path, root, run, tls};
+use super::database::{Account, DONE, Talk};
+use super::{PORTS_TRIED, free_port, on_path, run, tls};
 use crate::patience::{LIMIT, until};
 
 /// The superuser, as whom the rig looks into a server.
@@ -23,6 +22,7 @@ pub(super) const RIG: &str = "rig";
 const PACKAGED: &str = "/usr/lib/postgresql";
 
 const CURE: &str = "apt-get install -y --no-install-recommends postgresql";
+pub(super) const ACCOUNT: Account = Account { user: "postgres", cure: CURE };
 
 /// A server to be started. Nothing is on its disk before it is answered, so that tests
 /// are fast.
@@ -107,7 +107,7 @@ impl Postgres {
         write("postgresql.conf", &file).expect("our own directory");
         write("pg_hba.conf", &hosts).expect("our own directory");
         let clock = settings.shifted_clock.then(|| Clock::build(dir.path()));
-        give_away(dir.path());
+        ACCOUNT.give_away(dir.path());
         Self { dir, port, clock, child: Mutex::new(None) }
     }
 
@@ -125,7 +125,7 @@ impl Postgres {
             file +=
                 &format!("\nport = {port}\nunix_socket_directories = '{}'\n", dir.path().display());
             fs::write(settings, file).expect("our own directory");
-            give_away(dir.path());
+            ACCOUNT.give_away(dir.path());
             let replica = Self { dir, port, clock: None, child: Mutex::new(None) };
             if replica.launch() {
                 return replica;
@@ -180,26 +180,21 @@ impl Postgres {
 
     /// The same, or why it does not.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
-        let mut psql = Command::new(program("psql"));
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", RIG, "-d", "postgres"]);
-        psql.arg("-h").arg(self.dir.path()).args(["-p", &self.port.to_string(), "-c", sql]);
-        let output = psql.output().map_err(|e| format!("{e}; install it with `{CURE}`"))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        match output.status.success() {
-            true => Ok(text(&output.stdout)),
-            false => Err(text(&output.stderr)),
-        }
+        let mut client = self.client();
+        client.args(["-v", "ON_ERROR_STOP=1", "-c", sql]);
+        ACCOUNT.answer(client)
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new(program("psql"));
+        client.args(["-XAtq", "-U", RIG, "-d", "postgres", "-p", &self.port.to_string(), "-h"]);
+        client.arg(self.dir.path());
+        client
     }
 
     /// A session of the rig that stays, for transactions.
     pub fn talk(&self) -> Talk {
-        let mut psql = Command::new(program("psql"));
-        psql.args(["-XAtq", "-U", RIG, "-d", "postgres", "-h"]).arg(self.dir.path());
-        psql.args(["-p", &self.port.to_string()]);
-        psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = psql.spawn().expect("psql runs");
-        let said = BufReader::new(child.stdout.take().expect("a pipe"));
-        Talk { to: child.stdin.take(), child, said }
+        Talk::with(self.client(), format!("\\echo '{DONE}'"))
     }
 
     /// How often the log tells of this.
@@ -282,33 +277,8 @@ impl Postgres {
         if let Some(clock) = &self.clock {
             clock.set_for(&mut postgres);
         }
-        as_nobody_special(&mut postgres);
+        ACCOUNT.run_as(&mut postgres);
         Child::start(postgres)
-    }
-}
-
-/// One session of the rig.
-pub struct Talk {
-    child: std::process::Child,
-    to: Option<ChildStdin>,
-    said: BufReader<ChildStdout>,
-}
-
-impl Talk {
-    /// Have it do this, and answer what it says.
-    pub fn say(&mut self, sql: &str) -> String {
-        const DONE: &str = "-- done";
-        let to = self.to.as_mut().expect("an open pipe");
-        writeln!(to, "{sql};\n\\echo '{DONE}'").expect("psql reads");
-        let lines = self.said.by_ref().lines().map_while(Result::ok);
-        lines.take_while(|line| line != DONE).collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        drop(self.to.take());
-        drop(self.child.wait());
     }
 }
 
@@ -347,55 +317,19 @@ pub(super) fn program(name: &str) -> PathBuf {
     })
 }
 
-/// It refuses to be root: then it is the user of its package.
-fn user() -> Option<(u32, u32)> {
-    if !geteuid().is_root() {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").expect("a list of users");
-    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let user = users.find(|user| user[0] == "postgres");
-    let user = user.unwrap_or_else(|| panic!("there is no user postgres; make it by `{CURE}`"));
-    Some((user[2].parse().expect("a number"), user[3].parse().expect("a number")))
-}
-
-pub(super) fn as_nobody_special(command: &mut Command) {
-    if let Some((user, group)) = user() {
-        command.uid(user).gid(group);
-    }
-}
-
-/// The directory and all in it is the server's.
-pub(super) fn give_away(dir: &Path) {
-    if let Some((user, group)) = user() {
-        run(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(dir), "chown");
-    }
-}
-
 /// What a server begins with, made once for all tests.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let servers = root().join("target/servers");
         let initdb = program("initdb");
         let version = Command::new(&initdb).arg("--version").output().expect("it runs").stdout;
         let version =
             String::from_utf8_lossy(&version).replace(|c: char| !c.is_alphanumeric(), "-");
-        let template = servers.join(format!("template-{}", version.trim_end_matches('-')));
-        if !template.is_dir() {
-            let dir = tempfile::tempdir().expect("a directory");
-            give_away(dir.path());
+        ACCOUNT.template(&format!("template-{}", version.trim_end_matches('-')), |dir| {
             let mut command = Command::new(initdb);
-            command.arg("-D").arg(dir.path().join("data")).args(["-U", RIG, "-A", "trust"]);
-            command.args(["-E", "UTF8", "--locale=C", "--no-sync"]).current_dir(dir.path());
-            as_nobody_special(&mut command);
-            run(&mut command, CURE);
-            fs::create_dir_all(&servers).expect("our own directory");
-            let made = tempfile::tempdir_in(&servers).expect("our own directory");
-            run(Command::new("cp").arg("-a").arg(dir.path().join("data")).arg(made.path()), "cp");
-            // Somebody else may have been faster.
-            drop(fs::rename(made.path().join("data"), &template));
-        }
-        template
+            command.arg("-D").arg(dir.join("data")).args(["-U", RIG, "-A", "trust"]);
+            command.args(["-E", "UTF8", "--locale=C", "--no-sync"]);
+            command
+        })
     })
 }

@@ -1,32 +1,11 @@
-//! What a guard in a user's own transaction promises.
+//! What a guard does to others, and which leases have one.
 
+use crate::dialect::LOST;
 use crate::place::{LONG, Place, SECOND};
-use leasehold::{Kind, Lease, Loss};
+use leasehold::{Kind, Loss};
 use leasehold_tests::patience::{LIMIT, now, pause, until};
 
-/// What the guard of a lost lease says.
-const LOST: &str = "lease_is_lost_so_this_transaction_must_not_commit";
-
 const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
-
-impl Place {
-    /// A table of the user's.
-    fn with_work() -> Self {
-        let place = Self::new();
-        place.server.sql("CREATE TABLE work (done text)");
-        place
-    }
-
-    /// Write something in a transaction with this guard.
-    fn write(&self, guard: &str) -> Result<String, String> {
-        let write = "INSERT INTO work VALUES ('done')";
-        self.server.try_sql(&format!("BEGIN; {write}; {guard}; COMMIT"))
-    }
-
-    fn written(&self) -> String {
-        self.server.sql("SELECT count(*) FROM work")
-    }
-}
 
 #[test]
 fn a_guard_keeps_others_out_and_not_a_renewal() {
@@ -105,46 +84,6 @@ fn a_guard_keeps_no_other_lock_from_being_taken_at_any_isolation_level() {
 }
 
 #[test]
-fn what_expired_is_guarded_until_somebody_takes_it() {
-    let place = Place::with_work();
-    let lock = place.client().lock("x").ttl(LONG).auto_renew(false);
-    let lease = place.wait(lock.acquire()).unwrap();
-    let guard = lease.guard().unwrap();
-    // As if the clock of the server had been put forward.
-    place.server.sql("UPDATE leasehold SET expires = 1 WHERE name = 'x'");
-    place.write(&guard).unwrap();
-    assert_eq!(place.written(), "1");
-    assert!(place.try_hold(&place.client(), "x").is_some());
-    assert!(place.write(&guard).unwrap_err().contains(LOST));
-    assert_eq!(place.written(), "1");
-}
-
-#[test]
-fn a_guard_fails_when_the_lease_is_not_held() {
-    let place = Place::with_work();
-    let (a, b) = (place.client(), place.client());
-    let lose = |what: &str, lease: &Lease| match what {
-        "released" => place.wait(lease.release()).unwrap(),
-        "broken" => assert!(place.wait(b.break_lock(what)).unwrap()),
-        "deleted" => drop(place.server.sql("DELETE FROM leasehold WHERE name = 'deleted'")),
-        "handed on" => drop(place.wait(lease.into_ticket()).unwrap()),
-        _ => {
-            place.wait(lease.release()).unwrap();
-            std::mem::forget(place.hold(&b, what));
-        }
-    };
-    for what in ["released", "broken", "deleted", "handed on", "taken"] {
-        let lease = place.hold(&a, what);
-        let guard = lease.guard().unwrap();
-        place.write(&guard).unwrap();
-        lose(what, &lease);
-        let error = place.write(&guard).unwrap_err();
-        assert!(error.contains(LOST), "{what}: {error}");
-    }
-    assert_eq!(place.written(), "5");
-}
-
-#[test]
 fn a_guard_that_waits_for_a_takeover_fails_at_every_isolation_level() {
     let place = Place::with_work();
     let client = place.client();
@@ -200,7 +139,7 @@ fn a_release_before_the_commit_is_not_confirmed_and_comes_true_after_it() {
 #[test]
 fn groups_terms_and_tickets_have_guards_and_shared_locks_have_none() {
     let place = Place::with_work();
-    let (a, b) = (place.client(), place.client());
+    let a = place.client();
     let shared = place.wait(a.lock("config").ttl(LONG).shared().acquire()).unwrap();
     let permit = place.wait(a.lock("gpu").ttl(LONG).permits(3).acquire()).unwrap();
     for lease in [shared, permit] {
@@ -208,42 +147,5 @@ fn groups_terms_and_tickets_have_guards_and_shared_locks_have_none() {
         assert_eq!((error.kind(), lease.is_valid()), (Kind::Unsupported, true));
         assert!(error.to_string().contains("lease.fence()"), "{error}");
     }
-    let group = place.wait(a.locks(["stock", "orders"]).acquire()).unwrap();
-    let guard = group.guard().unwrap();
-    place.write(&guard).unwrap();
-    assert!(place.wait(b.break_lock("orders")).unwrap());
-    assert!(place.write(&guard).unwrap_err().contains(LOST));
-    place.wait(group.lost());
-    assert_eq!(group.guard().unwrap_err().kind(), Kind::Lost);
-
-    let term = place.wait(a.election("e").value("a").ttl(LONG).campaign()).unwrap();
-    place.write(&term.guard().unwrap()).unwrap();
-    place.wait(term.proclaim("b")).unwrap();
-    place.write(&term.guard().unwrap()).unwrap();
-
-    let lease = place.hold(&a, "t");
-    let former = lease.guard().unwrap();
-    let ticket = place.wait(lease.into_ticket()).unwrap();
-    assert_eq!(lease.guard().unwrap_err().kind(), Kind::NotHeld);
-    let adopted = place.wait(b.adopt(ticket.as_str())).unwrap();
-    place.write(&adopted.guard().unwrap()).unwrap();
-    assert!(place.write(&former).unwrap_err().contains(LOST));
-}
-
-#[test]
-fn a_guard_has_nothing_that_a_driver_treats_and_names_any_lock() {
-    let place = Place::with_work();
-    let client = place.client();
-    for name in ["a'b", "%s ?1 :x $1 {y} \\n @z", "é\"\u{1f512}--"] {
-        let lease = place.hold(&client, name);
-        let guard = lease.guard().unwrap();
-        assert!(!guard.contains(['%', '?', ':', '$', '{', '\\', '@']), "{guard}");
-        place.write(&guard).unwrap();
-        place.write(&format!("SET sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'; {guard}")).unwrap();
-    }
-    let other = place.client_of(&format!("{}&table=a:b", place.server.url()));
-    let lease = place.hold(&other, "x");
-    let error = lease.guard().unwrap_err();
-    assert_eq!((error.kind(), lease.is_valid()), (Kind::Unsupported, true));
-    assert!(error.to_string().contains("':'"), "{error}");
+    place.groups_terms_and_tickets_have_guards();
 }

@@ -3,10 +3,13 @@
 
 mod access;
 mod conformance;
-mod faults;
+mod dialect;
 mod guard;
 mod leases;
 mod limits;
+#[path = "../sql/place.rs"]
 mod place;
+#[path = "../sql/mod.rs"]
+mod sql;
 mod table;
 mod waiting;

@@ -1,7 +1,7 @@
-//! What an administrator, a full server or a wrong clock does to those who hold a lock.
+//! What a full server does to those who hold a lock.
 
 use crate::place::{Place, SECOND};
-use leasehold::{Kind, Loss};
+use leasehold::Kind;
 use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::servers::PostgresSettings;
 
@@ -28,28 +28,4 @@ fn a_server_without_a_connection_left_says_so_and_keeps_those_that_it_has() {
     place.wait(clients[2].close());
     let connected = until(LIMIT, || place.wait(leasehold::connect(&url)).ok());
     assert!(place.try_hold(&connected.unwrap(), "x").is_none());
-}
-
-#[test]
-fn a_clock_that_jumps_costs_leases_and_no_order_of_fences() {
-    let place = Place::on(PostgresSettings::default().shifted_clock());
-    let (a, b) = (place.client(), place.client());
-    let mut last = 0;
-    // Forward: the lease is over, and its holder hears of it with the next renewal.
-    let lease = place.wait(a.lock("x").ttl(3 * SECOND).acquire()).unwrap();
-    place.server.shift_clock(3600.0);
-    let next = until(LIMIT, || place.try_hold(&b, "x")).unwrap();
-    assert!(next.fence() > lease.fence());
-    assert_eq!(place.wait(lease.lost()), Loss::Gone);
-    place.wait(next.release()).unwrap();
-    // Back: what is given back is free.
-    for seconds in [-7200.0, 10.0, -86400.0] {
-        place.server.shift_clock(seconds);
-        let lease = place.hold(&a, "x");
-        assert!(lease.fence() > last && lease.fence() > next.fence(), "{seconds}");
-        last = lease.fence();
-        assert!(place.try_hold(&b, "x").is_none());
-        place.wait(lease.renew()).unwrap();
-        place.wait(lease.release()).unwrap();
-    }
 }

@@ -1,5 +1,6 @@
 //! What somebody else has made is not run by our statements, wherever names are looked for.
 
+use crate::dialect::statement;
 use crate::place::{LONG, PROMPT, Place};
 use leasehold::Client;
 
@@ -133,10 +134,6 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
     assert_eq!(place.server.sql("SELECT count(*) FROM ran"), "0");
     assert_eq!(place.column("s", "sharers -> 0 ->> 'owner'::text"), next.trim_matches('\''));
     drop(client);
-}
-
-fn statement(sql: &str) -> String {
-    sql.replace("$table", "leasehold")
 }
 
 /// Operators that fit better than those of the server where an operand would have to be cast.

@@ -8,7 +8,7 @@ use crate::Failure;
 pub(super) const AWAKE: &str = "LEASEHOLD_PLANTED";
 
 /// Where all scripts pass by, as text: the file, the line, and what they are called there.
-pub(super) const SCRIPTS: [Scripts; 8] = [
+pub(super) const SCRIPTS: [Scripts; 7] = [
     Scripts {
         file: "core/src/backend/redis/scripts.rs",
         line: "    fn new(script: &str) -> Self {\n",
@@ -30,7 +30,7 @@ pub(super) const SCRIPTS: [Scripts; 8] = [
         name: "sql",
     },
     Scripts {
-        file: "tests/tests/mysql/table.rs",
+        file: "tests/tests/mysql/dialect.rs",
         line: "fn statement(sql: &str) -> String {\n",
         name: "sql",
     },
@@ -40,12 +40,7 @@ pub(super) const SCRIPTS: [Scripts; 8] = [
         name: "sql",
     },
     Scripts {
-        file: "tests/tests/postgres/table.rs",
-        line: "fn statement(sql: &str) -> String {\n",
-        name: "sql",
-    },
-    Scripts {
-        file: "tests/tests/postgres/search_path.rs",
+        file: "tests/tests/postgres/dialect.rs",
         line: "fn statement(sql: &str) -> String {\n",
         name: "sql",
     },

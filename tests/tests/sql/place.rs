@@ -5,10 +5,14 @@ use std::ops::Deref;
 use leasehold::Client;
 use leasehold_tests::patience::{LIMIT, until};
 pub(crate) use leasehold_tests::scene::{LONG, SECOND, Scene, Waiter};
-use leasehold_tests::servers::{Mysql, MysqlSettings};
+
+use crate::dialect::{self, Server, Settings};
+
+/// Far below every ttl of these tests, and the time after which who waits asks again.
+pub(crate) const PROMPT: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(crate) struct Place {
-    pub(crate) server: Mysql,
+    pub(crate) server: Server,
     scene: Scene,
 }
 
@@ -21,10 +25,10 @@ impl Deref for Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self::on(MysqlSettings::default())
+        Self::on(Settings::default())
     }
 
-    pub(crate) fn on(settings: MysqlSettings) -> Self {
+    pub(crate) fn on(settings: Settings) -> Self {
         Self { server: settings.start(), scene: Scene::new() }
     }
 
@@ -37,24 +41,22 @@ impl Place {
         self.server.sql(&format!("SELECT {column} FROM leasehold WHERE name = '{name}'"))
     }
 
+    /// Whether this is true of a lock's row.
+    pub(crate) fn is(&self, name: &str, condition: &str) -> bool {
+        self.column(name, &format!("CASE WHEN {condition} THEN 'yes' ELSE 'no' END")) == "yes"
+    }
+
     /// A user who may read and write the table, and no more.
     pub(crate) fn plain_user(&self, name: &str) -> String {
         self.client();
-        self.server.sql(&format!(
-            "CREATE USER {name}@'%'; \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON jobs.leasehold TO {name}@'%'"
-        ));
+        self.server.sql(&dialect::make_user(name));
+        self.server.sql(&dialect::grant("SELECT, INSERT, UPDATE, DELETE", name));
         self.server.url_as(name)
     }
 
     /// End the sessions of all clients, as an administrator may.
     pub(crate) fn end_sessions(&self) {
-        let ours = "SELECT id FROM information_schema.processlist \
-                    WHERE user IN ('rig', 'ann') AND db = 'jobs' AND id <> CONNECTION_ID()";
-        for id in self.server.sql(ours).lines() {
-            // It may have ended by itself.
-            drop(self.server.try_sql(&format!("KILL CONNECTION {id}")));
-        }
+        dialect::end_sessions(&self.server);
     }
 
     /// Wait for a lock elsewhere; when this returns, it stands in line.
