@@ -354,11 +354,11 @@ export class Lease implements AsyncDisposable {
   /** Throws LeaseLost if it is not held at this instant, or NotHeld if it was released. */
   check(): void
   /**
-   * With PostgreSQL, MySQL and MariaDB: an SQL statement, one text without parameters. Run in your own
-   * transaction in the database in which the lock is, it fails if somebody else holds the lock or nobody
-   * does, and until that transaction ends nobody takes it over, whatever the clocks do. Commit, then
-   * release. It asks nobody. Throws LeaseLost or NotHeld when the lease is over, and Unsupported on other
-   * backends, and with MySQL for a lock that is shared or has permits.
+   * With PostgreSQL, MySQL and MariaDB: an SQL statement without parameters. Run it in your own transaction,
+   * in the database where the lock is. It fails if this lease does not hold the lock any more: roll back
+   * then. If it does not fail, nobody takes the lock over until that transaction ends, whatever the clocks
+   * do. Commit, then release. Does no I/O. Throws LeaseLost or NotHeld when the lease is over; Unsupported on other backends, and with
+   * MySQL for a lock that is shared or has permits.
    */
   guard(): string
   /**

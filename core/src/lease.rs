@@ -98,16 +98,17 @@ impl Lease {
     /// database in which the lock is. Run it there before you commit, and nobody takes the lock
     /// over until that transaction has ended, whatever the clocks do and however long the
     /// process is stopped. If somebody has taken it, or it was given back or broken, the
-    /// statement fails, and with it the transaction. So nothing is written under a lease that was
-    /// lost, and no table needs a column for the [fence](Lease::fence).
+    /// statement fails: roll back then. PostgreSQL refuses the commit after that, MySQL and
+    /// MariaDB do not. So nothing is written under a lease that was lost, and no table needs a
+    /// column for the [fence](Lease::fence).
     ///
     /// It is one text without parameters, and every driver runs it as it is. It returns one row.
     /// Without a transaction it is a check, and holds off nobody. Commit, then release. The user
     /// needs SELECT and UPDATE on the table of the locks. See `docs/database-guard.md`.
     ///
     /// Renewals go on meanwhile. A transaction that stays open keeps the lock taken, also after a
-    /// release, and those out who would share it or use another permit. Nothing is asked of the
-    /// server here.
+    /// release. It also keeps out those who would share the lock or use another permit. This does
+    /// no I/O.
     ///
     /// # Errors
     /// `lost` and `not_held` when it is over. `unsupported` on other backends, for a lock that is

@@ -56,10 +56,10 @@ public final class Lease: Sendable {
 
     var whyOver: LeaseError? { native.check().map(LeaseError.init) }
 
-    /// With PostgreSQL, MySQL and MariaDB: an SQL statement, one text without parameters. Run in your
-    /// own transaction in the database in which the lock is, it fails if somebody else holds the
-    /// lock or nobody does, and until that transaction ends nobody takes it over, whatever the
-    /// clocks do. Commit, then release. It asks nobody.
+    /// With PostgreSQL, MySQL and MariaDB: an SQL statement without parameters. Run it in your own
+    /// transaction, in the database where the lock is. It fails if this lease does not hold the lock
+    /// any more: roll back then. If it does not fail, nobody takes the lock over until that
+    /// transaction ends, whatever the clocks do. Commit, then release. Does no I/O.
     ///
     /// - Throws: ``LeaseError/Code/lost`` and ``LeaseError/Code/notHeld`` when it is over;
     ///   ``LeaseError/Code/unsupported`` on other backends, and with MySQL for a lock that is shared
