@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold::time::Instant;
 
 use super::Failure;
-use super::clock::micros;
+use super::clock::{micros, now, pause, pause_until};
 use super::rounds::quantile;
 
 /// When somebody asked for and held the lock, in nanoseconds of the machine's clock.
@@ -34,6 +34,65 @@ impl Turn {
             return Err("a broken turn".into());
         };
         Ok(Self { waiter: first + waiter as usize, asked, acquired, releasing })
+    }
+}
+
+/// Somebody who takes a lock again and again.
+pub trait Waiter: Send + 'static {
+    /// Wait for it and take it.
+    fn take(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Give it back.
+    fn give(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Print the turns of all of them, who hold it for so long each, from `start` to `end`.
+///
+/// # Errors
+/// When it is too late to start, and when one of them fails.
+pub fn print_turns(
+    runtime: &tokio::runtime::Runtime,
+    waiters: Vec<impl Waiter>,
+    hold: Duration,
+    start: Instant,
+    end: Instant,
+) -> Result<(), Failure> {
+    if now() > start {
+        return Err("connecting took longer than the head start".into());
+    }
+    let tasks = waiters.into_iter().map(|waiter| runtime.spawn(turns(waiter, hold, start, end)));
+    let mut said = String::new();
+    for (waiter, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
+        for turn in runtime.block_on(task)?? {
+            said += &Turn::line(waiter, turn);
+        }
+    }
+    print!("{said}");
+    Ok(())
+}
+
+async fn turns(
+    mut waiter: impl Waiter,
+    hold: Duration,
+    start: Instant,
+    end: Instant,
+) -> Result<Vec<[Instant; 3]>, Failure> {
+    let mut turns = Vec::with_capacity(4096);
+    pause_until(start).await;
+    loop {
+        let asked = now();
+        waiter.take().await?;
+        let acquired = now();
+        if !hold.is_zero() {
+            pause(hold).await;
+        }
+        let releasing = now();
+        waiter.give().await?;
+        turns.push([asked, acquired, releasing]);
+        // Only now, so that nobody keeps what others wait for.
+        if releasing >= end {
+            return Ok(turns);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ const HOLDS: [(Duration, Duration); 2] = [
     (Duration::from_millis(1), Duration::from_millis(700)),
 ];
 /// What processes need to start and connect.
-const HEAD_START: Duration = Duration::from_millis(120);
+const HEAD_START: Duration = Duration::from_millis(400);
 
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     report

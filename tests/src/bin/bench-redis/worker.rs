@@ -8,9 +8,8 @@ use redis::aio::MultiplexedConnection;
 use rslock::{LockGuard, LockManager};
 
 use crate::Failure;
-use crate::clock::{now, pause, pause_until};
 use crate::contender::TTL;
-use crate::turns::Turn;
+use crate::turns::{self, print_turns};
 
 /// The first argument of such a process.
 pub(crate) const WORD: &str = "worker";
@@ -79,16 +78,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let job = Job::parse(words)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let waiters = runtime.block_on(Waiter::all(&job))?;
-    let (hold, start, end) = (job.hold, job.start, job.end);
-    let tasks = waiters.into_iter().map(|waiter| runtime.spawn(waiter.turns(hold, start, end)));
-    let mut said = String::new();
-    for (waiter, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
-        for turn in runtime.block_on(task)?? {
-            said += &Turn::line(waiter, turn);
-        }
-    }
-    print!("{said}");
-    Ok(())
+    print_turns(&runtime, waiters, job.hold, job.start, job.end)
 }
 
 enum Waiter {
@@ -136,32 +126,9 @@ impl Waiter {
         }
         Ok(waiters)
     }
+}
 
-    async fn turns(
-        mut self,
-        hold: Duration,
-        start: Instant,
-        end: Instant,
-    ) -> Result<Vec<[Instant; 3]>, Failure> {
-        let mut turns = Vec::with_capacity(4096);
-        pause_until(start).await;
-        loop {
-            let asked = now();
-            self.take().await?;
-            let acquired = now();
-            if !hold.is_zero() {
-                pause(hold).await;
-            }
-            let releasing = now();
-            self.give().await?;
-            turns.push([asked, acquired, releasing]);
-            // Only now, so that nobody keeps what others wait for.
-            if releasing >= end {
-                return Ok(turns);
-            }
-        }
-    }
-
+impl turns::Waiter for Waiter {
     async fn take(&mut self) -> Result<(), Failure> {
         match self {
             Self::Lock(lock, lease) => *lease = Some(lock.acquire().await?),

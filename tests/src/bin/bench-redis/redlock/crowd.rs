@@ -37,7 +37,7 @@ const HOLDS: [(Duration, Duration); 2] = [
     (Duration::from_millis(1), Duration::from_millis(700)),
 ];
 /// What clients need to connect to all nodes, more than to one.
-const HEAD_START: Duration = Duration::from_millis(250);
+const HEAD_START: Duration = Duration::from_millis(700);
 
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     report.section("3. one lock on 3 nodes, taken again at once by who released it; rslock");
