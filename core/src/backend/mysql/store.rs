@@ -200,6 +200,35 @@ impl Rows for Store {
 }
 
 impl Store {
+    /// An answer about the table that the first session has found, which says the table's id.
+    /// What was taken in another table is given back: nobody is told of it.
+    async fn of_table(
+        &self,
+        row: Result<Row, Trouble>,
+        on: &Session,
+        name: &LockName,
+        owner: Owner,
+    ) -> Result<Row, Trouble> {
+        let row = self.of_one(row)?;
+        if let Err(error) = self.known.check_table(&column::<String>(&row, "id")?) {
+            let values = [("name", named(name.as_str())), ("owner", text::owner(owner))];
+            drop(on.ask(&self.table.sql.release, &values).await);
+            return Err(error.into());
+        }
+        Ok(row)
+    }
+
+    /// An answer that there is if the table has a row about itself.
+    fn of_one(&self, row: Result<Row, Trouble>) -> Result<Row, Trouble> {
+        match row {
+            Err(Trouble { is: Is::Empty, error }) => {
+                let outcome = error.outcome();
+                Err(self.known.is_emptied(&self.table.named).with_outcome(outcome).into())
+            }
+            row => row,
+        }
+    }
+
     async fn renew_part(
         &self,
         on: &Session,
@@ -280,8 +309,8 @@ fn is_held(held: &Held, row: &Row) -> Result<bool, Trouble> {
     Ok(sharers.iter().any(|share| share.owner == held.owner && share.expires > now))
 }
 
-/// The largest request about many rows. Every server takes more, unless its
-/// `max_allowed_packet` is less than a quarter of what it was by default in the oldest ones.
+/// The largest request about many rows, in bytes. By default even the oldest servers take four
+/// times as much (`max_allowed_packet`).
 const LARGEST: usize = 256 << 10;
 /// How much of it one row takes, at most: so often its name, each byte as two digits,
 const NAMES: usize = 4;
@@ -302,37 +331,6 @@ fn in_parts<T>(mut all: &[T], name: impl Fn(&T) -> usize) -> Vec<&[T]> {
         all = rest;
     }
     parts
-}
-
-impl Store {
-    /// An answer about the table that the first session has found, which says the table's id.
-    /// What was taken in another table is given back: nobody is told of it.
-    async fn of_table(
-        &self,
-        row: Result<Row, Trouble>,
-        on: &Session,
-        name: &LockName,
-        owner: Owner,
-    ) -> Result<Row, Trouble> {
-        let row = self.of_one(row)?;
-        if let Err(error) = self.known.check_table(&column::<String>(&row, "id")?) {
-            let values = [("name", named(name.as_str())), ("owner", text::owner(owner))];
-            drop(on.ask(&self.table.sql.release, &values).await);
-            return Err(error.into());
-        }
-        Ok(row)
-    }
-
-    /// An answer that there is if the table has a row about itself.
-    fn of_one(&self, row: Result<Row, Trouble>) -> Result<Row, Trouble> {
-        match row {
-            Err(Trouble { is: Is::Empty, error }) => {
-                let outcome = error.outcome();
-                Err(self.known.is_emptied(&self.table.named).with_outcome(outcome).into())
-            }
-            row => row,
-        }
-    }
 }
 
 /// What is seen of a lock in an answer that tells its name.
