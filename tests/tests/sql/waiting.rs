@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::dialect;
-use crate::place::{LONG, Place, SECOND};
+use crate::place::{LONG, PROMPT, Place, SECOND};
 use leasehold::runtime::Runtime;
+use leasehold_tests::patience::now;
+use leasehold_tests::proxy::Proxy;
 
 #[test]
 fn a_waiter_that_is_gone_keeps_the_others_for_no_longer_than_its_place() {
@@ -19,6 +21,33 @@ fn a_waiter_that_is_gone_keeps_the_others_for_no_longer_than_its_place() {
     first.abort();
     let (_, took) = place.hand_over(lease, second);
     assert!(took < 4 * SECOND, "{took:?}");
+}
+
+#[test]
+fn who_joins_the_line_while_the_lock_is_released_gets_it() {
+    let place = Place::new();
+    let proxy = Proxy::of_bytes(place.server.port());
+    let url = place.server.url();
+    let url = url.replace(&place.server.port().to_string(), &proxy.port().to_string());
+    let (holder, client) = (place.client(), place.client_of(&url));
+    place.wait(place.hold(&client, "warm").release()).unwrap();
+    // It hears that the lock is busy when it no longer is.
+    proxy.delay_replies(2 * PROMPT / 3);
+    let mut held = Vec::new();
+    for round in 0..4 {
+        let lock = holder.lock(format!("x{round}")).ttl(10 * SECOND);
+        let lease = place.wait(lock.acquire()).unwrap();
+        let joins = place.queue(client.lock(lease.name()).ttl(LONG));
+        place.pass(PROMPT / 3);
+        place.wait(lease.release()).unwrap();
+        let released = now();
+        let (next, at) = place.granted(joins);
+        assert!(next.fence() > lease.fence());
+        let took = at.saturating_duration_since(released);
+        assert!(took < 5 * SECOND, "it was held again: {took:?}");
+        // Its release would keep the next claim from being sent in time.
+        held.push(next);
+    }
 }
 
 /// Of one that holds alone; of one that shares it is 1.

@@ -83,8 +83,13 @@ async fn ask(client: &Client, claim: &Claim) -> Answer {
     Answer::Tied
 }
 
-#[allow(clippy::disallowed_methods)] // a release that is answered may still be under way to some
 async fn grant(client: &Client, claim: &Claim) -> Held {
+    grant_of(client, claim).await.0
+}
+
+/// A lease, and which of the permits it has.
+#[allow(clippy::disallowed_methods)] // a release that is answered may still be under way to some
+async fn grant_of(client: &Client, claim: &Claim) -> (Held, u32) {
     let mut answer = ask(client, claim).await;
     for millis in 0..50 {
         if !matches!(answer, Answer::Busy { ahead: 0, .. }) {
@@ -94,7 +99,7 @@ async fn grant(client: &Client, claim: &Claim) -> Held {
         answer = ask(client, claim).await;
     }
     match answer {
-        Answer::Granted { fence, .. } => held(claim, fence),
+        Answer::Granted { fence, slot, .. } => (held(claim, fence), slot),
         other => panic!("expected a grant, got {other:?}"),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{AFTER_SHORT, Client, LONG, On, SHORT, ask, busy, claim, free, held, renewed, woken};
+use super::grant_of as grant;
+use super::{AFTER_SHORT, Client, LONG, On, SHORT, ask, busy, claim, free, renewed, woken};
 use crate::backend::{Answer, Claim, Held, Mode, Renewal};
 use crate::error::Kind;
 
@@ -24,14 +25,6 @@ fn tried(claim: Claim) -> Claim {
 /// In which ways several can hold a lock of this backend.
 fn modes(client: &Client) -> impl Iterator<Item = Mode> {
     [Mode::Shared, FOUR].into_iter().filter(|mode| client.supports(*mode).is_ok())
-}
-
-/// A lease, and which of the permits it has.
-async fn grant(client: &Client, claim: &Claim) -> (Held, u32) {
-    match ask(client, claim).await {
-        Answer::Granted { fence, slot, .. } => (held(claim, fence), slot),
-        other => panic!("expected a grant, got {other:?}"),
-    }
 }
 
 async fn share(client: &Client) -> Held {

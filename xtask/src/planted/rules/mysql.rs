@@ -62,7 +62,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a row is written whatever its version is in MySQL",
-        "sql::waiting::many_who_contend_are_never_locked_out_of_each_other",
+        "sql::waiting::who_joins_the_line_while_the_lock_is_released_gets_it",
         "backend/mysql/sql/change.sql",
         "WHERE name = $name AND version = $version;",
         "WHERE name = $name AND version >= $version;",

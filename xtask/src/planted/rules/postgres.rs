@@ -76,7 +76,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "a row is written whatever its version is in PostgreSQL",
-        "sql::waiting::many_who_contend_are_never_locked_out_of_each_other",
+        "sql::waiting::who_joins_the_line_while_the_lock_is_released_gets_it",
         "backend/postgres/sql/change.sql",
         "WHERE t.name = $1 AND t.version = $2 AND (NOT",
         "WHERE t.name = $1 AND t.version >= $2 AND (NOT",
