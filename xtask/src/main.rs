@@ -178,6 +178,12 @@ fn built(file: &str) -> PathBuf {
     target.join("release").join(file)
 }
 
+/// Every failure: one is not to hide another, so that whoever mends them sees all.
+fn all_of(done: impl IntoIterator<Item = Result<(), Failure>>) -> Result<(), Failure> {
+    let failures: Vec<Failure> = done.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
 fn run(command: &mut Command) -> Result<(), Failure> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
