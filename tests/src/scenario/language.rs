@@ -84,6 +84,15 @@ impl Language {
 pub struct Pair(pub Language, pub Language);
 
 impl Pair {
+    pub(super) fn is_mixed(self) -> bool {
+        self.0.name() != self.1.name()
+    }
+
+    /// A number for it that others may share.
+    pub(super) fn turn(self) -> usize {
+        2 * self.0.name().len() + self.1.name().len()
+    }
+
     pub(super) fn of(self, actor: &str) -> Language {
         if matches!(actor, "a" | "c") { self.0 } else { self.1 }
     }
