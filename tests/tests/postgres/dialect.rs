@@ -26,6 +26,8 @@ pub(crate) const IS_CAREFUL: &str = "careful > clock_timestamp()";
 /// Put somebody unknown in the place of the first who waits for `x`.
 pub(crate) const REPLACE_FIRST: &str = "UPDATE leasehold SET line = jsonb_set(line, '{0,owner}', \
     '\"000000000000000000000000000000aa\"'), version = version + 1 WHERE name = 'x'";
+/// Who asks by [`claim`] and [`take`].
+pub(crate) const LATE: &str = "0000000000000000000000000000beef";
 pub(crate) const LOCK_TABLE: &str = "BEGIN; LOCK TABLE leasehold";
 pub(crate) const UNLOCK_TABLE: &str = "COMMIT";
 /// A time at which a lease ends that is held now.
@@ -98,14 +100,25 @@ pub(crate) fn end_sessions(server: &Server) {
     );
 }
 
-/// Carry out the statement that takes a free lock, for `x`, as an earlier session would.
+/// Carry out the statements that take a free lock, for `x`, as an earlier session would.
 pub(crate) fn claim(server: &Server) {
-    let claim = statement(include_str!("../../../core/src/backend/postgres/sql/claim.sql"));
+    ask_for(server, include_str!("../../../core/src/backend/postgres/sql/claim.sql"));
+    take(server);
+}
+
+/// The shorter one of them; answers what it says, which is nothing if it takes nothing.
+pub(crate) fn take(server: &Server) -> String {
+    ask_for(server, include_str!("../../../core/src/backend/postgres/sql/take.sql"))
+}
+
+fn ask_for(server: &Server, claim: &str) -> String {
     let id = server.sql("SELECT label FROM leasehold WHERE name = ''");
-    server.sql(&format!(
-        "PREPARE claim (text, text, bigint, bigint, text, text) AS {claim}; \
-         EXECUTE claim ('x', '0000000000000000000000000000beef', 60000000, 0, '', '{id}')"
+    let said = server.sql(&format!(
+        "PREPARE claim (text, text, bigint, bigint, text, text) AS {}; \
+         EXECUTE claim ('x', '{LATE}', 60000000, 0, '', '{id}')",
+        statement(claim)
     ));
+    said.replace("PREPARE", "").trim().to_owned()
 }
 
 /// As it is said to the usual table.

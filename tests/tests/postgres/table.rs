@@ -1,5 +1,6 @@
 //! What is in the table, and what it costs to write it.
 
+use crate::dialect::{self, LATE};
 use crate::place::{Place, SECOND};
 use leasehold::Kind;
 use leasehold_tests::patience::{LIMIT, until};
@@ -68,6 +69,43 @@ fn a_pair_is_two_statements_and_its_updates_leave_the_index_alone() {
     assert!(searched < 10.0, "the whole table was read {searched} times");
     let size = place.server.sql("SELECT pg_relation_size('leasehold')");
     assert!(size.parse::<u64>().unwrap() <= 65_536, "{size}");
+}
+
+#[test]
+fn the_shorter_claim_takes_nothing_that_is_not_free() {
+    let place = Place::new();
+    let client = place.client();
+    let change = |to: &str| place.server.sql(&format!("UPDATE leasehold SET {to}"));
+    let is_taken = |why: &str| {
+        let said = dialect::take(&place.server);
+        assert_eq!(said.is_empty(), !said.contains(LATE), "{said}");
+        assert_eq!(place.is("x", &format!("owner = '{LATE}'")), !said.is_empty(), "{why}");
+        !said.is_empty()
+    };
+    assert!(!is_taken("it has no row"));
+    let lease = place.hold(&client, "x");
+    assert!(!is_taken("it is held"));
+    place.wait(lease.release()).unwrap();
+    change("careful = now() + interval '1 hour' WHERE name = 'x'");
+    assert!(!is_taken("what is late changes nothing"));
+    change("careful = now() - interval '1 s' WHERE name = 'x'");
+    change("line = '[{\"owner\": \"0000000000000000000000000000face\"}]' WHERE name = 'x'");
+    assert!(!is_taken("somebody else stands first"));
+    change("line = NULL, sharers = '[]' WHERE name = 'x'");
+    assert!(!is_taken("it is shared"));
+    change("sharers = NULL WHERE name = 'x'");
+    let mut work = place.server.talk();
+    work.say("BEGIN; SELECT FROM leasehold WHERE name = 'x' FOR KEY SHARE");
+    assert!(!is_taken("somebody guards it"));
+    work.say("COMMIT");
+    let id = place.column("", "label");
+    change("label = 'another' WHERE name = ''");
+    // The statement is given the id that is there; a session has the one that it has seen.
+    let error = place.wait(client.lock("x").try_acquire()).unwrap_err();
+    assert!(error.to_string().contains("made anew"), "{error}");
+    change(&format!("label = '{id}' WHERE name = ''"));
+    assert!(is_taken("it is free"));
+    assert!(is_taken("it is its own"));
 }
 
 #[test]

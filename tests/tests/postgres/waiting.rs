@@ -17,6 +17,23 @@ fn a_release_wakes_who_waits() {
 }
 
 #[test]
+fn a_release_wakes_who_waits_behind_one_who_is_gone() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    for round in 0..5 {
+        let name = format!("x{round}");
+        let (lease, waiter) = (place.hold(&a, &name), place.stand_in_line(&b, &name));
+        place.server.sql(&format!(
+            "UPDATE leasehold SET line = jsonb_build_array((line -> 0) || \
+             '{{\"owner\": \"000000000000000000000000000000aa\", \"until\": 1}}') || line \
+             WHERE name = '{name}'"
+        ));
+        let (_, took) = place.hand_over(lease, waiter);
+        assert!(took < PROMPT, "{took:?}");
+    }
+}
+
+#[test]
 fn nobody_is_told_where_nobody_waits() {
     let place = Place::on(PostgresSettings::default().config("log_statement", "all"));
     let (a, b) = (place.client(), place.client());

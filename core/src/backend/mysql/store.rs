@@ -13,7 +13,7 @@ use super::table::{Table, named};
 use super::text::{self, fill, list, maybe};
 use crate::backend::connection::Connection;
 use crate::backend::record::Address;
-use crate::backend::sql::{Change, Is, Old, Rows, Seen, Taken, Trouble, Which};
+use crate::backend::sql::{self, Change, Is, Old, Rows, Seen, Taken, Trouble, Which};
 use crate::backend::{Claim, Held, Mode, Released, Renewal, lists};
 use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
@@ -59,7 +59,7 @@ impl Rows for Store {
         self.known.is_anew()
     }
 
-    async fn take(&self, on: &Session, claim: &Claim) -> Result<Taken, Trouble> {
+    async fn take(&self, on: &Session, claim: &Claim, _: bool) -> Result<Taken, Trouble> {
         let values = [
             ("name", named(claim.name.as_str())),
             ("owner", text::owner(claim.owner)),
@@ -76,7 +76,7 @@ impl Rows for Store {
         }
     }
 
-    async fn free(&self, on: &Session, held: &Held) -> Result<Released, Trouble> {
+    async fn free(&self, on: &Session, held: &Held) -> Result<Option<Released>, Trouble> {
         let values = [("name", named(held.name.as_str())), ("owner", text::owner(held.owner))];
         let sql = match held.mode {
             Mode::Exclusive => &self.table.sql.release,
@@ -84,12 +84,9 @@ impl Rows for Store {
         };
         let row = self.of_one(on.ask_one(sql, &values).await)?;
         let now = instant(column(&row, "now")?);
-        let line = column::<Option<String>>(&row, "line")?;
-        let line = line.map_or(Ok(Vec::new()), |line| lists::read_line(&line));
-        // It is given back, whoever waits.
-        let line = line.unwrap_or_default();
-        let others = line.iter().filter(|waiter| waiter.until > now).count();
-        Ok(Released { held: has_written(&row)?, next: None, others })
+        let line: Option<String> = column(&row, "line")?;
+        let others = sql::waiting(line.as_deref(), now);
+        Ok(Some(Released { held: has_written(&row)?, next: None, others }))
     }
 
     async fn hand_over(

@@ -96,7 +96,7 @@ impl Written {
 const START: Instant = Instant::from_nanos(0);
 
 /// The server's times, counted from 1970.
-fn instant(time: SystemTime) -> Instant {
+pub(super) fn instant(time: SystemTime) -> Instant {
     START + time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -8,12 +8,12 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::dial::{Dial, Known};
 use super::failure::strange;
-use super::rows::{Written, column, micros, seen};
+use super::rows::{Written, column, instant, micros, seen};
 use super::session::Session;
 use super::table::Table;
 use crate::backend::connection::Connection;
 use crate::backend::record::Address;
-use crate::backend::sql::{Change, Old, Rows, Seen, Taken, Trouble, Which};
+use crate::backend::sql::{self, Change, Old, Rows, Seen, Taken, Trouble, Which};
 use crate::backend::{Claim, Held, Mode, Released, Renewal};
 use crate::name::LockName;
 use crate::runtime::Runtime;
@@ -57,7 +57,7 @@ impl Rows for Store {
         self.known.is_anew()
     }
 
-    async fn take(&self, on: &Session, claim: &Claim) -> Result<Taken, Trouble> {
+    async fn take(&self, on: &Session, claim: &Claim, has_row: bool) -> Result<Taken, Trouble> {
         let (name, owner) = (claim.name.as_str(), claim.owner.to_string());
         let (ttl, client) = (micros(claim.ttl), self.address() as i64);
         let parameters = [
@@ -68,6 +68,14 @@ impl Rows for Store {
             (&&*claim.label as _, Type::TEXT),
             (&self.known.table() as _, Type::TEXT),
         ];
+        if has_row {
+            let rows = on.ask(&self.table.sql.take, &parameters).await?;
+            if rows.is_empty() {
+                return Ok(Taken::Unseen);
+            }
+            let row = answer_to(on, &rows, "claimed", &owner)?;
+            return Ok(Taken::Granted(column::<i64>(row, "granted")? as u64));
+        }
         let rows = on.ask(&self.table.sql.claim, &parameters).await?;
         let row = answer_to(on, self.of_table(&rows)?, "claimed", &owner)?;
         if let Some(fence) = column::<Option<i64>>(row, "granted")? {
@@ -80,18 +88,23 @@ impl Rows for Store {
         }
     }
 
-    async fn free(&self, on: &Session, held: &Held) -> Result<Released, Trouble> {
+    async fn free(&self, on: &Session, held: &Held) -> Result<Option<Released>, Trouble> {
         let (name, owner) = (held.name.as_str(), held.owner.to_string());
         let parameters = [(&name as _, Type::TEXT), (&owner as _, Type::TEXT)];
-        let sql = match held.mode {
-            Mode::Exclusive => &self.table.sql.release,
-            Mode::Shared | Mode::Counted { .. } => &self.table.sql.release_share,
-        };
-        let rows = on.ask(sql, &parameters).await?;
+        if held.mode != Mode::Exclusive {
+            let rows = on.ask(&self.table.sql.release_share, &parameters).await?;
+            let row = answer_to(on, &rows, "released", &owner)?;
+            let others = column::<i64>(row, "others")? as usize;
+            return Ok(Some(Released { held: column(row, "held")?, next: None, others }));
+        }
+        let rows = on.ask(&self.table.sql.release, &parameters).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
         let row = answer_to(on, &rows, "released", &owner)?;
-        let was_held = column(row, "held")?;
-        let others = column::<i64>(row, "others")? as usize;
-        Ok(Released { held: was_held, next: None, others })
+        let now = instant(column(row, "now")?);
+        let others = sql::waiting(column(row, "line")?, now);
+        Ok(Some(Released { held: true, next: None, others }))
     }
 
     async fn hand_over(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::expect::Expected;
 use super::failure::{Is, Trouble};
 use super::locks::{Locks, Moment, Start, next_client};
 use super::{Rows, Seen, Session, Taken};
@@ -19,24 +20,42 @@ const LATE: Duration = Duration::from_secs(60 * 60);
 impl<R: Rows> Locks<R> {
     pub(crate) async fn claim(&self, claim: &Claim) -> Result<Answer, Error> {
         self.chores.count_request();
-        match claim.mode {
-            Mode::Exclusive => self.claim_alone(claim).await,
-            Mode::Shared | Mode::Counted { .. } => self.claim_row(claim, None).await,
+        if claim.mode != Mode::Exclusive {
+            return self.claim_row(claim, None).await;
         }
+        let answer = self.claim_alone(claim).await;
+        let expected = match answer {
+            Ok(Answer::Granted { .. }) => Expected::Free,
+            Ok(Answer::Busy { .. }) => Expected::Busy,
+            _ => Expected::Nothing,
+        };
+        self.expected.note(&claim.name, expected);
+        answer
     }
 
     /// For one holder.
     async fn claim_alone(&self, claim: &Claim) -> Result<Answer, Error> {
-        let session = self.session().await?;
-        // What comes next is sent at once, or not at all.
-        if self.is_retired(claim.owner) {
-            return Ok(Answer::Retired);
+        let expected = self.expected.of(&claim.name);
+        // A look costs less than a try. Who waits asks when it is its turn.
+        if expected == Expected::Busy && claim.place.is_none() {
+            return self.claim_row(claim, None).await;
         }
-        match self.rows.take(&session, claim).await {
-            Ok(Taken::Granted(fence)) => Ok(Answer::Granted { fence, slot: 0, term: None }),
-            Ok(Taken::Seen(seen)) => self.claim_row(claim, Some(seen)).await,
-            Err(Trouble { is: Is::Beaten, .. }) => self.claim_row(claim, None).await,
-            Err(trouble) => Err(trouble.error),
+        let session = self.session().await?;
+        let mut has_row = expected != Expected::Nothing;
+        loop {
+            // What comes next is sent at once, or not at all.
+            if self.is_retired(claim.owner) {
+                return Ok(Answer::Retired);
+            }
+            match self.rows.take(&session, claim, has_row).await {
+                Ok(Taken::Granted(fence)) => {
+                    return Ok(Answer::Granted { fence, slot: 0, term: None });
+                }
+                Ok(Taken::Seen(seen)) => return self.claim_row(claim, Some(seen)).await,
+                Ok(Taken::Unseen) => has_row = false,
+                Err(Trouble { is: Is::Beaten, .. }) => return self.claim_row(claim, None).await,
+                Err(trouble) => return Err(trouble.error),
+            }
         }
     }
 

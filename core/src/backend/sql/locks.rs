@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::chores::Chores;
+use super::expect::Expectations;
 use super::failure::{Is, Trouble};
 use super::renew::Doubt;
 use super::{Change, LOCKED, Rows, Seen, Session, Which};
@@ -22,6 +23,7 @@ pub(crate) struct Locks<R: Rows> {
     retired: Mutex<Retired>,
     pub(super) chores: Chores<R>,
     pub(super) doubt: Doubt,
+    pub(super) expected: Expectations,
 }
 
 /// When something is decided, and what may come of it.
@@ -62,7 +64,8 @@ impl<R: Rows> Locks<R> {
     pub(crate) fn of(rows: Arc<R>, second: Connection<Arc<R::Session>>) -> Self {
         let chores = Chores::of(rows.clone());
         chores.forget_old();
-        Self { rows, second, retired: Mutex::default(), chores, doubt: Doubt::default() }
+        let (retired, doubt, expected) = Default::default();
+        Self { rows, second, retired, chores, doubt, expected }
     }
 
     pub(super) fn retired(&self) -> MutexGuard<'_, Retired> {

@@ -25,6 +25,7 @@ mod address;
 mod chores;
 mod claim;
 mod dial;
+mod expect;
 mod failure;
 mod guard;
 mod locks;
@@ -38,7 +39,7 @@ pub(super) use dial::{Known, entered, in_time};
 pub(super) use failure::{Is, Trouble, whole};
 pub(super) use guard::{check_table, hex};
 pub(super) use locks::Locks;
-pub(super) use rows::{columns, read_owner};
+pub(super) use rows::{columns, read_owner, waiting};
 pub(super) use table::Named;
 
 /// The rows of a table, by the statements of one kind of server. No statement is carried out
@@ -62,19 +63,22 @@ pub(super) trait Rows: Send + Sync + 'static {
     /// Whether the table was made anew since the first session, so that no lease is in it.
     fn is_anew(&self) -> bool;
 
-    /// Take a lock for one holder if it is free.
+    /// Take a lock for one holder if it is free. One that `has_row`, as far as is known, may be
+    /// taken in a shorter way, which tells nothing else.
     fn take(
         &self,
         on: &Self::Session,
         claim: &Claim,
+        has_row: bool,
     ) -> impl Future<Output = Result<Taken, Trouble>> + Send;
 
-    /// Give back what is held, alone or not.
+    /// Give back what is held, alone or not; `None`, and nothing is changed, if one statement
+    /// cannot decide that.
     fn free(
         &self,
         on: &Self::Session,
         held: &Held,
-    ) -> impl Future<Output = Result<Released, Trouble>> + Send;
+    ) -> impl Future<Output = Result<Option<Released>, Trouble>> + Send;
 
     /// Give it back and take it for the next owner, whose fence is the answer; `None`, and
     /// nothing is changed, if one statement cannot decide that.
@@ -179,6 +183,8 @@ pub(super) enum Taken {
     Granted(u64),
     /// Not granted. The lock was like this at about that time.
     Seen(Seen),
+    /// Not granted, or it has no row.
+    Unseen,
 }
 
 /// Which rows are read.

@@ -33,7 +33,7 @@ impl<R: Rows> Locks<R> {
     ) -> Result<Option<Released>, Trouble> {
         let Some(then) = then else {
             let session = self.session().await?;
-            return self.rows.free(&session, held).await.map(Some);
+            return self.rows.free(&session, held).await;
         };
         if held.mode != Mode::Exclusive || then.mode != Mode::Exclusive {
             return Ok(None);
