@@ -106,6 +106,11 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
             format!("'x', {owner}, 60000000, 7, '', $id"),
         ),
         (
+            sql!("take"),
+            "text, text, bigint, bigint, text, text".into(),
+            format!("'x', {owner}, 60000000, 7, '', $id"),
+        ),
+        (
             sql!("hand_over"),
             "text, text, text, bigint, bigint, text, text".into(),
             format!("'x', {owner}, {next}, 60000000, 7, '', $id"),
@@ -134,6 +139,29 @@ fn statements_mean_the_same_in_a_session_without_our_settings() {
     assert_eq!(place.server.sql("SELECT count(*) FROM ran"), "0");
     assert_eq!(place.column("s", "sharers -> 0 ->> 'owner'::text"), next.trim_matches('\''));
     drop(client);
+}
+
+/// A guard runs in a session of the user's.
+#[test]
+fn a_guard_runs_nothing_that_others_have_made() {
+    let place = Place::new();
+    let client = place.client();
+    hostile_operators(&place);
+    place.server.sql(
+        "CREATE FUNCTION public.convert_from(bytea, text) RETURNS text LANGUAGE plpgsql AS \
+         'BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NULL; END'; \
+         CREATE FUNCTION public.decode(text, name) RETURNS bytea LANGUAGE plpgsql AS \
+         'BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NULL; END'",
+    );
+    let shared = place.wait(client.lock("s").shared().ttl(LONG).acquire()).unwrap();
+    for lease in [place.hold(&client, "x"), shared] {
+        let mut work = place.server.talk();
+        for path in ["public, pg_catalog", "DEFAULT"] {
+            work.say(&format!("SET search_path TO {path}"));
+            assert_eq!(work.say(&lease.guard().unwrap()), "1", "{path}");
+        }
+    }
+    assert_eq!(place.server.sql("SELECT count(*) FROM ran"), "0");
 }
 
 /// Operators that fit better than those of the server where an operand would have to be cast.

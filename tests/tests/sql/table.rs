@@ -163,6 +163,20 @@ fn rows_of_yesterday_are_dropped_and_fences_go_on_rising() {
     place.wait(held.renew()).unwrap();
 }
 
+/// Have a client look for old rows, up to that of this name, which is as old as others that are
+/// dropped.
+fn drop_old_rows_up_to(place: &Place, name: &str) {
+    let first = place.hold(&place.client(), "a");
+    place.wait(first.release()).unwrap();
+    let names = format!("name IN ('a', '{name}')");
+    place.server.sql(&format!("UPDATE leasehold SET fence = 1 WHERE {names}"));
+    let dropped = until(LIMIT, || {
+        place.client();
+        place.column("a", "fence").is_empty().then_some(())
+    });
+    assert!(dropped.is_some());
+}
+
 #[test]
 fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
     let place = Place::new();
@@ -177,6 +191,8 @@ fn what_was_sent_before_a_withdraw_and_comes_late_changes_nothing() {
     // The holder's session has ended, too. That may be seen only when it was silent for a while.
     place.pass(2 * SECOND);
     place.wait(holder.release()).unwrap();
+    drop_old_rows_up_to(&place, "x");
+    assert!(place.is("x", dialect::IS_CAREFUL), "the row is dropped");
     // The statement that takes a free lock, as it would come from the session before.
     dialect::claim(&place.server);
     assert!(place.is("x", "owner IS NULL"));

@@ -61,6 +61,13 @@ pub(super) const RULES: &[Rule] = &[
         ")",
     ),
     rule(
+        "a row that keeps out what is late is dropped in MySQL",
+        "sql::table::what_was_sent_before_a_withdraw_and_comes_late_changes_nothing",
+        "backend/mysql/sql/read_old.sql",
+        "AND (t.careful IS NULL OR t.careful <= $now)",
+        "",
+    ),
+    rule(
         "a row is written whatever its version is in MySQL",
         "sql::waiting::who_joins_the_line_while_the_lock_is_released_gets_it",
         "backend/mysql/sql/change.sql",

@@ -40,6 +40,20 @@ pub(super) const RULES: &[Rule] = &[
         "AND (t.careful IS NULL OR t.careful >= clock.now)",
     ),
     rule(
+        "a row that keeps out what is late is dropped in PostgreSQL",
+        "sql::table::what_was_sent_before_a_withdraw_and_comes_late_changes_nothing",
+        "backend/postgres/sql/read_old.sql",
+        "AND (t.careful IS NULL OR t.careful <= pg_catalog.clock_timestamp())",
+        "",
+    ),
+    rule(
+        "a guard looks for a function wherever the session does in PostgreSQL",
+        "search_path::a_guard_runs_nothing_that_others_have_made",
+        "backend/postgres/guard.rs",
+        "pg_catalog.convert_from(",
+        "convert_from(",
+    ),
+    rule(
         "a short claim that comes late is granted in PostgreSQL",
         "table::the_shorter_claim_takes_nothing_that_is_not_free",
         "backend/postgres/sql/take.sql",

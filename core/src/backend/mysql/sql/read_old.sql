@@ -8,3 +8,5 @@ FROM (
 ) AS came
 LEFT JOIN $table AS t ON t.name > $after AND t.name <= came.last
     AND t.fence < $now - 86400000000 AND (t.owner IS NULL OR t.expires <= $now)
+    -- What may come late is to meet the row.
+    AND (t.careful IS NULL OR t.careful <= $now)

@@ -13,3 +13,5 @@ FROM came LEFT JOIN $table AS t ON t.name > $1 AND t.name <= came.last
     AND t.fence < (extract(epoch FROM pg_catalog.clock_timestamp() - interval '1 day')
         * 1000000::numeric)::bigint
     AND (t.owner IS NULL OR t.expires <= pg_catalog.clock_timestamp())
+    -- What may come late is to meet the row.
+    AND (t.careful IS NULL OR t.careful <= pg_catalog.clock_timestamp())
