@@ -25,7 +25,7 @@ fn a_release_wakes_who_waits_behind_one_who_is_gone() {
         let (lease, waiter) = (place.hold(&a, &name), place.stand_in_line(&b, &name));
         place.server.sql(&format!(
             "UPDATE leasehold SET line = jsonb_build_array((line -> 0) || \
-             '{{\"owner\": \"000000000000000000000000000000aa\", \"client\": \"1\", \"until\": 1}}') || line \
+             '{{\"owner\": \"000000000000000000000000000000aa\", \"client\": 1, \"until\": 1}}') || line \
              WHERE name = '{name}'"
         ));
         let (_, took) = place.hand_over(lease, waiter);
