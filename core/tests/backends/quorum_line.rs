@@ -43,7 +43,7 @@ impl Node for Distant {
         self.node.renew(leases).await
     }
 
-    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+    async fn evict(&self, name: &LockName, up_to: u64) -> Result<Signed<Evicted>, Error> {
         self.node.evict(name, up_to).await
     }
 

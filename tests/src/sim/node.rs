@@ -152,7 +152,7 @@ impl Node for DistantNode {
             .await
     }
 
-    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+    async fn evict(&self, name: &LockName, up_to: u64) -> Result<Signed<Evicted>, Error> {
         self.link.inner().evict(name, up_to).await
     }
 

@@ -16,6 +16,7 @@ use leasehold_tests::world::{Machine, TrueClock};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
+const NEAR: [Duration; 3] = [Duration::ZERO; 3];
 
 /// A connection over which everything takes so long, each way.
 struct Far {
@@ -47,7 +48,7 @@ impl Node for Far {
         self.there_and_back(self.node.renew(leases)).await
     }
 
-    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+    async fn evict(&self, name: &LockName, up_to: u64) -> Result<Signed<Evicted>, Error> {
         self.there_and_back(self.node.evict(name, up_to)).await
     }
 
@@ -72,12 +73,17 @@ impl Node for Far {
     }
 }
 
-fn client(world: &World, nodes: &[MemoryNode], way: Duration, seed: u64) -> Client {
+fn nodes(world: &World) -> [MemoryNode; 3] {
+    [(); 3].map(|()| MemoryNode::new(Arc::new(world.truth), SECOND * 60))
+}
+
+/// `ways`: to each of the nodes.
+fn client(world: &World, nodes: &[MemoryNode; 3], ways: [Duration; 3], seed: u64) -> Client {
     let machine = Machine::new(world.truth, 1.0, seed);
-    let node = |node: &MemoryNode| {
+    let node = |(node, way): (&MemoryNode, Duration)| {
         Arc::new(Far { node: node.client(), truth: world.truth, way }) as Arc<dyn Node>
     };
-    let nodes = nodes.iter().map(node).collect();
+    let nodes = nodes.iter().zip(ways).map(node).collect();
     let quorum = Quorum::new(nodes, SECOND * 60, machine.clone()).expect("a quorum");
     Options::new().runtime(machine).ttl(TTL).open(Arc::new(quorum)).expect("a client")
 }
@@ -86,10 +92,9 @@ fn client(world: &World, nodes: &[MemoryNode], way: Duration, seed: u64) -> Clie
 fn a_reader_far_away_shares_a_lock_beside_near_ones_that_come_and_go() {
     on_virtual_time(async |world| {
         let truth = world.truth;
-        let node = || MemoryNode::new(Arc::new(truth), SECOND * 60);
-        let nodes: Vec<MemoryNode> = (0..3).map(|_| node()).collect();
+        let nodes = nodes(&world);
         for number in 0..4 {
-            let lock = client(&world, &nodes, Duration::ZERO, number.into()).lock("x").shared();
+            let lock = client(&world, &nodes, NEAR, number.into()).lock("x").shared();
             spawn(async move {
                 truth.sleep(17 * MILLI * number).await;
                 loop {
@@ -100,7 +105,7 @@ fn a_reader_far_away_shares_a_lock_beside_near_ones_that_come_and_go() {
                 }
             });
         }
-        let far = client(&world, &nodes, 75 * MILLI, 9).lock("x").shared().wait(5 * SECOND);
+        let far = client(&world, &nodes, [75 * MILLI; 3], 9).lock("x").shared().wait(5 * SECOND);
         for _ in 0..5 {
             let asked = truth.elapsed();
             let lease = far.acquire().await.expect("a share, while others come and go");
@@ -109,4 +114,29 @@ fn a_reader_far_away_shares_a_lock_beside_near_ones_that_come_and_go() {
             lease.release().await.expect("held");
         }
     });
+}
+
+#[test]
+fn a_break_that_comes_late_to_some_nodes_leaves_whoever_has_the_lock_by_then() {
+    for is_shared in [false, true] {
+        on_virtual_time(async |world| {
+            let (truth, nodes) = (world.truth, nodes(&world));
+            // It has two nodes, of which the first keeps the line of this lock.
+            let two = [Duration::ZERO, Duration::ZERO, SECOND * 3600];
+            let broken = client(&world, &nodes, two, 1).lock("c");
+            let broken = if is_shared { broken.shared() } else { broken };
+            let broken = broken.acquire().await.expect("a lease");
+            let next = client(&world, &nodes, NEAR, 2).lock("c");
+            let next = spawn(async move { next.acquire().await.expect("a lease") });
+            truth.sleep(SECOND).await;
+            let far = client(&world, &nodes, [0, 150, 120].map(|way| way * MILLI), 3);
+            assert!(far.break_lock("c").await.expect("a majority"), "shared: {is_shared}");
+            let next = next.await.expect("no panic");
+            broken.lost().await;
+            truth.sleep(TTL * 2).await;
+            assert!(next.is_valid(), "shared: {is_shared}, {:?}", next.loss());
+            next.release().await.expect("held");
+            assert!(!far.break_lock("c").await.expect("a majority"), "nobody holds it");
+        });
+    }
 }

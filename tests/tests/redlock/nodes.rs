@@ -300,6 +300,9 @@ fn others_that_follow_the_published_algorithm_exclude_us_and_we_them() {
     assert!(place.try_hold(&client, "x").is_none());
     let status = place.wait(client.status("x")).unwrap().unwrap();
     assert_eq!(&*status.holder().unwrap().label, "a client of another library");
+    assert!(place.wait(client.break_lock("x")).unwrap());
+    until(LIMIT, || place.votes("x").iter().all(Option::is_none).then_some(())).expect("broken");
+    assert!(set(0, "theirs") && set(2, "theirs"));
     // Alone on one node it is in nobody's way, as it is no majority.
     place.servers[0].command(&["DEL", "leasehold:x"]);
     let lease = place.hold(&client, "x");

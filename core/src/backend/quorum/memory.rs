@@ -187,7 +187,7 @@ impl Node for MemoryNodeClient {
         Ok(self.signed(Renewed { kept, micros: Some(micros) }))
     }
 
-    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+    async fn evict(&self, name: &LockName, up_to: u64) -> Result<Signed<Evicted>, Error> {
         let micros = self.node.clock.wall_micros();
         let mut state = self.node.state();
         let clients = state.slot(name).evict(up_to, micros);
@@ -197,8 +197,8 @@ impl Node for MemoryNodeClient {
         if !clients.is_empty() {
             state.wake_next(name);
         }
-        let (held, over) = (!clients.is_empty(), state.slot(name).freed);
-        Ok(self.signed(Evicted { held, over }))
+        let (held, slot) = (!clients.is_empty(), state.slot(name));
+        Ok(self.signed(Evicted { held, over: slot.freed, holder: slot.holder() }))
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {

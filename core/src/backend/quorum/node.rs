@@ -197,10 +197,14 @@ pub struct Renewed {
 /// What came of an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evicted {
-    /// Somebody held the lock here until now.
+    /// Somebody held the lock here until now, and it was taken from them.
     pub held: bool,
     /// No renewal brings back a lease whose ballot or turn is this or smaller, here.
     pub over: u64,
+    /// The ballot or turn by which it is held here now; zero if nobody holds it. A holder that
+    /// has none, of another library, has a number smaller than all ballots, and only that very
+    /// number takes the lock from it.
+    pub holder: u64,
 }
 
 /// A lock as one node knows it.
@@ -253,10 +257,10 @@ pub trait Node: Send + Sync + 'static {
     /// not while nobody else holds the lock, or where they share their turn.
     async fn renew(&self, leases: &[Vow]) -> Result<Signed<Renewed>, Error>;
 
-    /// Take the lock from whoever holds it, or from all who share it, and note that those
-    /// leases are over. With `up_to`, only leases of this ballot or turn and of smaller ones,
-    /// which are over on other nodes: they are noted whether they were here or not.
-    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error>;
+    /// Take the lock from who holds it by a ballot up to this one, or from all who share it in
+    /// a turn up to this one, and note that those leases are over, whether they were here or
+    /// not. Zero changes nothing: it asks who holds it.
+    async fn evict(&self, name: &LockName, up_to: u64) -> Result<Signed<Evicted>, Error>;
 
     /// The locks that are held or waited for here: all, or the one of this name.
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error>;

@@ -96,11 +96,16 @@ impl Slot {
     }
 
     pub(super) fn busy(&self, ahead: usize, now: Micros) -> Vote {
-        let (holder, free_in) = match &self.tenant {
-            Some(tenant) => (tenant.ballot, Duration::from_micros(tenant.expires - now)),
-            None => (self.turn.number, self.turn.ends_in(now)),
+        let free_in = match &self.tenant {
+            Some(tenant) => Duration::from_micros(tenant.expires - now),
+            None => self.turn.ends_in(now),
         };
-        Vote::Busy { holder, free_in: Some(free_in), ahead }
+        Vote::Busy { holder: self.holder(), free_in: Some(free_in), ahead }
+    }
+
+    /// The ballot of who is alone, or the turn of those who share it; of nobody, zero.
+    pub(super) fn holder(&self) -> u64 {
+        self.tenant.as_ref().map_or(self.turn.number, |tenant| tenant.ballot)
     }
 
     pub(super) fn is_turn(&self, ask: &Ask, ahead: usize, now: Micros) -> bool {
@@ -244,26 +249,25 @@ impl Slot {
         Kept::TakenIn
     }
 
-    /// Take it from whoever holds it, with `up_to` only by this ballot or a smaller one; those
-    /// are over, whether they were here or not. Answers the clients of those who held it.
-    pub(super) fn evict(&mut self, up_to: Option<u64>, now: Micros) -> Vec<Address> {
+    /// Take it from who holds it by this ballot or turn or a smaller one; those are over,
+    /// whether they were here or not. Answers the clients of those who held it.
+    pub(super) fn evict(&mut self, up_to: u64, now: Micros) -> Vec<Address> {
         self.expire(now);
-        let is_meant = |ballot: u64| up_to.is_none_or(|up_to| ballot <= up_to);
         let mut clients = Vec::new();
-        if self.turn.is_alive() && is_meant(self.turn.number) {
+        if self.turn.is_alive() && self.turn.number <= up_to {
             let turn;
             (turn, clients) = self.turn.evict();
             self.freed = self.freed.max(turn);
         }
-        if let Some(tenant) = self.tenant.take_if(|tenant| is_meant(tenant.ballot)) {
+        if let Some(tenant) = self.tenant.take_if(|tenant| tenant.ballot <= up_to) {
             self.freed = self.freed.max(tenant.ballot);
             clients.push(tenant.client);
         }
         // One that is too far ahead was granted by nobody, and would keep all out.
-        if let Some(over) = up_to.filter(|over| *over <= now + micros(CLAMP)) {
+        if up_to <= now + micros(CLAMP) {
             // Neither a renewal nor a late vote brings it back.
-            self.freed = self.freed.max(over);
-            self.stored = self.stored.max(over);
+            self.freed = self.freed.max(up_to);
+            self.stored = self.stored.max(up_to);
         }
         clients
     }

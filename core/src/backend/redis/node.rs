@@ -288,14 +288,14 @@ impl Node for RedisNode {
         Ok(session.signed(renewed))
     }
 
-    async fn evict(&self, name: &LockName, up_to: Option<u64>) -> Result<Signed<Evicted>, Error> {
+    async fn evict(&self, name: &LockName, up_to: u64) -> Result<Signed<Evicted>, Error> {
         let session = self.connection.session_now()?;
         let keys = self.keys(name).of_sharing_node();
-        let up_to = up_to.map_or_else(String::new, |up_to| up_to.to_string());
-        let request = self.request(&scripts::OUST, &keys, &session).arg(&up_to);
+        let request = self.request(&scripts::OUST, &keys, &session).arg(up_to);
         let reply = numbers(request.send(&session.link).await?)?;
-        let [held, over] = reply[..] else { return Err(strange(&reply)) };
-        Ok(session.signed(Evicted { held: held == 1, over: over as u64 }))
+        let [held, over, holder] = reply[..] else { return Err(strange(&reply)) };
+        let (over, holder) = (over as u64, holder as u64);
+        Ok(session.signed(Evicted { held: held == 1, over, holder }))
     }
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Signed<Vec<Seen>>, Error> {

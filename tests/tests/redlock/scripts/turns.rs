@@ -53,13 +53,13 @@ impl Node {
         reply.as_list().unwrap()[0].as_str().unwrap().to_owned()
     }
 
-    fn oust(&self) -> bool {
-        self.about_share(OUST, &["", "me"])[0] == 1
+    /// By which ballot or turn it is held.
+    fn held_by(&self) -> i64 {
+        self.about_share(OUST, &["0", "me"])[2]
     }
 
-    /// Leases up to this one are over on other nodes: whether one was here, and up to what
-    /// they are over here.
-    fn oust_up_to(&self, ballot: i64) -> (bool, i64) {
+    /// Leases up to this one are over: whether one was here, and up to what they are over here.
+    fn oust(&self, ballot: i64) -> (bool, i64) {
         let reply = self.about_share(OUST, &[&ballot.to_string(), "me"]);
         (reply[0] == 1, reply[1])
     }
@@ -237,11 +237,12 @@ fn a_renewal_takes_nothing_in_quarantine_nor_by_a_ballot_far_ahead() {
 fn an_eviction_ends_the_turn_for_good() {
     let node = Node::new();
     let now = node.now();
-    assert!(!node.oust());
+    assert_eq!(node.held_by(), 0);
     assert_eq!(node.share("a", now), (GRANTED, now));
     assert_eq!(node.share("b", now + 5), (GRANTED, now));
-    assert!(node.oust());
-    assert_eq!(node.holder(), None);
+    assert_eq!(node.held_by(), now);
+    assert_eq!(node.oust(now), (true, now));
+    assert_eq!((node.holder(), node.held_by()), (None, 0));
     assert_eq!(node.keep_share("a", now + 9, now), "0", "by whatever ballot");
     assert_eq!(node.share("b", now + 5), (STALE, now + 5), "a vote comes late");
     assert_eq!(node.share("c", now + 9), (GRANTED, now + 9));
@@ -251,7 +252,7 @@ fn an_eviction_ends_the_turn_for_good() {
 fn a_lease_that_is_broken_elsewhere_does_not_come_here() {
     let node = Node::new();
     let now = node.now();
-    assert_eq!(node.oust_up_to(now), (false, now));
+    assert_eq!(node.oust(now), (false, now));
     assert_eq!(node.vote("w", now), (STALE, now), "a vote comes late");
     assert_eq!(node.keep("w", now), "0", "a renewal");
     assert_eq!(node.keep_share("a", now + 9, now), "0", "one of a turn");
@@ -268,16 +269,34 @@ fn a_lease_that_is_broken_elsewhere_does_not_come_here() {
             }
         };
         assert_eq!(granted, GRANTED);
-        assert_eq!(node.oust_up_to(ballot - 1), (false, ballot - 1), "a later one stays");
-        assert!(node.holder().is_some());
-        assert_eq!(node.oust_up_to(ballot), (true, ballot));
+        assert_eq!(node.oust(ballot - 1), (false, ballot - 1), "a later one stays");
+        assert_eq!(node.held_by(), ballot);
+        assert_eq!(node.oust(ballot), (true, ballot));
         assert_eq!(node.holder(), None);
     }
     // Nobody granted it, and it would keep all out.
-    let over = node.oust_up_to(now).1;
-    assert_eq!(node.oust_up_to(now + 60 * SECOND), (false, over));
+    let over = node.oust(now).1;
+    assert_eq!(node.oust(now + 60 * SECOND), (false, over));
     node.fill();
-    assert_eq!(node.oust_up_to(node.now()), (false, over), "it does not say what it has not noted");
+    assert_eq!(node.oust(node.now()), (false, over), "it does not say what it has not noted");
+}
+
+#[test]
+fn a_lock_of_another_library_is_taken_from_that_very_holder_only() {
+    let node = Node::new();
+    let mut known = Vec::new();
+    for value in ["theirs", "another's", "rest 1 label", "shared:3 7"] {
+        node.server.command(&["SET", "x", value]);
+        let number = node.held_by();
+        assert!(number > 0 && !known.contains(&number), "{value}");
+        for other in known.iter().chain(&[number + 1, node.now()]) {
+            assert!(!node.oust(*other).0, "{value}");
+        }
+        assert_eq!(node.held_by(), number, "{value}");
+        assert!(node.oust(number).0, "{value}");
+        assert_eq!(node.holder(), None, "{value}");
+        known.push(number);
+    }
 }
 
 #[test]
@@ -351,7 +370,7 @@ fn every_write_about_a_share_has_an_end() {
     node.server.command(&["DEL", "{x}:side"]);
     assert_eq!(node.keep_share("b", now + 2, now), "1");
     ends("a renewal");
-    assert!(node.oust());
+    assert_eq!(node.oust(now), (true, now));
     ends("an eviction");
     node.server.command(&["DEL", "{x}:turn", "{x}:ends"]);
     assert!(!node.return_share("c", now + 3, "attempt"));

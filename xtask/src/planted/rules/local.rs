@@ -326,4 +326,11 @@ pub(super) const RULES: &[Rule] = &[
         "let lead = 2 * self.runtime.now().since(now);",
         "let lead = 0 * self.runtime.now().since(now);",
     ),
+    rule(
+        "a break takes whoever holds the lock when a node hears of it",
+        "far_away::a_break_that_comes_late_to_some_nodes_leaves_whoever_has_the_lock_by_then",
+        "backend/quorum/slot.rs",
+        "self.tenant.take_if(|tenant| tenant.ballot <= up_to)",
+        "self.tenant.take()",
+    ),
 ];

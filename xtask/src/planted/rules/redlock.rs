@@ -231,15 +231,22 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "a node that had it not brings a broken lease back",
         "nodes::a_broken_lease_is_not_brought_back_by_a_node_that_had_it_not",
+        "backend/redis/lua/oust.lua",
+        "if up_to <= micros() + CLAMP then over = math.max(over, up_to) end",
+        "",
+    ),
+    rule(
+        "a break does not finish one that has failed",
+        "nodes::a_lock_is_not_called_broken_that_may_come_back",
         "backend/quorum/evict.rs",
-        "        if is_over(&round) {\n",
-        "        if true {\n",
+        "seen.answers().map(|evicted| evicted.over).chain(holder).max()",
+        "holder",
     ),
     rule(
         "a lock is called broken that may come back",
         "nodes::a_lock_is_not_called_broken_that_may_come_back",
         "backend/quorum/evict.rs",
-        "        if is_over(&again) {\n",
+        "        if is_over(&ended) {\n",
         "        if true {\n",
     ),
     rule(
@@ -253,7 +260,14 @@ pub(super) const RULES: &[Rule] = &[
         "a break that goes on takes a later lease",
         "scripts::turns::a_lease_that_is_broken_elsewhere_does_not_come_here",
         "backend/redis/lua/oust.lua",
-        "holder and (not up_to or ballot and ballot <= up_to)",
-        "holder",
+        "ballot and ballot <= up_to",
+        "ballot",
+    ),
+    rule(
+        "a break takes the lock of another library from a later holder",
+        "scripts::turns::a_lock_of_another_library_is_taken_from_that_very_holder_only",
+        "backend/redis/lua/oust.lua",
+        "is_meant = ballot == up_to",
+        "is_meant = ballot <= up_to",
     ),
 ];
