@@ -136,7 +136,7 @@ impl Lease {
         self.leases.first().fence()
     }
 
-    /// With etcd: the key whose create_revision is the fence.
+    /// With etcd: the key whose create_revision is the fence; with ZooKeeper: its node.
     #[getter]
     fn key(&self) -> Option<String> {
         self.leases.first().key()

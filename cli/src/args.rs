@@ -22,6 +22,7 @@ pub(crate) struct Args {
     /// Where the leases are: sqlite: (a file in your state directory), sqlite:PATH,
     /// redis://USER:PASSWORD@HOST:PORT/DB, redlock://HOST:PORT,HOST:PORT,HOST:PORT,
     /// etcd://HOST:PORT,HOST:PORT (rediss: and etcds: for TLS),
+    /// zookeeper://HOST:PORT,HOST:PORT/PATH (zookeepers: for TLS),
     /// postgres://USER:PASSWORD@HOST:PORT/DATABASE, or mysql://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, global = true, env = "LEASEHOLD_URL", hide_env_values = true)]
     #[arg(default_value = "sqlite:", value_parser = url)]

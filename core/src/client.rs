@@ -113,6 +113,8 @@ impl Options {
     ///   whole `redis://…` URL. See [`quorum`](crate::backend::quorum).
     /// * `etcd://USER:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT`: an etcd cluster;
     ///   `etcds://…` encrypted. See [`Etcd`](crate::backend::Etcd).
+    /// * `zookeeper://USER:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT/PATH`: a ZooKeeper ensemble;
+    ///   `zookeepers://…` encrypted. See [`Zookeeper`](crate::backend::Zookeeper).
     /// * `memory:`: inside this client only.
     ///
     /// `ttl`, `delay`, `wait`, `max_hold` and `label` can follow as a query, as in

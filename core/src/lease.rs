@@ -88,8 +88,9 @@ impl Lease {
 
     /// With etcd, of a lock that is held alone: the key that is there for as long as
     /// it is held, and whose create_revision is the [`fence`](Lease::fence). A
-    /// transaction that compares the two can only succeed while it is held. `None`
-    /// elsewhere.
+    /// transaction that compares the two can only succeed while it is held. With ZooKeeper:
+    /// its node, whose czxid is the fence; a `multi` that checks it can only succeed while it
+    /// is held. `None` elsewhere.
     pub fn key(&self) -> Option<String> {
         self.key.clone()
     }

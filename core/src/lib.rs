@@ -83,8 +83,9 @@
 //!
 //! # Features
 //!
-//! `sqlite`, `redis`, `etcd` and `tls` (all by default): the embedded backend, one
-//! Redis server or a quorum of them, an etcd cluster, and encryption to them.
+//! `sqlite`, `redis`, `etcd`, `zookeeper`, `postgres`, `mysql` and `tls` (all by default): the
+//! embedded backend, one Redis server or a quorum of them, an etcd cluster, a ZooKeeper
+//! ensemble, a database, and encryption to them.
 //! `testing`: the conformance suite for authors of backends.
 #![forbid(unsafe_code)]
 

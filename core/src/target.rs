@@ -36,6 +36,8 @@ enum Parsed {
     Postgres(Box<crate::backend::postgres::Address>),
     #[cfg(feature = "mysql")]
     Mysql(Box<crate::backend::mysql::Address>),
+    #[cfg(feature = "zookeeper")]
+    Zookeeper(Box<crate::backend::zookeeper::Address>),
 }
 
 impl Target {
@@ -132,6 +134,11 @@ impl Target {
                 let parsed = crate::backend::mysql::Address::parse(address, options)?;
                 Ok(Parsed::Mysql(Box::new(parsed)))
             }
+            #[cfg(feature = "zookeeper")]
+            "zookeeper" | "zookeepers" => {
+                let parsed = crate::backend::zookeeper::Address::parse(address, options)?;
+                Ok(Parsed::Zookeeper(Box::new(parsed)))
+            }
             #[cfg(feature = "redis")]
             "redlock" => Ok(Parsed::Redlock(crate::backend::redis::Redlock::parse(path, options)?)),
             #[cfg(feature = "redis")]
@@ -164,7 +171,8 @@ impl Parsed {
             feature = "redis",
             feature = "etcd",
             feature = "postgres",
-            feature = "mysql"
+            feature = "mysql",
+            feature = "zookeeper"
         )),
         expect(unused_variables, reason = "memory waits for nothing")
     )]
@@ -194,6 +202,10 @@ impl Parsed {
             #[cfg(feature = "mysql")]
             Parsed::Mysql(address) => {
                 Arc::new(crate::backend::mysql::Mysql::at(*address, runtime).await?)
+            }
+            #[cfg(feature = "zookeeper")]
+            Parsed::Zookeeper(address) => {
+                Arc::new(crate::backend::zookeeper::Zookeeper::at(*address, runtime).await?)
             }
         })
     }
@@ -229,7 +241,8 @@ fn refuse_login(scheme: &str, path: &str) -> Result<(), Error> {
 fn unknown(url: &str) -> Error {
     let known = "there are redis://HOST, rediss://HOST, redlock://HOST,HOST,HOST, \
                  etcd://HOST,HOST,HOST, etcds://HOST, postgres://USER@HOST/DATABASE, \
-                 mysql://USER@HOST/DATABASE, sqlite:PATH, sqlite: and memory:";
+                 mysql://USER@HOST/DATABASE, zookeeper://HOST,HOST,HOST, sqlite:PATH, sqlite: and \
+                 memory:";
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     match url.split_once(':').filter(|(scheme, _)| scheme.chars().all(is_letter)) {
         Some((scheme, _)) => Error::invalid(format!("no backend is called {scheme:?}; {known}")),

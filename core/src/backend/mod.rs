@@ -28,7 +28,13 @@ use crate::name::{LockName, Owner};
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod columns;
-#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql"))]
+#[cfg(any(
+    feature = "redis",
+    feature = "etcd",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "zookeeper"
+))]
 mod connection;
 #[cfg(feature = "etcd")]
 pub mod etcd;
@@ -38,7 +44,13 @@ mod memory;
 mod mode;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
-#[cfg(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "mysql"))]
+#[cfg(any(
+    feature = "redis",
+    feature = "etcd",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "zookeeper"
+))]
 mod net;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod parts;
@@ -55,6 +67,8 @@ pub(crate) mod sqlite;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "zookeeper")]
+pub(crate) mod zookeeper;
 
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
@@ -71,6 +85,8 @@ pub use redis::Redis;
 pub use sqlite::Sqlite;
 pub(crate) use status::process;
 pub use status::{Holder, Status};
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::Zookeeper;
 
 /// How long a lock that a server hands on is held, at most, unless its client renews it.
 /// It counts from when the client last asked, some 700 ms before at the latest; a second

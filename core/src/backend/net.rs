@@ -2,7 +2,10 @@
 //! and sockets that notice when the other side is gone.
 
 // The driver of MySQL opens and encrypts its connections itself.
-#![cfg_attr(not(any(feature = "redis", feature = "etcd", feature = "postgres")), allow(dead_code))]
+#![cfg_attr(
+    not(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "zookeeper")),
+    allow(dead_code)
+)]
 
 use std::time::Duration;
 

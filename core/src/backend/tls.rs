@@ -1,7 +1,10 @@
 //! Encryption.
 
 // The driver of MySQL opens and encrypts its connections itself.
-#![cfg_attr(not(any(feature = "redis", feature = "etcd", feature = "postgres")), allow(dead_code))]
+#![cfg_attr(
+    not(any(feature = "redis", feature = "etcd", feature = "postgres", feature = "zookeeper")),
+    allow(dead_code)
+)]
 
 use std::path::Path;
 use std::sync::Arc;
