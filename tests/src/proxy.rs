@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::patience::{LIMIT, until};
+
 mod controls;
 mod fault;
 mod link;
@@ -62,6 +64,13 @@ impl Proxy {
     /// Lead new connections to another server, as a name does that resolves anew.
     pub fn lead_to(&self, server: u16) {
         self.shared.change(|controls| controls.server = server);
+    }
+
+    /// How long a new connection waits, from now on, for a server that does not listen yet.
+    /// A client that would connect again to a server can take what the proxy does at once, to
+    /// accept and to close, for a broken server.
+    pub fn wait_for_server(&self, patience: Duration) {
+        self.shared.change(|controls| controls.patience = patience);
     }
 
     /// How long every command is on its way from now on. Order is kept.
@@ -142,12 +151,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let refused = shared.look(|controls| controls.refuse);
         let linked = match (refused, client) {
-            (false, Ok(client)) => {
-                connect(shared.look(|controls| controls.server)).and_then(|server| {
-                    client.set_nodelay(true)?;
-                    link::Link::new(client, server)
-                })
-            }
+            (false, Ok(client)) => connect(shared).and_then(|server| {
+                client.set_nodelay(true)?;
+                link::Link::new(client, server)
+            }),
             _ => Err(io::ErrorKind::ConnectionRefused.into()),
         };
         // A server that is down cannot be told from one that refuses.
@@ -158,9 +165,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-fn connect(server: u16) -> io::Result<TcpStream> {
+fn connect(shared: &Shared) -> io::Result<TcpStream> {
+    let (server, patience) = shared.look(|controls| (controls.server, controls.patience));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
-    let socket = TcpStream::connect_timeout(&address, crate::patience::LIMIT)?;
+    let try_once = || TcpStream::connect_timeout(&address, LIMIT);
+    let socket = match until(patience, || try_once().ok()) {
+        Some(socket) => socket,
+        None => try_once()?,
+    };
     socket.set_nodelay(true)?;
     Ok(socket)
 }

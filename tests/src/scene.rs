@@ -54,7 +54,11 @@ impl Scene {
                 () = self.clock.sleep(LIMIT) => None,
             }
         });
-        done.unwrap_or_else(|| panic!("waited in vain"))
+        // Not in a closure, which would not tell where.
+        match done {
+            Some(done) => done,
+            None => panic!("waited in vain"),
+        }
     }
 
     /// Do it elsewhere.

@@ -33,6 +33,7 @@ usage: cargo xtask COMMAND
   soak etcd        ten minutes of bad luck on a cluster of 3 real members
   soak postgres    ten minutes of bad luck on a real server, half of them with a pooler
   soak mysql       ten minutes of bad luck on a real server
+  soak zookeeper   ten minutes of bad luck on an ensemble of 3 real members
   bench local      the backends that need no server, beside bare SQLite
   bench redis [N]  one Redis, beside other clients of it; all eight workloads, or some
   bench redlock [N | peers]
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
         ["swift"] => swift::shim().map(|shim| println!("LEASEHOLD_SWIFT_SHIM={}", shim.display())),
         ["planted", ref words @ ..] => planted::are_caught(root(), words),
         ["model"] => cargo("run --release -p leasehold-model -- 1"),
-        ["soak", kind @ ("redis" | "redlock" | "etcd" | "postgres" | "mysql")] => {
+        ["soak", kind @ ("redis" | "redlock" | "etcd" | "postgres" | "mysql" | "zookeeper")] => {
             cargo(&format!("run --release -p leasehold-tests --bin soak -- {kind} 600"))
         }
         ["bench", "local"] => cargo("run --release -p leasehold-tests --bin bench"),

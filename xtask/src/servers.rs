@@ -47,6 +47,10 @@ const UNPACKED: [Unpacked; 3] = [
     },
 ];
 
+/// What is no program: the classes of a server, and of other people's locks in it.
+const ZOOKEEPER: &str = "/usr/share/java/zookeeper.jar";
+const CURATOR: &str = "/usr/share/java/curator-recipes.jar";
+
 /// Have everything on this machine that the tests of the servers need.
 pub(crate) fn ensure() -> Result<(), Failure> {
     for (tool, package) in [("cc", "gcc libc6-dev"), ("openssl", "openssl")] {
@@ -62,6 +66,9 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     }
     ensure_tool("pgbouncer", "pgbouncer", "tests have it stand before PostgreSQL")?;
     ensure_tool("mariadbd", "mariadb-server", "tests start a server of its kind")?;
+    ensure_file(ZOOKEEPER, "zookeeper", "tests start a server of its kind")?;
+    ensure_file(CURATOR, "libcurator-recipes-java", "its locks and ours exclude each other")?;
+    ensure_tool("javac", "default-jdk-headless", "tests use Curator, which is written in Java")?;
     // Under the workspace whatever CARGO_TARGET_DIR says: tests look for it there.
     let servers = root().join("target/servers");
     let failed = |e: std::io::Error| format!("{} is not writable: {e}", servers.display());
@@ -80,6 +87,11 @@ pub(crate) fn ensure() -> Result<(), Failure> {
 /// Have a program on PATH, by its package if need be.
 pub(crate) fn ensure_tool(program: &str, package: &str, why: &str) -> Result<(), Failure> {
     if on_path(program) { Ok(()) } else { install(program, package, why) }
+}
+
+/// Have a file that is in a package.
+fn ensure_file(file: &str, package: &str, why: &str) -> Result<(), Failure> {
+    if Path::new(file).is_file() { Ok(()) } else { install(file, package, why) }
 }
 
 /// Have a package of the machine's distribution.

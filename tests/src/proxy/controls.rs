@@ -30,6 +30,8 @@ pub(super) struct Controls {
     pub(super) server: u16,
     pub(super) closed: bool,
     pub(super) refuse: bool,
+    /// How long a server is waited for that does not listen.
+    pub(super) patience: Duration,
     pub(super) drop_pushes: bool,
     pub(super) stalled: [bool; 2],
     pub(super) delay: [Duration; 2],

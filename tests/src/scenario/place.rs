@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::proxy::Proxy;
 use crate::servers::{
-    Etcd, EtcdSettings, Mysql, MysqlSettings, Postgres, PostgresSettings, Server,
+    Etcd, EtcdSettings, Mysql, MysqlSettings, Postgres, PostgresSettings, Server, ZooKeeper,
 };
 
 /// Where the locks are.
@@ -24,12 +24,21 @@ pub enum Backend {
     Postgres,
     /// One MariaDB.
     Mysql,
+    /// One server of ZooKeeper.
+    Zookeeper,
 }
 
 impl Backend {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Sqlite, Self::Redis, Self::Redlock, Self::Etcd, Self::Postgres, Self::Mysql];
+    pub const ALL: [Self; 7] = [
+        Self::Sqlite,
+        Self::Redis,
+        Self::Redlock,
+        Self::Etcd,
+        Self::Postgres,
+        Self::Mysql,
+        Self::Zookeeper,
+    ];
 
     /// As scenarios call it.
     pub fn name(self) -> &'static str {
@@ -40,6 +49,7 @@ impl Backend {
             Self::Etcd => "etcd",
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
+            Self::Zookeeper => "zookeeper",
         }
     }
 }
@@ -51,6 +61,7 @@ pub(super) struct Servers {
     etcd: Etcd,
     postgres: Postgres,
     mysql: Mysql,
+    zookeeper: ZooKeeper,
 }
 
 impl Servers {
@@ -68,6 +79,7 @@ impl Servers {
             etcd: EtcdSettings::default().fast_elections().start(),
             postgres: PostgresSettings::default().start(),
             mysql: MysqlSettings::default().start(),
+            zookeeper: ZooKeeper::start(),
         });
         *running = Arc::downgrade(&servers);
         servers
@@ -108,12 +120,14 @@ impl Place {
     pub(super) fn way(&self) -> Way {
         let (redis, etcd) = (self.servers.redis.port(), self.servers.etcd.port(0));
         let (postgres, mysql) = (&self.servers.postgres, &self.servers.mysql);
+        let zookeeper = self.servers.zookeeper.port(0);
         let proxy = match self.backend {
             _ if !self.cuts => None,
             Backend::Redis => Some(Proxy::before(redis)),
             Backend::Etcd => Some(Proxy::of_bytes(etcd)),
             Backend::Postgres => Some(Proxy::of_bytes(postgres.port())),
             Backend::Mysql => Some(Proxy::of_bytes(mysql.port())),
+            Backend::Zookeeper => Some(Proxy::of_bytes(zookeeper)),
             Backend::Sqlite | Backend::Redlock => None,
         };
         let port = |direct: u16| proxy.as_ref().map_or(direct, Proxy::port);
@@ -127,6 +141,7 @@ impl Place {
             }
             Backend::Redis => format!("redis://127.0.0.1:{}", port(redis)),
             Backend::Etcd => format!("etcd://127.0.0.1:{}", port(etcd)),
+            Backend::Zookeeper => format!("zookeeper://127.0.0.1:{}", port(zookeeper)),
             Backend::Postgres => through(postgres.url(), postgres.port()),
             Backend::Mysql => through(mysql.url(), mysql.port()),
             Backend::Redlock => {
@@ -156,6 +171,12 @@ impl Place {
             (Backend::Etcd, _) => {
                 let line = format!("leasehold/{name}/#");
                 return self.servers.etcd.try_ctl(&["del", "--prefix", &line]).map(drop);
+            }
+            (Backend::Zookeeper, _) => {
+                let mut client = self.servers.zookeeper.client();
+                let line = client.below(&format!("/leasehold/{name}"));
+                let forget = |path: String| client.delete(&path).map_err(|e| e.to_string());
+                return line.map_err(|e| e.to_string())?.into_iter().try_for_each(forget);
             }
             (Backend::Postgres, _) => {
                 self.servers.postgres.sql(&forgotten(name));

@@ -17,6 +17,7 @@ mod postgres;
 mod redis;
 mod settings;
 mod tls;
+mod zookeeper;
 
 pub use connection::Connection;
 pub use database::Talk;
@@ -26,6 +27,7 @@ pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, PostgresSettings};
 pub use redis::Server;
 pub use settings::{Flavor, Settings};
+pub use zookeeper::{Node, ZkClient, ZkError, ZooKeeper, ZooKeeperSettings};
 
 /// Below the ports that the kernel gives to clients. A client that keeps
 /// connecting to a server that is down would in time be given the server's

@@ -1,25 +1,18 @@
 //! An etcd cluster of three, and what goes wrong in it and between it and the workers.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::{Counts, Failure, Ground, WORKERS, Weather, wait};
+use super::ways::{MEMBERS, Ways, mostly_short};
+use super::{Counts, Failure, Ground, Weather, wait};
 use crate::patience::{LIMIT, until};
-use crate::proxy::Proxy;
 use crate::servers::{Etcd, EtcdSettings};
-
-const MEMBERS: usize = 3;
-const TICK: Duration = Duration::from_millis(20);
-/// More than the margin for clocks that drift, of the longest ttl.
-const SLOW: Duration = Duration::from_millis(150);
 
 /// The members, and the way that each worker has to each of them.
 pub(super) struct Cluster {
     etcd: Etcd,
-    /// By worker, and by member.
-    ways: Vec<Vec<Proxy>>,
+    ways: Ways,
     /// Whether leaders are frozen as well. One that goes on when another leads may
     /// end leases that were kept alive there meanwhile: etcd 3.5.30 does now and then.
     leaders_freeze: bool,
@@ -30,8 +23,7 @@ impl Cluster {
     /// come while one is renewed.
     pub(super) fn start(leaders_freeze: bool) -> Self {
         let etcd = EtcdSettings::default().members(MEMBERS).fast_elections().start();
-        let way = |member| Proxy::of_bytes(etcd.port(member));
-        let ways = (0..WORKERS).map(|_| (0..MEMBERS).map(way).collect()).collect();
+        let ways = Ways::to(|member| etcd.port(member));
         Self { etcd, ways, leaders_freeze }
     }
 
@@ -48,9 +40,7 @@ impl Cluster {
 
 impl Ground for Cluster {
     fn urls(&self) -> Vec<String> {
-        let place = |proxy: &Proxy| format!("127.0.0.1:{}", proxy.port());
-        let url = |ways: &Vec<Proxy>| ways.iter().map(place).collect::<Vec<_>>().join(",");
-        self.ways.iter().map(|ways| format!("etcd://{}", url(ways))).collect()
+        self.ways.urls("etcd")
     }
 
     fn weather<'a>(&'a self, _: &mut fastrand::Rng) -> Box<dyn Weather + 'a> {
@@ -61,22 +51,8 @@ impl Ground for Cluster {
         Box::new(ClusterWeather { cluster: self, ids, counts: Counts::new() })
     }
 
-    /// Answers slow down and come fast again within the life of a lease: who counts
-    /// from an answer is wrong by that much.
     fn pass_time(&self, ended: &AtomicBool) {
-        for tick in 0.. {
-            if ended.load(Ordering::SeqCst) {
-                return;
-            }
-            for (number, ways) in self.ways.iter().enumerate() {
-                let tick = tick + 12 * number;
-                if tick % 35 == 0 {
-                    let delay = if tick % 70 == 0 { SLOW } else { Duration::ZERO };
-                    ways.iter().for_each(|way| way.delay_replies(delay));
-                }
-            }
-            wait(TICK);
-        }
+        self.ways.pass_time(ended);
     }
 
     fn nothing_stays(&self) -> Result<(), Failure> {
@@ -100,12 +76,6 @@ fn named(line: &str) -> Option<(String, String)> {
     Some((words.nth(1)?.to_owned(), id))
 }
 
-/// So many milliseconds, so that much happens in a run and now and then for long.
-fn mostly_short(random: &mut fastrand::Rng, span: Range<u64>) -> Duration {
-    let longer = (span.end - span.start) as f64 * random.f64().powi(2);
-    Duration::from_millis(span.start + longer as u64)
-}
-
 struct ClusterWeather<'a> {
     cluster: &'a Cluster,
     /// By which members know each other.
@@ -115,13 +85,17 @@ struct ClusterWeather<'a> {
 
 impl Weather for ClusterWeather<'_> {
     fn strike(&mut self, random: &mut fastrand::Rng) {
-        match random.u32(..8) {
+        let (cluster, mut also) = (self.cluster, None);
+        let what = match random.u32(..8) {
             0..3 => {
                 let span = mostly_short(random, 50..4000);
-                self.hinder(random, |_, _| wait(span));
+                cluster.ways.hinder(random, |_| wait(span))
             }
             3..6 => self.strike_members(random),
-            _ => self.hinder(random, Self::strike_members),
+            _ => cluster.ways.hinder(random, |random| also = Some(self.strike_members(random))),
+        };
+        for what in also.into_iter().chain([what]) {
+            *self.counts.entry(what).or_default() += 1;
         }
     }
 
@@ -130,69 +104,12 @@ impl Weather for ClusterWeather<'_> {
     }
 }
 
-impl<'a> ClusterWeather<'a> {
-    fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
-    }
-
-    /// Some ways are as bad as they can be while something else is done.
-    fn hinder(
-        &mut self,
-        random: &mut fastrand::Rng,
-        meanwhile: impl FnOnce(&mut Self, &mut fastrand::Rng),
-    ) {
-        let ways = self.some_ways(random);
-        let late = Duration::from_millis(random.u64(20..600));
-        let kind = random.u32(..6);
-        let what = match kind {
-            0 => "cut",
-            1 => "refused",
-            2 => "requests stalled",
-            3 => "answers stalled",
-            4 => "all stalled",
-            _ => "requests delayed",
-        };
-        let set = |on: bool| {
-            for way in &ways {
-                match kind {
-                    0 if on => way.cut(),
-                    0 => {}
-                    1 => {
-                        way.refuse(on);
-                        way.cut();
-                    }
-                    2 => way.stall_upstream(on),
-                    3 => way.stall_downstream(on),
-                    4 => {
-                        way.stall_upstream(on);
-                        way.stall_downstream(on);
-                    }
-                    _ => way.delay_commands(if on { late } else { Duration::ZERO }),
-                }
-            }
-        };
-        set(true);
-        meanwhile(self, random);
-        set(false);
-        self.count(what);
-    }
-
-    /// Of one worker to all members, mostly.
-    fn some_ways(&self, random: &mut fastrand::Rng) -> Vec<&'a Proxy> {
-        let ways = &self.cluster.ways;
-        let (worker, member) = (random.usize(..WORKERS), random.usize(..MEMBERS));
-        match random.u32(..4) {
-            0 => vec![&ways[worker][member]],
-            1 => ways.iter().map(|ways| &ways[member]).collect(),
-            _ => ways[worker].iter().collect(),
-        }
-    }
-
-    fn strike_members(&mut self, random: &mut fastrand::Rng) {
+impl ClusterWeather<'_> {
+    fn strike_members(&self, random: &mut fastrand::Rng) -> &'static str {
         let etcd = &self.cluster.etcd;
         let (leader, any) = (etcd.leader(), random.usize(..MEMBERS));
         let another = (leader + random.usize(1..MEMBERS)) % MEMBERS;
-        let what = match random.u32(..10) {
+        match random.u32(..10) {
             kind @ 0..3 => {
                 let (member, what) = match kind {
                     0 => (any, "member killed"),
@@ -226,8 +143,7 @@ impl<'a> ClusterWeather<'a> {
                 self.compact();
                 "compacted"
             }
-        };
-        self.count(what);
+        }
     }
 
     /// Two, or all.

@@ -17,7 +17,9 @@ mod history;
 mod parts;
 mod redis;
 mod sql;
+mod ways;
 mod worker;
+mod zookeeper;
 
 use crew::Crew;
 use history::History;

@@ -4,6 +4,7 @@ use super::Ground;
 use super::etcd::Cluster;
 use super::redis::{Climate, Nodes};
 use super::sql::Database;
+use super::zookeeper::Ensemble;
 
 /// A part of the run.
 pub(super) struct Part {
@@ -30,6 +31,8 @@ pub(super) enum Servers {
         is_pooled: bool,
     },
     Mysql,
+    /// An ensemble of three.
+    Zookeeper,
 }
 
 impl Servers {
@@ -38,7 +41,7 @@ impl Servers {
         match self {
             Self::Redis(_, climate) => !climate.loses_data && !climate.jumps,
             Self::Etcd { leaders_freeze } => !leaders_freeze,
-            Self::Postgres { .. } | Self::Mysql => true,
+            Self::Postgres { .. } | Self::Mysql | Self::Zookeeper => true,
         }
     }
 
@@ -48,11 +51,12 @@ impl Servers {
             Self::Etcd { leaders_freeze } => Box::new(Cluster::start(leaders_freeze)),
             Self::Postgres { is_pooled } => Box::new(Database::postgres(is_pooled)),
             Self::Mysql => Box::new(Database::mysql()),
+            Self::Zookeeper => Box::new(Ensemble::start()),
         }
     }
 }
 
-pub(super) const PARTS: [Part; 11] = [
+pub(super) const PARTS: [Part; 12] = [
     Part {
         name: "redis that keeps its data",
         servers: Servers::Redis(1, Climate { loses_data: false, skew: 0.0, jumps: false }),
@@ -114,4 +118,5 @@ pub(super) const PARTS: [Part; 11] = [
         exclusive: true,
     },
     Part { name: "mysql", servers: Servers::Mysql, options: "", exclusive: true },
+    Part { name: "zookeeper", servers: Servers::Zookeeper, options: "", exclusive: true },
 ];

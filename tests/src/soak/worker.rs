@@ -42,13 +42,20 @@ const REDIS: Scale = Scale { longest: 1000, at_least: Duration::ZERO };
 /// It counts whole seconds; and a lease that is not renewed may begin with two.
 const ETCD: Scale = Scale { longest: 3000, at_least: Duration::from_secs(2) };
 
+/// Long enough for most to outlive the death of a leader, and not that one is frozen.
+const ZOOKEEPER: Scale = Scale { longest: 2000, at_least: Duration::ZERO };
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Take locks, and use the registers that they protect, until the process is
 /// killed; fails on errors that no weather excuses.
 pub fn work(url: &str, registers: &Path) -> Result<(), Failure> {
     let client = block_on(connect(url))?;
-    let scale = if url.starts_with("etcd") { ETCD } else { REDIS };
+    let scale = match url.split(':').next() {
+        Some("etcd") => ETCD,
+        Some("zookeeper") => ZOOKEEPER,
+        _ => REDIS,
+    };
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
             let (client, post) = (client.clone(), registers.to_owned());

@@ -3,3 +3,4 @@
 mod etcd;
 mod proxy;
 mod redis;
+mod zookeeper;

@@ -1,0 +1,68 @@
+//! A follower that hears nothing from its leader goes on talking to its clients for a while:
+//! it answers their pings, and shows them nodes that are gone. Who believes that still holds
+//! its lock when somebody else does. FACTS of ZooKeeper, the first of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::interop;
+use crate::place::{Place, SECOND};
+use leasehold_tests::patience::{LIMIT, now, until};
+use leasehold_tests::servers::{ZkClient, ZooKeeperSettings};
+
+/// A session of theirs ends sooner than a follower gives its leader up.
+const TTL: Duration = Duration::from_secs(2);
+const DEAF: u32 = 40;
+
+const ROUNDS: u32 = 2;
+
+#[test]
+fn who_holds_by_a_follower_that_is_cut_off_stops_before_the_next_one_holds() {
+    let settings = ZooKeeperSettings::default().members(3).sync_limit(DEAF);
+    let place = Place::on(settings);
+    let leader = place.ensemble.leader();
+    let follower = place.ensemble.followers()[0];
+    let next_client = place.client_at(leader);
+    for round in 0..ROUNDS {
+        let client = place.client_at(follower);
+        let lease = Arc::new(place.wait(client.lock("x").ttl(TTL).acquire()).unwrap());
+        let waiter = place.stand_in_line(&next_client, "x");
+        // Somewhere between two beats.
+        place.pass(Duration::from_millis(fastrand::u64(0..2000)));
+        assert!(lease.is_valid(), "round {round}: {:?}", lease.loss());
+        let end = place.spawn({
+            let lease = lease.clone();
+            async move { (lease.lost().await, now()) }
+        });
+        place.ensemble.part(follower);
+        let (next, granted) = place.granted(waiter);
+        assert!(!lease.is_valid(), "round {round}: it goes on while another holds");
+        let (_, lost) = place.wait(end).unwrap();
+        assert!(lost < granted, "round {round}: told {:?} too late", lost - granted);
+        assert!(next.fence() > lease.fence());
+        place.ensemble.join(follower);
+        place.wait(next.release()).unwrap();
+        place.ensemble.await_service(follower);
+        place.await_line("x", 0);
+    }
+}
+
+/// What makes the test above one that can fail.
+#[test]
+fn a_kazoo_holder_there_believes_that_it_holds_while_another_does() {
+    let settings = ZooKeeperSettings::default().members(3).sync_limit(DEAF);
+    let place = Place::on(settings);
+    let follower = place.ensemble.followers()[0];
+    let node = place.lock_node("x");
+    let mut theirs = interop::kazoo(&place.ensemble.endpoint(follower), "2");
+    assert_eq!(theirs.ask(&format!("try {node}")), "granted");
+    let mut rig = ZkClient::connect(place.ensemble.port(place.ensemble.leader())).unwrap();
+    place.ensemble.part(follower);
+    let gone = || rig.children(&node).unwrap().is_empty().then_some(());
+    until(LIMIT, gone).unwrap();
+    // Free for all, and somebody has it.
+    rig.stand(&format!("{node}/other-lock-"), b"").unwrap();
+    assert_eq!(theirs.ask(&format!("holds {node}")), "yes");
+    place.pass(SECOND / 2);
+    assert_eq!(theirs.ask(&format!("holds {node}")), "yes");
+}
