@@ -303,7 +303,7 @@ impl Asking<'_> {
     /// It holds the lock for as long as its session lives.
     async fn granted(&self, link: &Link, place: &Place) -> Result<Answer, Error> {
         self.zk.places.stands(place.attempt, None);
-        let wanted = self.sent + self.claim.ttl;
+        let wanted = link.wanted(self.sent, self.claim.ttl);
         let is_alive = |ends: &Instant| *ends > self.zk.runtime.now();
         let ends = match link.ends().filter(is_alive) {
             Some(ends) => Some(ends),
@@ -314,7 +314,7 @@ impl Asking<'_> {
             let message = "the session is not proven to live just now; ask again";
             return Err(Error::new(Kind::Unavailable, message));
         };
-        if !self.zk.places.touch(place.attempt, wanted) {
+        if !self.zk.places.touch(place.attempt, self.sent + self.claim.ttl) {
             return Ok(Answer::Tied);
         }
         let short = wanted.since(ends);

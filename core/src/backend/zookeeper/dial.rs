@@ -289,6 +289,9 @@ impl Dial {
             let entered = self.servers.enter(&self.session, seen, limit).await?;
             if !entered.is_over() {
                 if entered.session.timeout_ms < self.session.timeout_ms {
+                    // It may end sooner than was believed: nothing is held in it any more.
+                    self.session_over();
+                    self.news.all();
                     let message = "the server gives a session less time than another one of the \
                                    URL did: maxSessionTimeout must be the same for all of them";
                     return Err(Error::new(Kind::Refused, message));

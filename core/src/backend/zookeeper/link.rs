@@ -18,7 +18,7 @@ use super::proof::Proof;
 use super::words::{Access, Ask, EVENT, Event, Head, Said};
 use crate::backend::net::Patience;
 use crate::runtime::Runtime;
-use crate::time::Instant;
+use crate::time::{Instant, drift};
 
 /// No message is longer: a hundred thousand children make a list of six megabytes.
 pub(super) const MOST_BYTES: usize = 32 << 20;
@@ -133,6 +133,13 @@ impl Link {
     /// Until when the session lives for certain; `None` if it is over.
     pub(super) fn ends(&self) -> Option<Instant> {
         self.proof.since().map(|since| since + self.timeout)
+    }
+
+    /// How long it must live for a lease of this ttl that was asked for at `sent`. A holder
+    /// allows for clocks that drift apart over its ttl, and the leader counts for longer.
+    pub(super) fn wanted(&self, sent: Instant, ttl: Duration) -> Instant {
+        let longer = self.timeout.saturating_sub(ttl);
+        sent + ttl + drift(longer).saturating_sub(drift(Duration::ZERO))
     }
 
     pub(super) fn is_shut(&self) -> bool {

@@ -90,9 +90,9 @@ impl Shared {
             }
             answers.push((*at, if is_kept { Renewal::Kept } else { Renewal::Gone }));
         }
-        let proven = self.proven(&link, sent + longest).await;
+        let proven = self.proven(&link, link.wanted(sent, longest)).await;
         for (answer, (_, held, place)) in answers.iter_mut().zip(&leases) {
-            let lasts = proven.is_some_and(|proven| sent + held.ttl <= proven);
+            let lasts = proven.is_some_and(|proven| link.wanted(sent, held.ttl) <= proven);
             // Something may have been told meanwhile.
             let now = self.places.get(held.owner).map(|now| (now.attempt, now.watched));
             let lasts = lasts && now == Some((place.attempt, Some(link.number)));
