@@ -36,8 +36,18 @@ const VERSION: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 const LIMIT: &str = "60";
 
 /// What is built of the copy: all that catches a bug.
-const TESTS: [&str; 9] =
-    ["simulation", "soak", "backends", "local", "redis", "redlock", "etcd", "postgres", "mysql"];
+const TESTS: [&str; 10] = [
+    "simulation",
+    "soak",
+    "backends",
+    "local",
+    "redis",
+    "redlock",
+    "etcd",
+    "postgres",
+    "mysql",
+    "zookeeper",
+];
 
 pub(super) struct Copy {
     place: PathBuf,

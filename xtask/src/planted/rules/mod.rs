@@ -12,6 +12,7 @@ mod postgres;
 mod redis;
 mod redlock;
 mod tickets;
+mod zookeeper;
 
 /// A rule that is broken, and the one test that must fail then.
 pub(super) struct Rule {
@@ -34,6 +35,7 @@ pub(super) const RULES: &[(&str, &[Rule])] = &[
     ("redis", redis::RULES),
     ("redis", tickets::OF_REDIS),
     ("redlock", redlock::RULES),
+    ("zookeeper", zookeeper::RULES),
 ];
 
 const fn rule(
