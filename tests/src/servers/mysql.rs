@@ -226,6 +226,8 @@ impl Mysql {
         ] {
             server.arg(format!("--{option}={}", self.dir.path().join(file).display()));
         }
+        // Whatever is temporary there, each deletes when it starts: also what another one uses.
+        server.arg(format!("--tmpdir={}", self.dir.path().display()));
         server.args(&self.options);
         server.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(clock) = &self.clock {
