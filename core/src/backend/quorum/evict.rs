@@ -1,7 +1,7 @@
 //! Taking a lock from whoever holds it, so that the lease does not come back.
 
 use super::Quorum;
-use super::node::Evicted;
+use super::node::{Evicted, FOREIGN};
 use super::round::Round;
 use crate::error::{Error, Outcome};
 use crate::name::LockName;
@@ -16,11 +16,17 @@ impl Quorum {
         self.hear_soon(&mut seen, |seen| self.held_by(seen).is_some_and(|by| by.is_certain)).await;
         let seen = self.ask_all(seen, |_| true).await?;
         let holder = self.held_by(&seen).map(|by| by.number);
+        let foreign = holder.filter(|number| *number <= FOREIGN);
         // Also one of which a break was begun before and has failed.
         let over = seen.answers().map(|evicted| evicted.over).chain(holder).max();
-        let over = over.unwrap_or_default();
+        let over = foreign.or(over).unwrap_or_default();
+        let is_noted = |evicted: &&Evicted| match foreign {
+            // No lease of ours comes back by its number.
+            Some(number) => evicted.holder != number,
+            None => evicted.over >= over,
+        };
         let is_over = |round: &Round<'_, Evicted>| {
-            round.answers().filter(|evicted| evicted.over >= over).count() >= self.majority()
+            round.answers().filter(is_noted).count() >= self.majority()
         };
         if holder.is_none() && is_over(&seen) {
             return Ok(false);

@@ -45,8 +45,8 @@ use attempts::{Attempts, Standing};
 use ballots::Ballots;
 pub use memory::{MemoryNode, MemoryNodeClient};
 pub use node::{
-    Ask, CLAMP, Ends, Evicted, Kept, News, Node, Renewed, Return, Returned, Role, Said, Seen,
-    ServerId, Signed, Vote, Vow,
+    Ask, CLAMP, Ends, Evicted, FOREIGN, Kept, News, Node, Renewed, Return, Returned, Role, Said,
+    Seen, ServerId, Signed, Vote, Vow,
 };
 use owed::{Debt, Owed};
 use round::Round;

@@ -194,6 +194,9 @@ pub struct Renewed {
     pub micros: Option<u64>,
 }
 
+/// The largest number that stands for a holder without a ballot. All ballots are larger.
+pub const FOREIGN: u64 = 1 << 32;
+
 /// What came of an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evicted {
@@ -202,8 +205,8 @@ pub struct Evicted {
     /// No renewal brings back a lease whose ballot or turn is this or smaller, here.
     pub over: u64,
     /// The ballot or turn by which it is held here now; zero if nobody holds it. A holder that
-    /// has none, of another library, has a number smaller than all ballots, and only that very
-    /// number takes the lock from it.
+    /// has none, of another library, has a number of up to [`FOREIGN`], and only that very number
+    /// takes the lock from it.
     pub holder: u64,
 }
 

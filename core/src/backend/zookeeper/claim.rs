@@ -122,8 +122,11 @@ impl Asking<'_> {
         let link = home.link().await?;
         let dir = self.zk.tree.lock(&self.claim.name);
         if self.claim.place.is_none() {
-            // Who only tries writes nothing in vain.
+            // Who only tries writes nothing in vain, and is not told what a server that is behind, or
+            // cut off from its leader, still believes.
+            let synced = link.send(Ask::Sync { path: dir.clone() });
             let line = self.zk.line(&link, &dir).await?;
+            synced.await_it().await?;
             if let Some(ahead) = line.standers().len().checked_sub(1) {
                 return Ok(Answer::Busy { free_in: None, ahead, fence: 0 });
             }
@@ -226,7 +229,7 @@ impl Asking<'_> {
     /// Look where it stands. `None`: its place is lost.
     async fn look(&self, place: Place) -> Result<Option<Answer>, Error> {
         // It is wanted, however long it takes to reach a server.
-        if !self.zk.places.touch(place.attempt, self.until()) {
+        if !self.zk.places.touch(place.attempt, self.sent, self.until()) {
             return Ok(None);
         }
         let link = place.home.link().await?;
@@ -314,7 +317,7 @@ impl Asking<'_> {
             let message = "the session is not proven to live just now; ask again";
             return Err(Error::new(Kind::Unavailable, message));
         };
-        if !self.zk.places.touch(place.attempt, self.sent + self.claim.ttl) {
+        if !self.zk.places.touch(place.attempt, self.sent, self.sent + self.claim.ttl) {
             return Ok(Answer::Tied);
         }
         let short = wanted.since(ends);

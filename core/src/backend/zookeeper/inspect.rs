@@ -10,7 +10,7 @@ use super::names::{Line, Stander, name_of};
 use super::note::Note;
 use super::words::{Ask, Said};
 use crate::backend::{Held, Holder, Mode, Status};
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::name::LockName;
 
 /// So often in a row somebody else is found to hold it.
@@ -31,7 +31,8 @@ impl Shared {
             let delete = Ask::Delete { path: format!("{dir}/{}", first.node) };
             match link.ask(delete).await {
                 Ok(_) => {
-                    self.tell_evicted(&link, name).await?;
+                    let told = self.tell_evicted(&link, name).await;
+                    told.map_err(|e| Error::from(e).with_outcome(Outcome::Unknown))?;
                     return Ok(true);
                 }
                 // It has gone by itself.

@@ -100,7 +100,9 @@ impl News {
         match (before, evicted) {
             (Some(before), _) if before == version => {}
             // The last is the only one that was missed.
-            (before, Some(name)) if before.map_or(0, |before| before + 1) == version => {
+            (before, Some(name))
+                if before.map_or(0, |before| before.wrapping_add(1)) == version =>
+            {
                 self.tell(Wake::Name(name));
             }
             (None, None) => {}

@@ -113,6 +113,8 @@ struct Entry {
     /// Its time, and if it is to be deleted, when that is tried in the background.
     until: Instant,
     is_ending: bool,
+    /// When what has set its time was asked for.
+    asked: Option<Instant>,
 }
 
 enum Node {
@@ -236,8 +238,9 @@ impl Places {
         }
         state.attempts += 1;
         let attempt = Attempt { owner, number: state.attempts };
-        let (name, home, node, is_ending) = (name.clone(), home.clone(), Node::Asked, false);
-        let entry = Entry { attempt, name, home, session, node, until, is_ending };
+        let (name, home, node) = (name.clone(), home.clone(), Node::Asked);
+        let (is_ending, asked) = (false, None);
+        let entry = Entry { attempt, name, home, session, node, until, is_ending, asked };
         state.entries.insert(owner, entry);
         Some(attempt)
     }
@@ -277,12 +280,17 @@ impl Places {
         self.ring(state);
     }
 
-    /// Its time ends then; no if it is over.
-    pub(super) fn touch(&self, attempt: Attempt, until: Instant) -> bool {
+    /// Its time ends then, by what was `asked` at that time; no if it is over. What was asked
+    /// before something else changes nothing that came of that.
+    pub(super) fn touch(&self, attempt: Attempt, asked: Instant, until: Instant) -> bool {
         let mut state = self.state();
-        let touched = state.of(attempt).is_some() && state.touch(attempt.owner, until);
+        let Some(entry) = state.of(attempt).filter(|entry| !entry.is_ending) else { return false };
+        if entry.asked.is_none_or(|before| before <= asked) {
+            entry.asked = Some(asked);
+            state.touch(attempt.owner, until);
+        }
         self.ring(state);
-        touched
+        true
     }
 
     /// It waits for this one, with so many before that, or holds the lock.
@@ -466,9 +474,13 @@ mod tests {
         places.created(second, "/x/second".to_owned(), 2);
         places.stands(first, None);
         places.watch(first, 5);
-        assert!(!places.touch(first, at));
+        assert!(!places.touch(first, at, at));
         let place = places.get(owner).unwrap();
         assert_eq!((&*place.path, place.holds, place.watched), ("/x/second", false, None));
+        // A renewal that was asked for before another, and ends after it, takes nothing from it.
+        let later = at + Duration::from_secs(1);
+        assert!(places.touch(second, later, later) && places.touch(second, at, at));
+        assert!(places.chores(at, 1).0.is_empty());
         // Nor is one that is there made doubtful, or something else, by what comes late.
         places.created(second, "/x/third".to_owned(), 3);
         places.doubt(first);

@@ -4,6 +4,7 @@ use super::Shared;
 use super::claim::read_line;
 use super::failure::{Code, Failure, strange};
 use super::link::{Answer as Awaited, answer};
+use super::names::Line;
 use super::places::{Attempt, Doubt, Left, Place};
 use super::words::{Ask, Said};
 use crate::backend::{Answer, Claim, Held, Released};
@@ -72,13 +73,16 @@ impl Shared {
             Some(coming) => asking.arrive(&link, coming).await.ok().flatten(),
             None => None,
         };
-        let line = read_line(line).await.unwrap_or_default();
+        // Without it nothing is known of who stands there.
+        let line = read_line(line).await.ok();
         let own = self.places.get(next.owner);
-        let stands = own.as_ref().is_some_and(|own| line.before(own.node()).is_some());
-        let others = line.standers().len() - usize::from(stands);
-        let next = match (arrived, own) {
-            (Some(answer), _) => Some(answer),
-            (None, Some(own)) if own.session == link.session => {
+        let stands =
+            |line: &Line| own.as_ref().is_some_and(|own| line.before(own.node()).is_some());
+        let others =
+            line.as_ref().map_or(0, |line| line.standers().len() - usize::from(stands(line)));
+        let next = match (arrived, own, line) {
+            (Some(answer), ..) => Some(answer),
+            (None, Some(own), Some(line)) if own.session == link.session => {
                 asking.stand(&link, own, line).await.ok()
             }
             _ => None,
@@ -149,10 +153,8 @@ impl Shared {
                 Ok(())
             }
             Ok(_) => Err(strange("the node of another session")),
-            Err(failure) if failure.is(Code::NO_NODE) => {
-                self.places.leave(attempt);
-                Ok(())
-            }
+            // Perhaps that of a session before. Whoever asks looks again.
+            Err(failure) if failure.is(Code::NO_NODE) => Ok(()),
             Err(failure) => Err(failure.into()),
         }
     }

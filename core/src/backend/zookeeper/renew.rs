@@ -84,13 +84,17 @@ impl Shared {
                 None => true,
             };
             // Its time may have ended meanwhile.
-            let is_kept = is_there && self.places.touch(place.attempt, sent + held.ttl);
+            let is_kept = is_there && self.places.touch(place.attempt, sent, sent + held.ttl);
             if !is_there {
                 self.places.leave(place.attempt);
             }
             answers.push((*at, if is_kept { Renewal::Kept } else { Renewal::Gone }));
         }
-        let proven = self.proven(&link, link.wanted(sent, longest)).await;
+        // A loss is told at once, and the others are asked for again.
+        let proven = match answers.iter().any(|(_, answer)| *answer == Renewal::Gone) {
+            true => link.ends(),
+            false => self.proven(&link, link.wanted(sent, longest)).await,
+        };
         for (answer, (_, held, place)) in answers.iter_mut().zip(&leases) {
             let lasts = proven.is_some_and(|proven| link.wanted(sent, held.ttl) <= proven);
             // Something may have been told meanwhile.
