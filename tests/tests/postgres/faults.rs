@@ -47,7 +47,7 @@ fn who_began_to_wait_while_nothing_was_heard_is_woken_once_it_is_again() {
     let place = Place::new();
     let client = place.client_of(&place.plain_user("ann"));
     let lease = place.hold(&place.client(), "x");
-    place.server.sql("ALTER ROLE ann CONNECTION LIMIT 1");
+    place.server.sql("ALTER ROLE ann NOLOGIN");
     let ear = "FROM pg_stat_activity WHERE usename = 'ann' AND query LIKE 'LISTEN%'";
     place.server.sql(&format!("SELECT pg_terminate_backend(pid) {ear}"));
     let is_deaf = || (client.caveats().len() == 2).then_some(());
@@ -55,7 +55,7 @@ fn who_began_to_wait_while_nothing_was_heard_is_woken_once_it_is_again() {
     let waiter = place.stand_in_line(&client, "x");
     let hears = || (place.column("x", "line -> 0 ->> 'client'") != "0").then_some(());
     assert!(hears().is_none());
-    place.server.sql("ALTER ROLE ann CONNECTION LIMIT -1");
+    place.server.sql("ALTER ROLE ann LOGIN");
     assert!(until(LIMIT, hears).is_some(), "its place is where nothing is heard");
     let (lease, took) = place.hand_over(lease, waiter);
     assert!(took < PROMPT, "{took:?}");
