@@ -26,6 +26,8 @@ use async_trait::async_trait;
 use crate::error::{Error, Kind, Outcome};
 use crate::name::{LockName, Owner};
 
+#[cfg(any(feature = "etcd", feature = "zookeeper"))]
+mod cluster;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod columns;
 #[cfg(any(

@@ -46,19 +46,19 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn new(address: Arc<Address>, runtime: Arc<dyn Runtime>) -> Self {
-        let turn = runtime.random() as usize % address.servers.len();
-        let hung = vec![false; address.servers.len()];
+        let turn = runtime.random() as usize % address.cluster.members.len();
+        let hung = vec![false; address.cluster.members.len()];
         Self { address, runtime, turn, hung }
     }
 
     /// The next to be tried is another.
     fn go_on(&mut self) {
-        self.turn = (self.turn + 1) % self.address.servers.len();
+        self.turn = (self.turn + 1) % self.address.cluster.members.len();
     }
 
     /// In which order they are tried: one that hung may do so still.
     fn order(&self) -> Vec<usize> {
-        let count = self.address.servers.len();
+        let count = self.address.cluster.members.len();
         let mut order: Vec<_> = (0..count).map(|by| (self.turn + by) % count).collect();
         order.sort_by_key(|at| self.hung[*at]);
         order
@@ -84,7 +84,7 @@ impl Servers {
                 }
                 () = Patience::of(limit).end(&*self.runtime) => {
                     self.hung[at] = true;
-                    let hint = match self.address.tls {
+                    let hint = match self.address.cluster.tls {
                         Some(_) => "is it alive, and does this port speak TLS?",
                         None => "is it alive?",
                     };
@@ -100,7 +100,7 @@ impl Servers {
                 }
                 Err(error) => error,
             };
-            let (host, port) = &self.address.servers[at];
+            let (host, port) = &self.address.cluster.members[at];
             let error =
                 Error::new(error.kind(), format!("cannot use {host}:{port}")).because(error);
             // What is wrong with one may be a matter of all.
@@ -113,7 +113,7 @@ impl Servers {
     }
 
     async fn enter_at(&self, at: usize, session: &Session, seen: i64) -> Result<Entered, Error> {
-        let (host, port) = &self.address.servers[at];
+        let (host, port) = &self.address.cluster.members[at];
         let broken = |e: std::io::Error| Error::unavailable("the connection broke").because(e);
         let stream = connect_tcp(host, *port).await;
         let stream = stream.map_err(|e| Error::unavailable("no connection").because(e))?;
@@ -134,7 +134,7 @@ impl Servers {
         if session.id != 0 && entered.session.id != session.id {
             return Err(strange("another session than the one that was to go on"));
         }
-        if let Some((user, password)) = &self.address.login {
+        if let Some((user, password)) = &self.address.cluster.login {
             let stream = &mut entered.stream;
             stream.write_all(&words::log_in(user, password)).await.map_err(broken)?;
             stream.flush().await.map_err(broken)?;
@@ -155,7 +155,7 @@ impl Servers {
         stream: tokio::net::TcpStream,
         host: &str,
     ) -> Result<Box<dyn Stream>, Error> {
-        let Some(tls) = &self.address.tls else { return Ok(Box::new(stream)) };
+        let Some(tls) = &self.address.cluster.tls else { return Ok(Box::new(stream)) };
         let identity = tls.identity.as_ref().map(|(cert, key)| (&**cert, &**key));
         let trust = Trust { ca: tls.ca.as_deref(), identity, protocol: None };
         Ok(Box::new(trust.wrap(stream, host).await?))
@@ -169,7 +169,7 @@ impl Servers {
     /// The shortest timeout that the servers give a session.
     pub(super) async fn shortest(&mut self) -> Result<Duration, Error> {
         let asked = Session { timeout_ms: 1, ..Session::default() };
-        let limit = self.address.timeouts.connect;
+        let limit = self.address.cluster.timeouts.connect;
         let entered = self.enter(&asked, 0, limit).await?;
         if entered.is_over() {
             return Err(strange("a new session that is over"));
@@ -334,7 +334,7 @@ impl connection::Dial for Dial {
         let Entered { stream, session, sent } = self.enter().await?;
         self.proof.connected(sent);
         let timeout = Duration::from_millis(u64::try_from(session.timeout_ms).unwrap_or(0));
-        let access = match self.servers.address.login {
+        let access = match self.servers.address.cluster.login {
             Some(_) => Access::LoggedIn,
             None => Access::Everybody,
         };

@@ -118,9 +118,9 @@ impl Homes {
         if let Some(given) = given.filter(|_| !fits(ttl)) {
             return Err(too_long(self.timeout(ttl), given));
         }
-        let timeouts = self.address.timeouts;
+        let timeouts = self.address.cluster.timeouts;
         // It leaves time to ask another server, if there is one.
-        let part = if self.address.servers.len() > 1 { 6 } else { 3 };
+        let part = if self.address.cluster.members.len() > 1 { 6 } else { 3 };
         let soon = (ttl / part).max(SOON);
         let pace = Pace {
             timeout: self.timeout(ttl),

@@ -127,9 +127,9 @@ impl Zookeeper {
         let address = Arc::new(address);
         let shortest = Servers::new(address.clone(), runtime.clone()).shortest().await?;
         let tree = Tree::new(&address.base);
-        let (places, description) = (Arc::<Places>::default(), address.shown.clone());
+        let (places, description) = (Arc::<Places>::default(), address.cluster.shown.clone());
         let (news, wakes) = News::new(tree.clone(), Arc::downgrade(&places));
-        let longer_response = address.timeouts.longer_response();
+        let longer_response = address.cluster.timeouts.longer_response();
         let homes = Homes::new(address, runtime.clone(), (places.clone(), news), shortest);
         let shared = Shared { runtime, tree, places, homes, longer_response, description };
         let shared = Arc::new(shared);

@@ -10,7 +10,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use super::address::Address;
 use super::failure::{Is, Trouble};
 use super::link::{Identity, Link, Manner};
-use super::messages::{Answer, StatusRequest, StatusResponse, TxnResponse, WatchResponse};
+use super::messages::{
+    Answer, AuthenticateRequest, StatusRequest, StatusResponse, TxnResponse, WatchResponse,
+};
 use super::watches::Watches;
 use super::{TXN, version, words};
 use crate::backend::connection::{self, Driver};
@@ -49,7 +51,7 @@ impl Dial {
         reconnected: Arc<Notify>,
     ) -> Self {
         // So that not all clients are at the same.
-        let next = runtime.random() as usize % address.endpoints.len();
+        let next = runtime.random() as usize % address.cluster.members.len();
         Self { address, runtime, changes, reconnected, identity: Arc::default(), next }
     }
 }
@@ -60,10 +62,10 @@ impl connection::Dial for Dial {
 
     async fn open(&mut self, _: u64) -> Result<(Session, Driver), Error> {
         let mut failed: Vec<Error> = Vec::new();
-        let limit = self.address.timeouts.connect;
-        for _ in 0..self.address.endpoints.len() {
-            let (host, port) = self.address.endpoints[self.next].clone();
-            self.next = (self.next + 1) % self.address.endpoints.len();
+        let limit = self.address.cluster.timeouts.connect;
+        for _ in 0..self.address.cluster.members.len() {
+            let (host, port) = self.address.cluster.members[self.next].clone();
+            self.next = (self.next + 1) % self.address.cluster.members.len();
             let opened = tokio::select! {
                 biased;
                 opened = self.enter(&host, port) => opened.map_err(Error::from),
@@ -76,7 +78,8 @@ impl connection::Dial for Dial {
             match opened {
                 Ok(opened) => return Ok(opened),
                 Err(e) => {
-                    let message = format!("cannot use {host}:{port} of {}", self.address.shown);
+                    let message =
+                        format!("cannot use {host}:{port} of {}", self.address.cluster.shown);
                     failed.push(Error::new(e.kind(), message).because(e));
                 }
             }
@@ -131,7 +134,7 @@ impl Dial {
         };
         let version = version.map_err(|trouble| match trouble.is {
             // It says why, but seldom loud enough to be heard.
-            Is::Broken if self.address.tls.is_some() => {
+            Is::Broken if self.address.cluster.tls.is_some() => {
                 let hint = "does the member want a certificate of ours? ?cert=FILE&key=FILE";
                 Error::unavailable(hint).because(trouble.error).into()
             }
@@ -203,7 +206,7 @@ impl Dial {
             origin.map_err(|e| Error::invalid(format!("{host:?} is no name of a host")).because(e))
         };
         #[cfg(feature = "tls")]
-        if let Some(tls) = &self.address.tls {
+        if let Some(tls) = &self.address.cluster.tls {
             let identity = tls.identity.as_ref();
             let trust = Trust {
                 ca: tls.ca.as_deref(),
@@ -219,8 +222,13 @@ impl Dial {
     fn manner(&self, origin: Uri) -> Manner {
         Manner {
             origin,
-            login: self.address.login.clone(),
-            response_timeout: self.address.timeouts.response,
+            login: self
+                .address
+                .cluster
+                .login
+                .clone()
+                .map(|(name, password)| AuthenticateRequest { name, password }),
+            response_timeout: self.address.cluster.timeouts.response,
             identity: self.identity.clone(),
         }
     }

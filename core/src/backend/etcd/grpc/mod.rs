@@ -51,8 +51,8 @@ impl Members {
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, Error> {
         let (tell, changes) = mpsc::channel(MOST_NEWS);
-        let (shown, reconnected) = (address.shown.clone(), Arc::new(Notify::new()));
-        let response_timeout = address.timeouts.longer_response();
+        let (shown, reconnected) = (address.cluster.shown.clone(), Arc::new(Notify::new()));
+        let response_timeout = address.cluster.timeouts.longer_response();
         let dial = Dial::new(address, runtime.clone(), tell, reconnected.clone());
         let connection = Connection::start(dial, runtime.clone());
         connection.session().await?;
