@@ -11,6 +11,7 @@ mod clock;
 mod connection;
 mod database;
 mod etcd;
+mod members;
 mod mysql;
 mod pgbouncer;
 mod postgres;

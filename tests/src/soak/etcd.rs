@@ -155,7 +155,7 @@ impl ClusterWeather<'_> {
         members.iter().for_each(|member| etcd.kill(*member));
         wait(mostly_short(random, 1000..8000));
         members.iter().for_each(|member| etcd.revive(*member));
-        members.iter().for_each(|member| etcd.await_health(*member));
+        members.iter().for_each(|member| etcd.await_ready(*member));
     }
 
     /// Forget what has been up to now.

@@ -153,6 +153,6 @@ impl Ensemble {
         members.iter().for_each(|member| self.servers.kill(*member));
         wait(mostly_short(random, 200..3000));
         members.iter().for_each(|member| self.servers.revive(*member));
-        members.iter().for_each(|member| self.servers.await_service(*member));
+        members.iter().for_each(|member| self.servers.await_ready(*member));
     }
 }

@@ -60,7 +60,7 @@ fn another_member_leads_when_the_leader_is_frozen() {
     another_leads(&etcd, old);
     etcd.ctl(&["put", "k", "v"]);
     etcd.thaw(old);
-    etcd.await_health(old);
+    etcd.await_ready(old);
     let endpoint = format!("--endpoints={}", etcd.endpoint(old));
     let seen = etcd.ctl(&["get", "--print-value-only", "--consistency=s", "k", &endpoint]);
     assert_eq!(seen, "v\n");

@@ -78,7 +78,7 @@ fn another_member_leads_when_the_leader_is_killed_or_frozen() {
 
     assert_eq!(value(&ensemble, "/k").unwrap(), b"v");
     ensemble.thaw(next);
-    ensemble.await_service(next);
+    ensemble.await_ready(next);
 
     assert_eq!(value(&ensemble, "/l").unwrap(), b"w");
 }
@@ -103,7 +103,7 @@ fn a_follower_that_is_parted_from_its_leader_talks_and_knows_nothing_new() {
     assert!(near.get(&path).unwrap().is_some(), "it has not heard");
     assert!(near.timeout() <= SECOND && gone.is_some());
     ensemble.join(follower);
-    ensemble.await_service(follower);
+    ensemble.await_ready(follower);
     assert!(near.sync().is_err() || near.get(&path).unwrap().is_none());
 }
 

@@ -61,7 +61,7 @@ fn a_lease_outlives_the_member_that_its_client_talks_to() {
             true => place.ensemble.thaw(busiest),
             false => place.ensemble.restart(busiest),
         }
-        place.ensemble.await_service(busiest);
+        place.ensemble.await_ready(busiest);
     }
     assert_eq!(place.session_of(&place.only_node("x")), session, "the session was kept");
     place.wait(lease.release()).unwrap();

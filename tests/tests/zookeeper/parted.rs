@@ -42,7 +42,7 @@ fn who_holds_by_a_follower_that_is_cut_off_stops_before_the_next_one_holds() {
         assert!(next.fence() > lease.fence());
         place.ensemble.join(follower);
         place.wait(next.release()).unwrap();
-        place.ensemble.await_service(follower);
+        place.ensemble.await_ready(follower);
         place.await_line("x", 0);
     }
 }

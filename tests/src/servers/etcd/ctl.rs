@@ -67,7 +67,7 @@ impl Etcd {
         // It gives root the role that may do everything.
         ctl(&["auth", "enable"]);
         // A member that is behind would say that there are no users.
-        (0..self.members.len()).for_each(|index| self.await_health(index));
+        (0..self.members.0.len()).for_each(|index| self.await_ready(index));
     }
 
     fn run_ctl(&self, user: Option<(&str, &str)>, arguments: &[&str]) -> Result<String, String> {

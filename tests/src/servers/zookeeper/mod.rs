@@ -1,6 +1,7 @@
 //! Real servers of ZooKeeper, alone or as an ensemble.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +11,7 @@ mod member;
 mod settings;
 mod wire;
 
+use super::members::{Members, Process};
 use super::{Failure, PORTS_TRIED, free_port, tls};
 use crate::patience::{LIMIT, until};
 use crate::proxy::Proxy;
@@ -21,10 +23,17 @@ use settings::{CONFIG, DATA, STRANGER, TLS};
 /// Ended when the value is dropped.
 pub struct ZooKeeper {
     settings: ZooKeeperSettings,
-    members: Vec<Member>,
+    members: Members<Member>,
     /// By who follows, and by whom it would follow: the way on which it does.
     links: Vec<Vec<Proxy>>,
     dir: tempfile::TempDir,
+}
+
+impl Deref for ZooKeeper {
+    type Target = Members<Member>;
+    fn deref(&self) -> &Members<Member> {
+        &self.members
+    }
 }
 
 impl ZooKeeper {
@@ -35,19 +44,19 @@ impl ZooKeeper {
 
     pub(super) fn start_with(settings: ZooKeeperSettings) -> Self {
         let dir = tempfile::Builder::new().prefix("rig").tempdir().expect("a temporary directory");
-        let mut ensemble = Self { settings, members: Vec::new(), links: Vec::new(), dir };
+        let mut ensemble = Self { settings, members: Members(Vec::new()), links: Vec::new(), dir };
         if ensemble.settings.tls {
             ensemble.certify(TLS);
             ensemble.certify(STRANGER);
         }
         for _ in 0..PORTS_TRIED {
             // They have to know of each other, so all of them begin anew.
-            ensemble.members.clear();
+            ensemble.members.0.clear();
             let members = 0..ensemble.settings.members;
-            ensemble.members = members.map(|index| ensemble.new_member(index)).collect();
-            let link = |_| ensemble.members.iter().map(link_to).collect();
-            ensemble.links = (0..ensemble.members.len()).map(link).collect();
-            match ensemble.launch() {
+            ensemble.members.0 = members.map(|index| ensemble.new_member(index)).collect();
+            let link = |_| ensemble.members.0.iter().map(link_to).collect();
+            ensemble.links = (0..ensemble.members.0.len()).map(link).collect();
+            match ensemble.members.launch(|index| ensemble.start_member(index)) {
                 Ok(()) => return ensemble,
                 Err(Failure::PortTaken) => {}
                 Err(Failure::Other(why)) => panic!("{:?}: {why}", ensemble.settings),
@@ -56,26 +65,10 @@ impl ZooKeeper {
         panic!("{PORTS_TRIED} times in turn a port was taken by others");
     }
 
-    /// Where clients connect, as `127.0.0.1:20000,127.0.0.1:20001`.
-    pub fn endpoints(&self) -> String {
-        let all: Vec<String> = (0..self.members.len()).map(|index| self.endpoint(index)).collect();
-        all.join(",")
-    }
-
-    /// Where clients of one member connect.
-    pub fn endpoint(&self, index: usize) -> String {
-        format!("127.0.0.1:{}", self.port(index))
-    }
-
-    /// Where clients of one member connect.
-    pub fn port(&self, index: usize) -> u16 {
-        self.members[index].port
-    }
-
     /// Where clients connect that use TLS.
     pub fn secure_port(&self, index: usize) -> u16 {
         assert!(self.settings.tls, "it was started without .tls()");
-        self.members[index].secure_port
+        self.members.0[index].secure_port
     }
 
     /// Where clients connect, without a password and certificates.
@@ -91,67 +84,26 @@ impl ZooKeeper {
 
     /// A client of the rig's own, of any member that answers.
     pub fn client(&self) -> ZkClient {
-        let any = || self.members.iter().find_map(|member| member.client().ok());
+        let any = || self.members.0.iter().find_map(|member| member.client().ok());
         until(LIMIT, any).unwrap_or_else(|| panic!("no member answers:\n{}", self.logs()))
-    }
-
-    /// Which member leads now. Waits until there is one, which needs a majority.
-    pub fn leader(&self) -> usize {
-        let leader = until(LIMIT, || self.members.iter().position(Member::leads));
-        leader.unwrap_or_else(|| panic!("nobody leads:\n{}", self.logs()))
     }
 
     /// Those that do not lead now.
     pub fn followers(&self) -> Vec<usize> {
         let leader = self.leader();
-        (0..self.members.len()).filter(|member| *member != leader).collect()
-    }
-
-    /// The process id of a member.
-    pub fn pid(&self, index: usize) -> u32 {
-        self.members[index].pid()
-    }
-
-    /// End a member by SIGKILL; what waits in its sockets is not done.
-    pub fn kill(&self, index: usize) {
-        self.members[index].kill();
+        (0..self.members.0.len()).filter(|member| *member != leader).collect()
     }
 
     /// Start a member again with what it stored, after killing it if it still runs,
     /// and wait until it serves.
     pub fn restart(&self, index: usize) {
         self.revive(index);
-        self.await_service(index);
+        self.await_ready(index);
     }
 
     /// Start a member again, where there may be no majority: it serves when it finds one.
     pub fn revive(&self, index: usize) {
-        let started = until(LIMIT, || match self.start_member(index) {
-            Err(Failure::PortTaken) => None,
-            done => Some(done),
-        });
-        match started {
-            Some(Ok(())) => {}
-            Some(Err(Failure::Other(why))) => panic!("{why}"),
-            _ => panic!("somebody else listens on a port of member {index} now"),
-        }
-    }
-
-    /// Wait until a member leads, or follows one that does.
-    pub fn await_service(&self, index: usize) {
-        if let Err(Failure::Other(why)) = self.members[index].await_service() {
-            panic!("{why}");
-        }
-    }
-
-    /// Stop a member by SIGSTOP: connections stay open, and nothing is done.
-    pub fn freeze(&self, index: usize) {
-        self.members[index].freeze();
-    }
-
-    /// Let it go on with what has come meanwhile.
-    pub fn thaw(&self, index: usize) {
-        self.members[index].thaw();
+        self.members.revive(index, |index| self.start_member(index));
     }
 
     /// Let nothing more pass between a member and whomever it follows. Its clients still
@@ -175,7 +127,7 @@ impl ZooKeeper {
     /// What a member says to one of its words of four letters, as `srvr`; `None` while it
     /// does not answer.
     pub fn ask(&self, index: usize, word: &str) -> Option<String> {
-        self.members[index].ask(word)
+        self.members.0[index].ask(word)
     }
 
     /// A number of those that `mntr` shows, as `packets_received`, of a member that runs.
@@ -193,34 +145,24 @@ impl ZooKeeper {
         u64::from_str_radix(zxid.expect("a zxid"), 16).expect("a number") & 0xffff_ffff
     }
 
-    /// Everything that the members have printed, warnings and errors alone.
-    pub fn logs(&self) -> String {
-        self.members.iter().map(Member::log).collect()
-    }
-
-    fn launch(&self) -> Result<(), Failure> {
-        (0..self.members.len()).try_for_each(|index| self.start_member(index))?;
-        self.members.iter().try_for_each(Member::await_service)
-    }
-
     fn start_member(&self, index: usize) -> Result<(), Failure> {
-        let member = &self.members[index];
+        let member = &self.members.0[index];
         let mut lines = self.settings.common();
         lines.push(format!("dataDir={DATA}"));
         lines.push(format!("clientPort={}", member.port));
         if self.settings.tls {
             lines.push(format!("secureClientPort={}", member.secure_port));
         }
-        if self.members.len() > 1 {
-            lines.extend((0..self.members.len()).map(|other| self.server_line(index, other)));
+        if self.members.0.len() > 1 {
+            lines.extend((0..self.members.0.len()).map(|other| self.server_line(index, other)));
         }
-        fs::write(member.dir.join(CONFIG), lines.join("\n")).expect("our own directory");
+        fs::write(member.dir().join(CONFIG), lines.join("\n")).expect("our own directory");
         member.start(self.settings.java())
     }
 
     /// How a member finds another, or where it listens itself.
     fn server_line(&self, index: usize, other: usize) -> String {
-        let Member { quorum_port, election_port, .. } = self.members[other];
+        let Member { quorum_port, election_port, .. } = self.members.0[other];
         let quorum_port = match index == other {
             true => quorum_port,
             false => self.links[index][other].port(),
@@ -236,7 +178,7 @@ impl ZooKeeper {
         fs::create_dir_all(dir.join(DATA)).expect("our own directory");
         fs::write(dir.join(DATA).join("myid"), (index + 1).to_string()).expect("our own directory");
         let [port, secure_port, quorum_port, election_port] = [(); 4].map(|()| free_port());
-        Member { port, secure_port, quorum_port, election_port, dir, process: Default::default() }
+        Member { port, secure_port, quorum_port, election_port, process: Process::of(dir) }
     }
 
     /// An authority, and the certificate and key of the members in one file, as they read it.
