@@ -249,3 +249,21 @@ fn a_lease_outlives_connections_that_are_cut() {
     place.wait(lease.release()).unwrap();
     place.await_empty();
 }
+
+#[test]
+fn leases_of_nearly_the_longest_ttl_share_a_session() {
+    let place = Place::on(ZooKeeperSettings::default().line("maxSessionTimeout=7000"));
+    let client = place.client();
+    let ttl = |tenths: u32| SECOND / 10 * tenths;
+    let mut sessions = std::collections::BTreeSet::new();
+    for tenths in 51..56 {
+        let name = format!("x{tenths}");
+        let lock = client.lock(&*name).ttl(ttl(tenths));
+        std::mem::forget(place.wait(lock.acquire()).unwrap());
+        sessions.insert(place.session_of(&place.only_node(&name)));
+    }
+    assert_eq!(sessions.len(), 1, "{sessions:?}");
+    let error = place.wait(client.lock("y").ttl(ttl(57)).acquire()).unwrap_err();
+    assert_eq!(error.kind(), leasehold::Kind::Invalid, "{error}");
+    assert!(error.to_string().contains("maxSessionTimeout"), "{error}");
+}

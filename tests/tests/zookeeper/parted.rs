@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::interop;
 use crate::place::{Place, SECOND};
+use leasehold::Kind;
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::servers::{ZkClient, ZooKeeperSettings};
 
@@ -47,7 +48,32 @@ fn who_holds_by_a_follower_that_is_cut_off_stops_before_the_next_one_holds() {
     }
 }
 
-/// What makes the test above one that can fail.
+/// What such a follower shows is no answer either.
+#[test]
+fn who_tries_by_a_follower_that_is_cut_off_is_not_told_that_a_free_lock_is_busy() {
+    let settings = ZooKeeperSettings::default().members(3).sync_limit(DEAF);
+    let place = Place::on(settings);
+    let (leader, follower) = (place.ensemble.leader(), place.ensemble.followers()[0]);
+    let (holder, client) = (place.client_at(leader), place.client_at(follower));
+    for round in 0..3 {
+        place.wait(place.hold(&client, "warm").release()).unwrap();
+        let lease = place.hold(&holder, "x");
+        let sees = || (place.wait(client.status("x")).unwrap().is_some()).then_some(());
+        until(LIMIT, sees).expect("the follower knows of it");
+        place.ensemble.part(follower);
+        place.wait(lease.release()).unwrap();
+        match place.wait(client.lock("x").ttl(TTL).try_acquire()) {
+            Ok(None) => panic!("round {round}: busy, and nobody holds it"),
+            Ok(Some(_)) => panic!("round {round}: the leader has heard nothing of it"),
+            Err(error) => assert_eq!(error.kind(), Kind::Unavailable, "{error}"),
+        }
+        place.ensemble.join(follower);
+        place.ensemble.await_ready(follower);
+        place.await_line("x", 0);
+    }
+}
+
+/// What makes the first of these tests one that can fail.
 #[test]
 fn a_kazoo_holder_there_believes_that_it_holds_while_another_does() {
     let settings = ZooKeeperSettings::default().members(3).sync_limit(DEAF);

@@ -79,6 +79,13 @@ impl Homes {
         (ttl + self.beat(ttl) * 5 / 2).max(self.shortest)
     }
 
+    /// The longest ttl of a lease in a session of this timeout, in whole milliseconds: what
+    /// [`timeout`](Self::timeout) makes of it is no longer.
+    fn longest_in(&self, timeout: Duration) -> Duration {
+        let longest = (timeout * 4 / 5).min(timeout.saturating_sub(self.apart * 25 / 8));
+        Duration::from_millis(longest.as_millis() as u64)
+    }
+
     /// The ttl of the shortest session that there can be.
     fn least(&self) -> Duration {
         self.shortest.saturating_sub(self.beat(Duration::ZERO) * 5 / 2)
@@ -90,18 +97,24 @@ impl Homes {
     /// `invalid` if no session can be long enough.
     pub(super) async fn of(&self, ttl: Duration) -> Result<Arc<Home>, Error> {
         let home = self.find(ttl)?;
-        match home.link().await {
-            Err(error) if error.kind() == Kind::Invalid => {
-                // Nobody needs it; and it would be tried again for ever.
-                let mut known = self.known();
-                if known.get(&home.ttl).is_some_and(|known| Arc::ptr_eq(known, &home)) {
-                    known.remove(&home.ttl);
-                }
-                Err(error)
-            }
-            Err(error) => Err(error),
-            Ok(_) => Ok(home),
+        match self.enter(home).await {
+            // Now it is known how long a session may be, and perhaps one that is less long will do.
+            Err(error) if error.kind() == Kind::Invalid => self.enter(self.find(ttl)?).await,
+            entered => entered,
         }
+    }
+
+    /// The home, if its session is open. One that never can be is forgotten: nobody needs it, and
+    /// it would be tried again for ever.
+    async fn enter(&self, home: Arc<Home>) -> Result<Arc<Home>, Error> {
+        let Err(error) = home.link().await else { return Ok(home) };
+        if error.kind() == Kind::Invalid {
+            let mut known = self.known();
+            if known.get(&home.ttl).is_some_and(|known| Arc::ptr_eq(known, &home)) {
+                known.remove(&home.ttl);
+            }
+        }
+        Err(error)
     }
 
     fn find(&self, ttl: Duration) -> Result<Arc<Home>, Error> {
@@ -112,12 +125,15 @@ impl Homes {
         }
         let given = self.longest.load(Ordering::Relaxed).unsigned_abs();
         let given = Some(Duration::from_millis(given)).filter(|given| !given.is_zero());
-        let fits = |ttl| given.is_none_or(|given| self.timeout(ttl) <= given);
         // So that not every ttl has a session of its own.
-        let ttl = Some(rounded(ttl).max(self.least())).filter(|ttl| fits(*ttl)).unwrap_or(ttl);
-        if let Some(given) = given.filter(|_| !fits(ttl)) {
-            return Err(too_long(self.timeout(ttl), given));
+        let mut lasts = rounded(ttl).max(self.least());
+        if let Some(given) = given.filter(|given| self.timeout(lasts) > *given) {
+            lasts = self.longest_in(given);
+            if lasts < ttl {
+                return Err(too_long(self.timeout(ttl), given));
+            }
         }
+        let ttl = lasts;
         let timeouts = self.address.cluster.timeouts;
         // It leaves time to ask another server, if there is one.
         let part = if self.address.cluster.members.len() > 1 { 6 } else { 3 };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use leasehold_tests::patience::{LIMIT, now, until};
 use leasehold_tests::proxy::Proxy;
-use leasehold_tests::scene::Scene;
+use leasehold_tests::scene::{LONG, Scene};
 
 mod server;
 
@@ -94,5 +94,27 @@ fn an_answer_that_cannot_be_ends_the_connection_and_is_no_grant() {
         assert_eq!(Some(lease.fence()), liar.czxid(&name), "{what}");
         scene.wait(lease.release()).unwrap();
         assert_eq!(liar.children(&name).len(), 0, "{what}");
+    }
+}
+
+/// Its node is made; that nothing was heard of the line does not mean that it is not there.
+#[test]
+fn who_waits_keeps_its_place_when_a_release_hears_nothing_of_the_line() {
+    let (scene, liar) = (Scene::new(), Liar::start());
+    let client = scene.client_of(&liar.url());
+    for round in 0..4 {
+        let name = format!("x{round}");
+        let lease = scene.hold(&client, &name);
+        let waiter = scene.queue(client.lock(&*name).ttl(LONG));
+        // It waits inside the client; its node is made by the request that gives the lock back.
+        scene.pass(BEAT);
+        liar.hang_up_after_a_delete();
+        drop(scene.wait(lease.release()));
+        let soon = until(LIMIT / 6, || waiter.is_finished().then_some(()));
+        assert!(soon.is_some(), "{:?}", liar.children(&name));
+        let (next, _) = scene.granted(waiter);
+        assert_eq!(liar.children(&name).len(), 1);
+        scene.wait(next.release()).unwrap();
+        until(LIMIT, || liar.children(&name).is_empty().then_some(())).expect("nothing is left");
     }
 }

@@ -11,6 +11,7 @@ use leasehold_tests::patience::now;
 
 /// What is asked, by its number.
 const CREATE: i32 = 15;
+const DELETE: i32 = 2;
 const SYNC: i32 = 9;
 
 /// What becomes of an answer.
@@ -27,6 +28,7 @@ struct State {
     connections: usize,
     beats: Vec<(i64, Instant)>,
     lie: Option<Lie>,
+    hangs_up: bool,
 }
 
 pub(super) struct Liar {
@@ -77,6 +79,11 @@ impl Liar {
     /// Create the next node in a line as it is asked to, and say something else.
     pub(super) fn lie_once(&self, lie: Lie) {
         self.state().lie = Some(lie);
+    }
+
+    /// Say that the next node is deleted, and nothing more over that connection.
+    pub(super) fn hang_up_after_a_delete(&self) {
+        self.state().hangs_up = true;
     }
 
     /// Those who hold a lock or wait for it.
@@ -140,6 +147,9 @@ fn serve(mut socket: TcpStream, shared: &Mutex<State>) -> io::Result<()> {
             state.beats.push((session, now()));
         }
         send(&mut socket, &said)?;
+        if kind == DELETE && std::mem::take(&mut state.hangs_up) {
+            return Ok(());
+        }
     }
 }
 
@@ -177,7 +187,7 @@ fn answer(state: &mut State, session: i64, kind: i32, body: &[u8]) -> (i32, Vec<
             state.nodes.insert(path.clone(), (state.zxid, owner, 0));
             done([written(&path), stat(state, &path)].concat())
         }
-        2 => match state.nodes.remove(&text(0).0) {
+        DELETE => match state.nodes.remove(&text(0).0) {
             Some(_) => {
                 state.zxid += 1;
                 done(Vec::new())

@@ -39,4 +39,18 @@ pub(super) const RULES: &[Rule] = &[
         "link.send(Ask::Data { path, watch: true })",
         "link.send(Ask::Data { path, watch: false })",
     ),
+    rule(
+        "who tries in ZooKeeper is told what a follower believes",
+        "parted::who_tries_by_a_follower_that_is_cut_off_is_not_told_that_a_free_lock_is_busy",
+        "backend/zookeeper/claim.rs",
+        "let synced = link.send(Ask::Sync { path: dir.clone() });\n            let line = self.zk.line(&link, &dir).await?;\n            synced.await_it().await?;",
+        "let line = self.zk.line(&link, &dir).await?;",
+    ),
+    rule(
+        "a line of which nothing was heard is empty in ZooKeeper",
+        "liar::who_waits_keeps_its_place_when_a_release_hears_nothing_of_the_line",
+        "backend/zookeeper/release.rs",
+        "let line = read_line(line).await.ok();",
+        "let line = Some(read_line(line).await.unwrap_or_default());",
+    ),
 ];
