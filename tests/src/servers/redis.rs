@@ -270,6 +270,9 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = Command::new(self.settings.flavor.binary());
         command.arg(&file).current_dir(dir);
+        if self.settings.sentinel {
+            command.arg("--sentinel");
+        }
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(clock) = &self.clock {
             clock.set_for(&mut command);

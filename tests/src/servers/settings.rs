@@ -44,6 +44,7 @@ pub struct Settings {
     pub(super) unix_socket: bool,
     pub(super) tls: bool,
     pub(super) shifted_clock: bool,
+    pub(super) sentinel: bool,
 }
 
 impl Default for Settings {
@@ -54,6 +55,7 @@ impl Default for Settings {
             unix_socket: false,
             tls: false,
             shifted_clock: false,
+            sentinel: false,
         }
     }
 }
@@ -103,6 +105,12 @@ impl Settings {
     /// Have a wall clock that [`Server::shift_clock`] moves.
     pub fn shifted_clock(mut self) -> Self {
         self.shifted_clock = true;
+        self
+    }
+
+    /// Be a sentinel; say what it watches by `.config("sentinel monitor", …)`.
+    pub fn sentinel(mut self) -> Self {
+        self.sentinel = true;
         self
     }
 

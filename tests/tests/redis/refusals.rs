@@ -288,3 +288,39 @@ fn a_server_that_turns_us_away_is_heard() {
     let plain = format!("redis://127.0.0.1:{}", encrypted.tls_port());
     assert_says(&place.no_client_of(&plain), Kind::Unavailable, &["rediss:"]);
 }
+
+#[test]
+fn a_node_of_a_cluster_of_several_is_refused_when_a_client_connects() {
+    let nodes = [(), ()].map(|()| Settings::default().config("cluster-enabled", "yes").start());
+    let [one, other] = &nodes;
+    one.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]);
+    other.command(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]);
+    // Or both would claim to be of the same age.
+    one.command(&["CLUSTER", "SET-CONFIG-EPOCH", "1"]);
+    other.command(&["CLUSTER", "SET-CONFIG-EPOCH", "2"]);
+    one.command(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
+    let place = Place::new();
+    for node in &nodes {
+        let state = || node.command(&["CLUSTER", "INFO"]);
+        let is_up = || state().as_str().unwrap().contains("cluster_state:ok").then_some(());
+        until(LIMIT, is_up).expect("a cluster");
+        let error = place.no_client_of(&node.url());
+        assert_says(&error, Kind::Unsupported, &["2 primaries", "redlock:"]);
+    }
+}
+
+#[test]
+fn a_sentinel_is_refused_when_a_client_connects() {
+    let place = Place::new();
+    let watched = format!("shop 127.0.0.1 {} 1", place.server.port());
+    let sentinel = Settings::default().sentinel().config("sentinel monitor", &watched).start();
+    let port = sentinel.port();
+    for url in [
+        format!("redis://127.0.0.1:{port}"),
+        format!("redis://127.0.0.1:{port}/1"),
+        format!("redis://:secret@127.0.0.1:{port}"),
+        format!("redis://127.0.0.1:{port}?quarantine=on"),
+    ] {
+        assert_says(&place.no_client_of(&url), Kind::Unsupported, &["sentinel", "primary"]);
+    }
+}

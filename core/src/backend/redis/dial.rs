@@ -19,7 +19,7 @@ use super::servers::Servers;
 use super::socket::Socket;
 #[cfg(feature = "tls")]
 use super::socket::Wire;
-use super::{eviction, scripts, unheard};
+use super::{cluster, eviction, scripts, unheard};
 use crate::backend::connection::{self, Driver};
 use crate::backend::net::{Patience, connect_tcp};
 #[cfg(feature = "tls")]
@@ -132,7 +132,7 @@ impl Dial {
     async fn main(&self, number: u64) -> Result<(Session, Drivers), Failure> {
         let link = self.connect(number, false).await?;
         let greet = async {
-            let hears = self.say_hello(&link).await?;
+            let hears = self.say_hello(&link, number).await?;
             // No answer to it is waited for alone.
             let memory = link.send(Command::of(&["INFO", "memory"]), Expected::Word, None)?;
             if hears {
@@ -177,7 +177,7 @@ impl Dial {
     }
 
     /// Whether the server speaks RESP3, which lets one connection do everything.
-    async fn say_hello(&self, link: &Arc<Link>) -> Result<bool, Failure> {
+    async fn say_hello(&self, link: &Arc<Link>, number: u64) -> Result<bool, Failure> {
         let mut hello = Command::of(&["HELLO", "3"]);
         if let Some(password) = self.address.login.password() {
             let user = self.address.login.username().unwrap_or("default");
@@ -185,10 +185,15 @@ impl Dial {
         }
         ["SETNAME", "leasehold"].into_iter().for_each(|word| hello.add(word));
         match link.call(hello).await {
-            Ok(Value::Map(about)) if is_sentinel(&about) => {
+            Ok(Value::Map(about)) if is_mode(&about, b"sentinel") => {
                 let message = "this is a sentinel, which has no locks; the URL must lead to the \
                                primary that it watches";
                 return Err(Error::new(Kind::Unsupported, message).into());
+            }
+            // Not at a later one: a cluster that grows meanwhile must not end leases that
+            // this node still has.
+            Ok(Value::Map(about)) if number == 1 && is_mode(&about, b"cluster") => {
+                cluster::refuse_several(link).await?;
             }
             Ok(Value::Map(_)) => {}
             Ok(other) => return Err(no_redis("HELLO", &other)),
@@ -296,9 +301,9 @@ async fn teach(link: &Arc<Link>) {
     }
 }
 
-fn is_sentinel(about: &[(Value, Value)]) -> bool {
+fn is_mode(about: &[(Value, Value)], mode: &[u8]) -> bool {
     let is = |value: &Value, word: &[u8]| matches!(value, Value::BulkString(text) if text == word);
-    about.iter().any(|(what, how)| is(what, b"mode") && is(how, b"sentinel"))
+    about.iter().any(|(what, how)| is(what, b"mode") && is(how, mode))
 }
 
 fn is_ok(command: &str, answer: &Value) -> Result<(), Failure> {

@@ -22,6 +22,7 @@ use crate::name::{LockName, Owner};
 use crate::runtime::Runtime;
 
 mod address;
+mod cluster;
 mod command;
 mod dial;
 mod epoch;

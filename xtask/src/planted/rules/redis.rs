@@ -5,6 +5,20 @@ use super::{Rule, rule};
 #[rustfmt::skip] // as a table: name, test, file, healthy, broken
 pub(super) const RULES: &[Rule] = &[
     rule(
+        "a node of a cluster of several is taken for one server",
+        "refusals::a_node_of_a_cluster_of_several_is_refused_when_a_client_connects",
+        "backend/redis/cluster.rs",
+        "if primaries <= 1 {",
+        "if primaries <= 99 {",
+    ),
+    rule(
+        "a sentinel is taken for a server",
+        "refusals::a_sentinel_is_refused_when_a_client_connects",
+        "backend/redis/dial.rs",
+        "is_mode(&about, b\"sentinel\")",
+        "is_mode(&about, b\"sentinels\")",
+    ),
+    rule(
         "a former leader proclaims on a real server",
         "elections::a_former_leader_cannot_proclaim",
         "backend/redis/lua/relabel.lua",
