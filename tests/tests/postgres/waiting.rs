@@ -1,7 +1,12 @@
 //! Who waits, and how they are woken.
 
-use crate::place::{PROMPT, Place, SECOND};
+use std::time::Duration;
+
+use leasehold::Kind;
+use leasehold_tests::patience::{LIMIT, until};
 use leasehold_tests::servers::PostgresSettings;
+
+use crate::place::{PROMPT, Place, SECOND};
 
 #[test]
 fn a_release_wakes_who_waits() {
@@ -58,4 +63,29 @@ fn who_does_not_listen_asks_again() {
     assert_eq!(place.server.sql(listening), "1", "the other one");
     let (_, took) = place.hand_over(lease, waiter);
     assert!(took < 2 * SECOND, "{took:?}");
+}
+
+/// On a busy machine it may take long until it is one's turn to change a row. That is not what
+/// somebody's open transaction does, which ends by itself never.
+#[test]
+fn a_row_that_others_change_is_asked_for_again() {
+    let place = Place::new();
+    let (a, b) = (place.client(), place.client());
+    let lease = place.hold(&a, "x");
+    let mut other = place.server.talk();
+    let given_up = || place.server.logged("canceling statement due to lock timeout");
+    // Where this test is slow, the row has not changed when it is asked for again.
+    let told = until(LIMIT / 2, || {
+        let before = given_up();
+        other.say("BEGIN");
+        other.say("UPDATE leasehold SET version = version + 1 WHERE name = 'x'");
+        let lock = b.lock("x").wait(Duration::from_millis(20));
+        let waiter = place.spawn(async move { lock.acquire().await });
+        until(LIMIT, || (given_up() > before).then_some(())).expect("it waits for the row");
+        other.say("COMMIT");
+        let error = place.wait(waiter).unwrap().unwrap_err();
+        (error.kind() == Kind::Timeout).then_some(())
+    });
+    assert!(told.is_some(), "a row that changes is not kept by a transaction");
+    place.wait(lease.release()).unwrap();
 }

@@ -41,7 +41,7 @@ pub(super) struct Start {
     pub(super) seen: Option<Seen>,
     /// Write the row even if it stays the same, with this: see [`Change::careful`].
     pub(super) careful: Option<Duration>,
-    /// Whoever asks for it asks again by itself, and is told at once that the row is locked.
+    /// Whoever asks for it asks again by itself, and is told soon that the row is locked.
     pub(super) asks_again: bool,
 }
 
@@ -52,8 +52,9 @@ const PART: f64 = 0.4;
 const SHORTEST: Duration = Duration::from_millis(800);
 /// and at most.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The longest pause between two attempts.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause between two attempts. Whoever pauses for much longer than those who have
+/// just come is never the fastest.
+const PAUSE: Duration = Duration::from_millis(64);
 /// What is said where others were faster all the time.
 const BEATEN: &str = "others change this lock all the time; ask again";
 /// How often a row that stays the same may be skipped: others lock it for a moment when they
@@ -91,6 +92,7 @@ impl<R: Rows> Locks<R> {
         mut change: impl FnMut(&mut Record, Moment) -> (T, Vec<Address>),
     ) -> Result<T, Error> {
         let (mut known, mut last, mut locked) = (start.seen, None, 0);
+        let mut kept = None;
         let until = self.rows.runtime().now() + ttl.mul_f64(PART).clamp(SHORTEST, LONGEST);
         let mut attempt: u32 = 0;
         loop {
@@ -116,9 +118,13 @@ impl<R: Rows> Locks<R> {
             let why = match self.rows.write(&session, &change).await {
                 Ok(true) => return Ok(answer),
                 Ok(false) | Err(Trouble { is: Is::Beaten, .. }) => Error::unavailable(BEATEN),
+                // Where many change a row, the time is over before one has had its turn. One
+                // that stays the same is kept by a transaction.
                 Err(Trouble { error, is: Is::Locked })
-                    if R::SKIPS_LOCKED_ROWS && !start.asks_again =>
+                    if R::SKIPS_LOCKED_ROWS
+                        && (!start.asks_again || kept != Some(seen.version)) =>
                 {
+                    kept = Some(seen.version);
                     error
                 }
                 Err(trouble) => return Err(trouble.error),

@@ -277,4 +277,11 @@ pub(super) const RULES: &[Rule] = &[
         "async move { dial.cancel(cancel).await }",
         "async move { drop((dial, cancel)) }",
     ),
+    rule(
+        "a row that others change is said to be kept by a transaction in PostgreSQL",
+        "waiting::a_row_that_others_change_is_asked_for_again",
+        "backend/sql/locks.rs",
+        "(!start.asks_again || kept != Some(seen.version))",
+        "!start.asks_again",
+    ),
 ];
