@@ -67,8 +67,9 @@ fn a_pair_costs_one_write_to_take_and_one_to_give_back() {
     for _ in 0..50 {
         place.wait(place.hold(&client, "x").release()).unwrap();
     }
-    // And the two looks at who leads, of which the first was counted before.
-    assert_eq!(place.ensemble.writes() - before, 2 * 50 + 2);
+    // And the two looks at who leads, of which the first was counted before; and a few beats.
+    let writes = place.ensemble.writes() - before;
+    assert!((2 * 50 + 2..2 * 50 + 2 + 50).contains(&writes), "{writes}");
 }
 
 #[test]
@@ -87,7 +88,8 @@ fn all_locks_of_a_client_are_kept_by_the_same_beats() {
     place.pass(4 * SECOND);
     let asked = received() - before;
     assert!(asked < 60, "{asked} requests in four seconds");
-    assert!(place.ensemble.writes() - writes <= 2, "beats are no writes");
+    let writes = place.ensemble.writes() - writes;
+    assert!((4..30).contains(&writes), "{writes} writes: beats are, and no leases");
     assert!(leases.iter().all(Lease::is_valid));
 }
 

@@ -4,8 +4,15 @@
 //! goes on answering for many seconds, while the leader, who alone decides, has ended the
 //! session and somebody else holds the lock. So a ping proves nothing here, and none is sent.
 //!
-//! A *beat* is a `sync`. It goes to the leader, which looks whether the session lives before it
-//! answers (`PrepRequestProcessor`), but does not begin its time anew by that. The time begins
+//! Nor does the leader's own word: one whose followers have left it believes for `syncLimit`
+//! ticks that it leads, and answers a `sync` alone, while the next leader has ended the session.
+//!
+//! A *beat* is a write that changes nothing: it deletes a node that is not there. It goes to the leader, which
+//! looks whether the session lives (`PrepRequestProcessor`), and is answered once a majority has
+//! noted that it failed. So after it was sent a majority still followed this leader. Whoever leads
+//! next has one of them with it, so begins later than that, and gives every session its whole time then.
+//!
+//! The leader does not begin the session's time anew by a beat. The time begins
 //! anew when the server that has the session tells the leader that it has heard of it, which
 //! it does in its answer to a ping of the leader, twice in a tick (`LearnerSessionTracker`,
 //! `Learner.ping`, `Leader.lead`). What the two tell each other arrives in order, either way,
@@ -22,8 +29,9 @@
 //! counted, and never from the last beat. C follows upon B at once; the next pair is a while later,
 //! for which they are A.
 //!
-//! To connect is as good as that: a new session begins, and an old one goes on, by a word of
-//! the leader (`Learner.validateSession`), after it was sent.
+//! A new session is as good as that: it begins by a write, after it was asked for. That an old one
+//! goes on over another connection is the word of the leader alone (`Learner.validateSession`), who
+//! begins its time anew by that. So it counts when a beat over that connection is answered, too.
 //!
 //! What is assumed: a leader that goes on pings its servers twice in a tick, and is not
 //! stopped meanwhile for longer and then goes on as if it had not been; and the ticks of all
@@ -53,6 +61,8 @@ pub(super) struct Proof {
 struct State {
     /// Of this connection: when beats were sent and answered, from the last on that is proven.
     answered: VecDeque<(Instant, Instant)>,
+    /// When it was asked for, if the session went on by it and no beat was answered since.
+    entered: Option<Instant>,
 }
 
 impl Proof {
@@ -68,19 +78,26 @@ impl Proof {
     /// A connection was opened, and the session goes on or begins by it.
     pub(super) fn connected(&self, sent: Instant) {
         // What another server has heard is proven by none of this one's answers.
-        self.state().answered.clear();
-        self.raise(sent);
+        let mut state = self.state();
+        state.answered.clear();
+        state.entered = self.since().is_some().then_some(sent);
+        let begins = state.entered.is_none();
+        drop(state);
+        if begins {
+            self.raise(sent);
+        }
     }
 
     /// The session is over.
     pub(super) fn over(&self) {
-        self.state().answered.clear();
+        *self.state() = State::default();
         self.since.send_replace(None);
     }
 
     /// A beat of this connection was answered.
     pub(super) fn beat(&self, sent: Instant, now: Instant) {
         let mut state = self.state();
+        let entered = state.entered.take();
         let is_before = |limit: Instant, by| move |beat: &&(Instant, Instant)| beat.1 + by <= limit;
         let newest = |limit, by| state.answered.iter().rfind(is_before(limit, by)).copied();
         let second = newest(sent, Duration::ZERO);
@@ -92,10 +109,8 @@ impl Proof {
             state.answered.pop_front();
         }
         drop(state);
-        if let Some(proven) = proven
-            && self.since().is_some()
-        {
-            self.raise(proven);
+        if self.since().is_some() {
+            entered.into_iter().chain(proven).for_each(|since| self.raise(since));
         }
     }
 
@@ -171,6 +186,7 @@ mod tests {
         proof.beat(at(5000), at(5001));
         proof.beat(at(6500), at(6501));
         proof.connected(at(6600));
+        assert_eq!(proof.since(), Some(at(100)), "the leader may be none any more");
         proof.beat(at(7000), at(7001));
         proof.beat(at(7001), at(7002));
         assert_eq!(proof.since(), Some(at(6600)));

@@ -13,6 +13,8 @@ use leasehold_tests::patience::now;
 const CREATE: i32 = 15;
 const DELETE: i32 = 2;
 const SYNC: i32 = 9;
+/// What a beat deletes.
+const NOTHING: &str = "/%leasehold/nothing";
 
 /// What becomes of an answer.
 pub(super) type Lie = fn(&mut Vec<u8>);
@@ -143,14 +145,22 @@ fn serve(mut socket: TcpStream, shared: &Mutex<State>) -> io::Result<()> {
             lie(&mut said);
         }
         // Before it is answered: nobody counts on less than that.
-        if kind == SYNC {
+        let is_beat = kind == DELETE && text_of(&request[8..]) == NOTHING;
+        if is_beat {
             state.beats.push((session, now()));
         }
         send(&mut socket, &said)?;
-        if kind == DELETE && std::mem::take(&mut state.hangs_up) {
+        if kind == DELETE && !is_beat && std::mem::take(&mut state.hangs_up) {
             return Ok(());
         }
     }
+}
+
+/// What a request begins with, if that is a text.
+fn text_of(body: &[u8]) -> &str {
+    let text = body.split_first_chunk::<4>();
+    let text = text.and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
+    text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
 }
 
 /// Its code, and what comes after the head.

@@ -8,8 +8,8 @@ pub(super) const RULES: &[Rule] = &[
         "what a follower of ZooKeeper answers by itself is a beat",
         "parted::who_holds_by_a_follower_that_is_cut_off_stops_before_the_next_one_holds",
         "backend/zookeeper/link.rs",
-        "if self.ask(Ask::Sync { path: \"/\".to_owned() }).await.is_ok() {",
-        "if self.ask(Ask::Exists { path: \"/\".to_owned(), watch: false }).await.is_ok() {",
+        "let nothing = Ask::Delete { path: NOTHING.to_owned() };",
+        "let nothing = Ask::Exists { path: NOTHING.to_owned(), watch: false };",
     ),
     rule(
         "a lease in ZooKeeper lasts from the last beat",
