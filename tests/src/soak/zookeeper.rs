@@ -102,7 +102,7 @@ impl Ensemble {
         let servers = &self.servers;
         let (leader, any) = (servers.leader(), random.usize(..MEMBERS));
         let follower = (leader + random.usize(1..MEMBERS)) % MEMBERS;
-        match random.u32(..12) {
+        match random.u32(..13) {
             kind @ 0..3 => {
                 let (member, what) = match kind {
                     0 => (any, "member killed"),
@@ -132,6 +132,13 @@ impl Ensemble {
             9 => {
                 self.kill_majority(random);
                 "majority killed"
+            }
+            10 => {
+                servers.depose(leader);
+                wait(mostly_short(random, 300..4000));
+                servers.pardon(leader);
+                servers.await_ready(leader);
+                "leader deposed"
             }
             _ => {
                 // Its client takes it back. It may be over by now.

@@ -48,6 +48,33 @@ fn who_holds_by_a_follower_that_is_cut_off_stops_before_the_next_one_holds() {
     }
 }
 
+/// A leader that its followers have left goes on as one for a while, and answers what needs no
+/// majority.
+#[test]
+fn who_holds_by_a_leader_that_was_deposed_stops_before_the_next_one_holds() {
+    let settings = ZooKeeperSettings::default().members(3).sync_limit(DEAF);
+    let place = Place::on(settings);
+    let (leader, followers) = (place.ensemble.leader(), place.ensemble.followers());
+    let client = place.client_at(leader);
+    let mut rig = ZkClient::connect_for(place.ensemble.port(leader), LIMIT).unwrap();
+    let lease = Arc::new(place.wait(client.lock("x").ttl(TTL).acquire()).unwrap());
+    let end = place.spawn({
+        let lease = lease.clone();
+        async move { (lease.lost().await, now()) }
+    });
+    place.ensemble.depose(leader);
+    let next_client = place.client_at(followers[0]);
+    let (next, granted) = place.granted(place.queue(next_client.lock("x").ttl(TTL)));
+    assert!(!lease.is_valid(), "it goes on while another holds");
+    let (_, lost) = place.wait(end).unwrap();
+    assert!(lost < granted, "told {:?} too late", lost - granted);
+    assert!(next.fence() > lease.fence());
+    // Or there was nothing that could have been believed.
+    rig.sync().expect("it answers by itself");
+    place.wait(next.release()).unwrap();
+    place.ensemble.pardon(leader);
+}
+
 /// What such a follower shows is no answer either.
 #[test]
 fn who_tries_by_a_follower_that_is_cut_off_is_not_told_that_a_free_lock_is_busy() {

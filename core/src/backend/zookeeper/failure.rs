@@ -8,7 +8,7 @@ pub(super) struct Code(pub(super) i32);
 
 impl Code {
     pub(super) const NO_NODE: Self = Self(-101);
-    pub(super) const NO_AUTH: Self = Self(-102);
+    const NO_AUTH: Self = Self(-102);
     pub(super) const NODE_EXISTS: Self = Self(-110);
     const SESSION_EXPIRED: Self = Self(-112);
     const AUTH_FAILED: Self = Self(-115);

@@ -317,7 +317,7 @@ const NOTHING: &str = "/%leasehold/nothing";
 
 /// Whether a majority has noted that nothing was deleted.
 fn is_beat(answer: Result<Said, Failure>) -> bool {
-    answer.map_or_else(|f| f.is(Code::NO_NODE) || f.is(Code::NO_AUTH), |_| true)
+    answer.map_or_else(|failure| failure.is(Code::NO_NODE), |_| true)
 }
 
 /// An answer that is waited for.

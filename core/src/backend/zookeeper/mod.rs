@@ -63,11 +63,14 @@ use places::Places;
 ///
 /// # What it promises
 /// One holder at a time and rising fences. A lease's deadline counts from a moment since when
-/// the leader is known to have heard of the session; that a server answers pings proves nothing,
-/// as one that is cut off from the leader does so, too. The assumption: a leader that is
-/// stopped for longer than half a tick does not go on as the leader. While there is no
-/// majority nothing is granted, and what is held is lost at its deadline. The death of a server
-/// or of the leader costs no lease whose ttl is longer than the ensemble takes to elect another.
+/// a leader with a majority is known to have heard of the session. That a server answers pings
+/// proves nothing, as one that is cut off from the leader does so, too; nor does what a leader
+/// answers that its followers have left. So each session writes: twice every second or two, with
+/// the usual `tickTime`, something that a majority notes and that changes nothing. The assumption:
+/// a leader that is stopped for longer than half a tick does not go on as the leader. While there
+/// is no majority nothing is granted, and what is held is lost at its deadline. The death of a
+/// server or of the leader costs no lease whose ttl is longer than the ensemble takes to elect
+/// another.
 ///
 /// The fence is the `czxid` of the lease's [node](crate::Lease::key).
 ///

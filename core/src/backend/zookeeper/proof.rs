@@ -4,16 +4,17 @@
 //! goes on answering for many seconds, while the leader, who alone decides, has ended the
 //! session and somebody else holds the lock. So a ping proves nothing here, and none is sent.
 //!
-//! Nor does the leader's own word: one whose followers have left it believes for `syncLimit`
-//! ticks that it leads, and answers a `sync` alone, while the next leader has ended the session.
+//! Nor does what a leader answers by itself: when its followers have left it, it believes for
+//! `syncLimit` ticks that it leads. It answers a `sync`, while the next leader has ended the
+//! session.
 //!
-//! A *beat* is a write that changes nothing: it deletes a node that is not there. It goes to the leader, which
-//! looks whether the session lives (`PrepRequestProcessor`), and is answered once a majority has
-//! noted that it failed. So after it was sent a majority still followed this leader. Whoever leads
-//! next has one of them with it, so begins later than that, and gives every session its whole time then.
+//! A *beat* is a write that changes nothing: it deletes a node that is not there. The leader looks
+//! whether the session lives (`PrepRequestProcessor`), and answers once a majority has noted that
+//! the write failed. So after it was sent a majority still followed this leader. The next leader
+//! needs one of them, so it begins later, and gives every session its whole time then.
 //!
-//! The leader does not begin the session's time anew by a beat. The time begins
-//! anew when the server that has the session tells the leader that it has heard of it, which
+//! A beat does not begin the session's time anew. That happens when the server that has the
+//! session tells the leader that it has heard of it, which
 //! it does in its answer to a ping of the leader, twice in a tick (`LearnerSessionTracker`,
 //! `Learner.ping`, `Leader.lead`). What the two tell each other arrives in order, either way,
 //! however late. So let *A*, *B* and *C* be beats over one connection:
@@ -29,9 +30,9 @@
 //! counted, and never from the last beat. C follows upon B at once; the next pair is a while later,
 //! for which they are A.
 //!
-//! A new session is as good as that: it begins by a write, after it was asked for. That an old one
-//! goes on over another connection is the word of the leader alone (`Learner.validateSession`), who
-//! begins its time anew by that. So it counts when a beat over that connection is answered, too.
+//! A new session counts from when it was asked for, as it begins by a write. When an old one goes
+//! on over another connection, the leader begins its time anew (`Learner.validateSession`), but
+//! asks nobody. So that counts when the first beat over the connection is answered.
 //!
 //! What is assumed: a leader that goes on pings its servers twice in a tick, and is not
 //! stopped meanwhile for longer and then goes on as if it had not been; and the ticks of all

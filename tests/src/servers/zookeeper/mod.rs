@@ -26,6 +26,8 @@ pub struct ZooKeeper {
     members: Members<Member>,
     /// By who follows, and by whom it would follow: the way on which it does.
     links: Vec<Vec<Proxy>>,
+    /// The same for elections.
+    elections: Vec<Vec<Proxy>>,
     dir: tempfile::TempDir,
 }
 
@@ -44,7 +46,8 @@ impl ZooKeeper {
 
     pub(super) fn start_with(settings: ZooKeeperSettings) -> Self {
         let dir = tempfile::Builder::new().prefix("rig").tempdir().expect("a temporary directory");
-        let mut ensemble = Self { settings, members: Members(Vec::new()), links: Vec::new(), dir };
+        let (members, links, elections) = (Members(Vec::new()), Vec::new(), Vec::new());
+        let mut ensemble = Self { settings, members, links, elections, dir };
         if ensemble.settings.tls {
             ensemble.certify(TLS);
             ensemble.certify(STRANGER);
@@ -54,8 +57,8 @@ impl ZooKeeper {
             ensemble.members.0.clear();
             let members = 0..ensemble.settings.members;
             ensemble.members.0 = members.map(|index| ensemble.new_member(index)).collect();
-            let link = |_| ensemble.members.0.iter().map(link_to).collect();
-            ensemble.links = (0..ensemble.members.0.len()).map(link).collect();
+            ensemble.links = ensemble.ways(link_to);
+            ensemble.elections = ensemble.ways(|member| Proxy::of_bytes(member.election_port));
             match ensemble.members.launch(|index| ensemble.start_member(index)) {
                 Ok(()) => return ensemble,
                 Err(Failure::PortTaken) => {}
@@ -118,9 +121,43 @@ impl ZooKeeper {
     }
 
     fn stall(&self, follower: usize, stall: bool) {
-        for link in &self.links[follower] {
-            link.stall_upstream(stall);
-            link.stall_downstream(stall);
+        self.links[follower].iter().for_each(|way| open(way, !stall));
+    }
+
+    /// From each member to each.
+    fn ways(&self, to: fn(&Member) -> Proxy) -> Vec<Vec<Proxy>> {
+        self.members.0.iter().map(|_| self.members.0.iter().map(to).collect()).collect()
+    }
+
+    /// Have the others elect another leader while this one hears nothing of that: it goes on as
+    /// the leader until it has heard nothing for its `syncLimit`. The others are started again,
+    /// so that they do not wait for as long.
+    pub fn depose(&self, leader: usize) {
+        let others = || (0..self.members.0.len()).filter(|other| *other != leader);
+        for other in others() {
+            self.stall(other, true);
+            for election in [&self.elections[leader][other], &self.elections[other][leader]] {
+                election.refuse(true);
+                election.cut();
+            }
+            // What it was connected to does not see the end of that.
+            self.kill(other);
+        }
+        for other in others() {
+            // Of the ways on which it follows, those to the others are open.
+            let ways = self.links[other].iter().enumerate();
+            ways.filter(|(to, _)| *to != leader).for_each(|(_, way)| open(way, true));
+            self.revive(other);
+        }
+        others().for_each(|other| self.await_ready(other));
+    }
+
+    /// Let it hear of it.
+    pub fn pardon(&self, leader: usize) {
+        for other in (0..self.members.0.len()).filter(|other| *other != leader) {
+            self.elections[leader][other].refuse(false);
+            self.elections[other][leader].refuse(false);
+            self.stall(other, false);
         }
     }
 
@@ -163,9 +200,9 @@ impl ZooKeeper {
     /// How a member finds another, or where it listens itself.
     fn server_line(&self, index: usize, other: usize) -> String {
         let Member { quorum_port, election_port, .. } = self.members.0[other];
-        let quorum_port = match index == other {
-            true => quorum_port,
-            false => self.links[index][other].port(),
+        let (quorum_port, election_port) = match index == other {
+            true => (quorum_port, election_port),
+            false => (self.links[index][other].port(), self.elections[index][other].port()),
         };
         format!("server.{}=127.0.0.1:{quorum_port}:{election_port}", other + 1)
     }
@@ -190,6 +227,11 @@ impl ZooKeeper {
         let both = read(tls::KEY) + &read(tls::CERTIFICATE);
         fs::write(dir.join(settings::IDENTITY), both).expect("our own directory");
     }
+}
+
+fn open(way: &Proxy, is_open: bool) {
+    way.stall_upstream(!is_open);
+    way.stall_downstream(!is_open);
 }
 
 /// The way to a member that leads, or is about to: it does not listen before it knows that.

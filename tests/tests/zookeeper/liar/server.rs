@@ -145,7 +145,7 @@ fn serve(mut socket: TcpStream, shared: &Mutex<State>) -> io::Result<()> {
             lie(&mut said);
         }
         // Before it is answered: nobody counts on less than that.
-        let is_beat = kind == DELETE && text_of(&request[8..]) == NOTHING;
+        let is_beat = kind == DELETE && text(&request[8..], 0).0 == NOTHING;
         if is_beat {
             state.beats.push((session, now()));
         }
@@ -156,21 +156,17 @@ fn serve(mut socket: TcpStream, shared: &Mutex<State>) -> io::Result<()> {
     }
 }
 
-/// What a request begins with, if that is a text.
-fn text_of(body: &[u8]) -> &str {
-    let text = body.split_first_chunk::<4>();
-    let text = text.and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
-    text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+/// A text in a request, and where it ends.
+fn text(body: &[u8], at: usize) -> (String, usize) {
+    let length = i32::from_be_bytes(body[at..at + 4].try_into().unwrap()).max(0) as usize;
+    (String::from_utf8_lossy(&body[at + 4..at + 4 + length]).into_owned(), at + 4 + length)
 }
 
 /// Its code, and what comes after the head.
 fn answer(state: &mut State, session: i64, kind: i32, body: &[u8]) -> (i32, Vec<u8>) {
     const NO_NODE: (i32, Vec<u8>) = (-101, Vec::new());
     const EXISTS: (i32, Vec<u8>) = (-110, Vec::new());
-    let text = |at: usize| {
-        let length = i32::from_be_bytes(body[at..at + 4].try_into().unwrap()).max(0) as usize;
-        (String::from_utf8_lossy(&body[at + 4..at + 4 + length]).into_owned(), at + 4 + length)
-    };
+    let text = |at: usize| text(body, at);
     let done = |body: Vec<u8>| (0, body);
     match kind {
         -11 => {

@@ -12,6 +12,13 @@ pub(super) const RULES: &[Rule] = &[
         "let nothing = Ask::Exists { path: NOTHING.to_owned(), watch: false };",
     ),
     rule(
+        "what a leader of ZooKeeper answers alone is a beat",
+        "parted::who_holds_by_a_leader_that_was_deposed_stops_before_the_next_one_holds",
+        "backend/zookeeper/link.rs",
+        "let nothing = Ask::Delete { path: NOTHING.to_owned() };",
+        "let nothing = Ask::Sync { path: \"/\".to_owned() };",
+    ),
+    rule(
         "a lease in ZooKeeper lasts from the last beat",
         "liar::a_lease_lasts_from_a_beat_of_which_the_leader_has_heard_and_not_from_the_last",
         "backend/zookeeper/proof.rs",
