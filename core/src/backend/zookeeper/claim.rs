@@ -23,7 +23,7 @@ use super::homes::Home;
 use super::link::{Answer as Awaited, Link, Tell, answer};
 use super::names::Line;
 use super::note::note;
-use super::places::{Found, Place};
+use super::place::{Found, Place};
 use super::words::{Ask, Said};
 use crate::backend::{Answer, Claim, Term};
 use crate::error::{Error, Kind, Outcome};

@@ -30,6 +30,7 @@ mod link;
 mod names;
 mod news;
 mod note;
+mod place;
 mod places;
 mod proof;
 mod release;

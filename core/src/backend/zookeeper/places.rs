@@ -8,76 +8,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::homes::Home;
+use super::place::{Attempt, Entry, Found, Left, Node, Place};
 use crate::backend::record::Retired;
 use crate::name::{LockName, Owner};
 use crate::time::Instant;
 
 /// What whoever gave it back could not delete for so long is deleted in the background.
 const OVERDUE: Duration = Duration::from_millis(500);
-
-/// One of an owner's attempts to have a node. What comes of an earlier one means nothing for
-/// the next: answers are waited for by several at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Attempt {
-    pub(super) owner: Owner,
-    number: u64,
-}
-
-/// An owner's node in the line of its lock.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) attempt: Attempt,
-    pub(super) home: Arc<Home>,
-    /// The session that it lives with.
-    pub(super) session: i64,
-    pub(super) path: String,
-    /// The number of the transaction that created it.
-    pub(super) czxid: i64,
-    /// Whether it was found to hold the lock.
-    pub(super) holds: bool,
-    /// The one before it, which it waits for.
-    pub(super) before: Option<String>,
-    /// How many stood before it, besides the first of all.
-    pub(super) ahead: usize,
-    /// Over which connection its node is watched.
-    pub(super) watched: Option<u64>,
-}
-
-impl Place {
-    /// The name of its node below that of its lock.
-    pub(super) fn node(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
-    }
-}
-
-/// There may be a node, in this session.
-pub(super) struct Doubt {
-    pub(super) attempt: Attempt,
-    pub(super) home: Arc<Home>,
-    pub(super) session: i64,
-    pub(super) name: LockName,
-}
-
-/// What there is of an owner.
-pub(super) enum Found {
-    Nothing,
-    /// It was released or withdrawn.
-    Retired,
-    /// Its node is being created.
-    Asked,
-    Doubtful(Doubt),
-    Place(Place),
-    /// There is one, which is to be deleted before anything else.
-    Ending,
-}
-
-/// What is left to do for an owner that is gone.
-pub(super) enum Left {
-    Nothing,
-    Asked,
-    Doubtful(Doubt),
-    Node(Place),
-}
 
 #[derive(Default)]
 pub(super) struct Places {
@@ -102,46 +39,6 @@ struct State {
     ending: BTreeSet<(Instant, Owner)>,
     /// When the background looks next; `None`: when it is told.
     alarm: Option<Instant>,
-}
-
-struct Entry {
-    attempt: Attempt,
-    name: LockName,
-    home: Arc<Home>,
-    session: i64,
-    node: Node,
-    /// Its time, and if it is to be deleted, when that is tried in the background.
-    until: Instant,
-    is_ending: bool,
-    /// When what has set its time was asked for.
-    asked: Option<Instant>,
-}
-
-enum Node {
-    Asked,
-    Doubtful,
-    At(Place),
-}
-
-impl Entry {
-    fn doubt(&self) -> Doubt {
-        let (attempt, session) = (self.attempt, self.session);
-        Doubt { attempt, home: self.home.clone(), session, name: self.name.clone() }
-    }
-
-    fn place(&self) -> Option<&Place> {
-        match &self.node {
-            Node::At(place) => Some(place),
-            _ => None,
-        }
-    }
-
-    fn place_mut(&mut self) -> Option<&mut Place> {
-        match &mut self.node {
-            Node::At(place) => Some(place),
-            _ => None,
-        }
-    }
 }
 
 impl State {

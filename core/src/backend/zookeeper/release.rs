@@ -5,7 +5,7 @@ use super::claim::read_line;
 use super::failure::{Code, Failure, strange};
 use super::link::{Answer as Awaited, answer};
 use super::names::Line;
-use super::places::{Attempt, Doubt, Left, Place};
+use super::place::{Attempt, Doubt, Left, Place};
 use super::words::{Ask, Said};
 use crate::backend::{Answer, Claim, Held, Released};
 use crate::error::{Error, Outcome};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::link::{Answer as Awaited, Link, Tell, answer};
-use super::places::Place;
+use super::place::Place;
 use super::words::{Ask, Said};
 use crate::backend::{Held, Renewal};
 use crate::error::{Error, Kind};
