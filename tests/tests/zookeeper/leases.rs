@@ -269,3 +269,17 @@ fn leases_of_nearly_the_longest_ttl_share_a_session() {
     assert_eq!(error.kind(), leasehold::Kind::Invalid, "{error}");
     assert!(error.to_string().contains("maxSessionTimeout"), "{error}");
 }
+
+#[test]
+fn what_a_session_does_not_allow_is_refused_with_that_reason() {
+    let place = Place::new();
+    let client = place.client();
+    let lease = place.hold(&client, "x");
+    let ticket = place.wait(lease.into_ticket()).map(drop).unwrap_err();
+    let resting = client.lock("y").min_hold(SECOND);
+    let resting = place.wait(resting.acquire()).map(drop).unwrap_err();
+    for error in [ticket, resting] {
+        assert_eq!(error.kind(), leasehold::Kind::Unsupported, "{error}");
+        assert!(error.to_string().contains("session"), "{error}");
+    }
+}

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
-use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake};
-use crate::error::Error;
+use super::{Answer, Backend, Claim, Held, Released, Renewal, Status, Wake, cannot_rest};
+use crate::error::{Error, Kind};
 use crate::name::LockName;
 use crate::runtime::Runtime;
 
@@ -209,6 +209,16 @@ impl Backend for Zookeeper {
 
     async fn inspect(&self, name: Option<&LockName>) -> Result<Vec<Status>, Error> {
         self.shared.look_at(name).await
+    }
+
+    fn tickets(&self, _: Duration) -> Result<&'static str, Error> {
+        let message = "a lease in ZooKeeper lives with the session of its client, which no other \
+                       process can go on with; release it here, and take it there";
+        Err(Error::new(Kind::Unsupported, message))
+    }
+
+    fn supports_rest(&self) -> Result<(), Error> {
+        Err(cannot_rest("the node that takes a lock ends with the session of its client"))
     }
 
     async fn wake(&self) -> Wake {
