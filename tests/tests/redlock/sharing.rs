@@ -39,7 +39,12 @@ fn free_everywhere(place: &Place, name: &str) {
 fn readers_share_a_turn_and_a_writer_waits_for_all_of_them() {
     let place = Place::of(5);
     let clients = [(); 3].map(|()| place.client());
-    let readers = clients.each_ref().map(|client| share(&place, client));
+    let [first, second, third] = clients.each_ref();
+    let first = share(&place, first);
+    // Where its question comes after that of another reader, that one begins a turn of its own.
+    let is_begun = || (turns(&place, "x") == [Some(first.fence()); 5]).then_some(());
+    until(LIMIT, is_begun).expect("voted");
+    let readers = [first, share(&place, second), share(&place, third)];
     assert!(readers.iter().all(|lease| lease.fence() == readers[0].fence()));
     assert_eq!(turns(&place, "x"), [Some(readers[0].fence()); 5]);
     let mut status = place.wait(clients[0].status("x")).unwrap().expect("held");
