@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 
 use super::address::Address;
 use super::failure::strange;
-use super::link::{Link, frame};
+use super::link::{GoesOn, Link, frame};
 use super::news::News;
 use super::places::Places;
 use super::proof::Proof;
@@ -240,7 +240,7 @@ pub(super) struct Dial {
     pub(super) longest: Arc<AtomicI64>,
     session: Session,
     proof: Arc<Proof>,
-    seen: Arc<AtomicI64>,
+    goes_on: Arc<GoesOn>,
     places: Weak<Places>,
     news: Arc<News>,
 }
@@ -253,8 +253,9 @@ impl Dial {
         places: Weak<Places>,
         news: Arc<News>,
     ) -> Self {
-        let (proof, seen) = (Arc::new(Proof::new(pace.apart)), Arc::default());
-        Self { servers, pace, longest, session: Session::default(), proof, seen, places, news }
+        let (proof, goes_on) = (Arc::new(Proof::new(pace.apart)), Arc::default());
+        let session = Session::default();
+        Self { servers, pace, longest, session, proof, goes_on, places, news }
     }
 
     fn timeout_ms(&self) -> i32 {
@@ -285,7 +286,7 @@ impl Dial {
             self.session_over();
         }
         if self.session.id != 0 {
-            let seen = self.seen.load(Ordering::Relaxed);
+            let seen = self.goes_on.seen.load(Ordering::Relaxed);
             let entered = self.servers.enter(&self.session, seen, limit).await?;
             if !entered.is_over() {
                 if entered.session.timeout_ms < self.session.timeout_ms {
@@ -301,7 +302,7 @@ impl Dial {
             self.session_over();
         }
         let new = Session { timeout_ms: self.timeout_ms(), ..Session::default() };
-        let seen = self.seen.load(Ordering::Relaxed);
+        let seen = self.goes_on.seen.load(Ordering::Relaxed);
         let entered = self.servers.enter(&new, seen, limit).await?;
         if entered.is_over() {
             return Err(strange("a new session that is over"));
@@ -343,7 +344,7 @@ impl connection::Dial for Dial {
             (self.news.number(), session.id),
             (self.proof.clone(), timeout),
             access,
-            self.seen.clone(),
+            self.goes_on.clone(),
             Box::new(move |link, path| news.changed(link, path)),
         );
         self.news.listen(&link);

@@ -2,10 +2,12 @@
 //!
 //! Requests are answered in the order in which they were sent. Each has a number, which its
 //! answer repeats; one that has another number, or is not an answer to what was asked, ends
-//! the connection.
+//! the connection. Nor does a later connection of the session use a number again: a server
+//! knows by it which write was committed (`CommitProcessor`), and would take one that was sent
+//! over the connection before for an answer.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,17 +41,31 @@ pub(super) struct Link {
     /// How long that goes on without a word.
     pub(super) timeout: Duration,
     access: Access,
-    /// The newest transaction that a server has told of.
-    seen: Arc<AtomicI64>,
+    goes_on: Arc<GoesOn>,
     state: Mutex<State>,
     /// Rung when there is something to be written.
     bell: Notify,
     hear: Hear,
 }
 
+/// What goes on with the next connection.
+#[derive(Default)]
+pub(super) struct GoesOn {
+    /// The newest transaction that a server has told of.
+    pub(super) seen: AtomicI64,
+    /// How many requests were sent.
+    sent: AtomicU32,
+}
+
+impl GoesOn {
+    /// The number of a request. Answers to nobody have numbers below zero.
+    fn number(&self) -> i32 {
+        (self.sent.fetch_add(1, Ordering::Relaxed) & i32::MAX.unsigned_abs()).cast_signed()
+    }
+}
+
 #[derive(Default)]
 struct State {
-    next: i32,
     /// What is to be written.
     out: Vec<u8>,
     /// How much was taken to be written, and how much there was ever to write.
@@ -75,11 +91,11 @@ impl Link {
         (number, session): (u64, i64),
         (proof, timeout): (Arc<Proof>, Duration),
         access: Access,
-        seen: Arc<AtomicI64>,
+        goes_on: Arc<GoesOn>,
         hear: Hear,
     ) -> Arc<Self> {
         let (state, bell) = (Mutex::default(), Notify::new());
-        Arc::new(Self { number, session, proof, timeout, access, seen, state, bell, hear })
+        Arc::new(Self { number, session, proof, timeout, access, goes_on, state, bell, hear })
     }
 
     /// Send requests in one go. Each is told its answer, or why it has none.
@@ -91,9 +107,7 @@ impl Link {
                 unsent.push((tell, Failure::unsent(end)));
                 continue;
             }
-            // Answers to nobody have numbers below zero.
-            let xid = state.next;
-            state.next = state.next.checked_add(1).unwrap_or(0);
+            let xid = self.goes_on.number();
             let (message, at) = (ask.message(xid, self.access), state.total);
             state.total += message.len() as u64;
             state.out.extend_from_slice(&message);
@@ -237,7 +251,7 @@ impl Link {
         };
         let Some(Asked { ask, tell, .. }) = asked else { return Ok(()) };
         if head.zxid > 0 {
-            self.seen.fetch_max(head.zxid, Ordering::Relaxed);
+            self.goes_on.seen.fetch_max(head.zxid, Ordering::Relaxed);
         }
         if head.code != 0 {
             let code = Code(head.code);

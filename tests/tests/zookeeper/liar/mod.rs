@@ -118,3 +118,27 @@ fn who_waits_keeps_its_place_when_a_release_hears_nothing_of_the_line() {
         until(LIMIT, || liar.children(&name).is_empty().then_some(())).expect("nothing is left");
     }
 }
+
+/// A server answers a request by any write of its session that has its number, and is committed
+/// then.
+#[test]
+fn no_number_is_used_again_by_the_next_connection_of_a_session() {
+    let (scene, liar) = (Scene::new(), Liar::start());
+    let way = Proxy::of_bytes(liar.port());
+    let client = scene.client_of(&format!("zookeeper://127.0.0.1:{}", way.port()));
+    let lease = scene.wait(client.lock("x").ttl(TTL).acquire()).unwrap();
+    let session = liar.session(TTL + BEAT * 5 / 2).expect("the beats are as they are said to be");
+    for _ in 0..3 {
+        let (asked, connections) = (liar.asked(session).len(), liar.connections());
+        way.cut();
+        let goes_on = || {
+            let has_asked = liar.asked(session).len() > asked + 3;
+            (has_asked && liar.connections() > connections).then_some(())
+        };
+        until(LIMIT, goes_on).expect("another connection");
+    }
+    let mut asked = liar.asked(session);
+    asked.sort_unstable();
+    assert!(asked.windows(2).all(|pair| pair[0] < pair[1]), "{asked:?}");
+    assert!(lease.is_valid());
+}

@@ -29,6 +29,8 @@ struct State {
     sessions: Vec<Duration>,
     connections: usize,
     beats: Vec<(i64, Instant)>,
+    /// The session of each request, and its number.
+    asked: Vec<(i64, i32)>,
     lie: Option<Lie>,
     hangs_up: bool,
 }
@@ -76,6 +78,12 @@ impl Liar {
     pub(super) fn beats(&self, session: i64) -> Vec<Instant> {
         let state = self.state();
         state.beats.iter().filter(|(of, _)| *of == session).map(|(_, at)| *at).collect()
+    }
+
+    /// The numbers of the requests of a session.
+    pub(super) fn asked(&self, session: i64) -> Vec<i32> {
+        let state = self.state();
+        state.asked.iter().filter(|(of, _)| *of == session).map(|(_, number)| *number).collect()
     }
 
     /// Create the next node in a line as it is asked to, and say something else.
@@ -136,6 +144,7 @@ fn serve(mut socket: TcpStream, shared: &Mutex<State>) -> io::Result<()> {
         let request = receive(&mut socket)?;
         let kind = i32::from_be_bytes(request[4..8].try_into().unwrap());
         let mut state = shared.lock().unwrap();
+        state.asked.push((session, i32::from_be_bytes(request[..4].try_into().unwrap())));
         let (code, body) = answer(&mut state, session, kind, &request[8..]);
         let mut said = request[..4].to_vec();
         said.extend(state.zxid.to_be_bytes());

@@ -60,4 +60,11 @@ pub(super) const RULES: &[Rule] = &[
         "let line = read_line(line).await.ok();",
         "let line = Some(read_line(line).await.unwrap_or_default());",
     ),
+    rule(
+        "each connection of a session in ZooKeeper counts its requests from the beginning",
+        "liar::no_number_is_used_again_by_the_next_connection_of_a_session",
+        "backend/zookeeper/link.rs",
+        "let xid = self.goes_on.number();",
+        "let xid = state.total as i32;",
+    ),
 ];
